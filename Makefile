@@ -1,0 +1,57 @@
+# make demo        train a small chat model on this machine and talk to it, about five minutes
+# make test        run the tests; make test-all adds the slow ones
+# make check       formatting, lint, types, floors, spelling, generated docs
+# Each makes its own .venv first; PYTHON names another interpreter.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-all check format docs wheel clean
+
+demo: $(VENV)/.installed
+	$(BIN)/tinychat demo
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m 'not gpu and not network'
+
+check: $(VENV)/.installed-check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/python docs/make_reference.py --check
+
+format: $(VENV)/.installed-check
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.installed-check
+	$(BIN)/python docs/make_reference.py
+
+wheel: $(VENV)/.installed-test
+	$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf $(VENV) dist
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing tinychat into $(VENV) (about a minute and 1.7 GB) ..."
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) -e '.[test]'
+	@touch $@
+
+$(VENV)/.installed-check: $(VENV)/.installed-test
+	$(PIP) -e '.[test,check]'
+	@touch $@

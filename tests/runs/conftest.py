@@ -1,0 +1,163 @@
+"""Runs to test with: real folders, written by the real writer."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tinychat.runs import (
+    AttemptRecord,
+    Disk,
+    RunRecord,
+    RunWriter,
+    Status,
+    process_identity,
+    publish_checkpoint,
+)
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> RunWriter:
+    """The writer of a new run named demo, before its first attempt."""
+    writer = RunWriter(tmp_path / "demo")
+    writer.create_run()
+    writer.write_settings({"seed": 1})
+    writer.write_tokenizer("{}")
+    writer.write_run(RunRecord(id="1", created_at="2026-01-01T00:00:00+00:00", version="0.1"))
+    return writer
+
+
+@pytest.fixture
+def run(writer: RunWriter) -> Path:
+    return writer.paths.root
+
+
+@pytest.fixture
+def begin(writer: RunWriter) -> Callable[[int], int]:
+    """Begin an attempt at a step."""
+
+    def begin(from_step: int) -> int:
+        return writer.begin_attempt(
+            AttemptRecord(
+                from_step=from_step,
+                reason="resume" if from_step else "new",
+                started_at="2026-01-01T00:00:00+00:00",
+                host="here",
+            )
+        )
+
+    return begin
+
+
+@pytest.fixture
+def train(writer: RunWriter) -> Callable[..., None]:
+    """Write one train row; its loss tells rows of the same step apart."""
+
+    def train(step: int, loss: float = 1.0) -> None:
+        writer.train_row(
+            step=step,
+            train_loss=loss,
+            learning_rate=1e-3,
+            grad_norm=0.5,
+            tokens_seen=step * 100,
+            tokens_per_second=1000.0,
+            step_seconds=0.1,
+        )
+
+    return train
+
+
+@pytest.fixture
+def publish(run: Path) -> Callable[..., Path]:
+    """Publish a checkpoint whose bytes tell its step."""
+
+    def publish(step: int, *, disk: Disk | None = None, salt: str = "") -> Path:
+        files = {
+            name: f"{name} {step} {salt} ".encode() * 50
+            for name in ("model.safetensors", "optimizer.safetensors", "state.json", "config.json")
+        }
+        return publish_checkpoint(run, step, files, disk=disk)
+
+    return publish
+
+
+@pytest.fixture
+def make_status() -> Callable[..., Status]:
+    """A status of this very process, beating now."""
+
+    def make_status(**changes: Any) -> Status:
+        now = time.time()
+        told = {"state": "training", "step": 7, "max_steps": 100, "time": now}
+        return Status(**{**process_identity(), **told, "next_beat_by": now + 60, **changes})
+
+    return make_status
+
+
+class WatchedDisk(Disk):
+    """A disk that calls `before(operation, *arguments)` ahead of every primitive operation."""
+
+    def before(self, operation: str, *args: Any) -> None: ...
+
+
+def _watched(operation: str) -> Callable[..., Any]:
+    def method(self: WatchedDisk, *args: Any) -> Any:
+        self.before(operation, *args)
+        return getattr(Disk, operation)(self, *args)
+
+    return method
+
+
+for _operation in [name for name in vars(Disk) if not name.startswith("_")]:
+    setattr(WatchedDisk, _operation, _watched(_operation))
+
+
+class Refusing(WatchedDisk):
+    """The Nth operation fails; with `dead` so does everything after it, as if the power went."""
+
+    def __init__(self, nth: int, *, dead: bool) -> None:
+        self.count = 0
+        self.nth = nth
+        self.dead = dead
+
+    def before(self, operation: str, *args: Any) -> None:
+        self.count += 1
+        if self.count == self.nth or (self.dead and self.count > self.nth):
+            raise OSError(28, f"no space left for operation {self.count}, {operation}")
+
+
+class Recording(WatchedDisk):
+    """Keeps the order of the operations."""
+
+    def __init__(self) -> None:
+        self.operations: list[tuple[str, str]] = []
+
+    def before(self, operation: str, *args: Any) -> None:
+        path = args[-1] if operation in ("rename", "replace") else args[0]
+        self.operations.append((operation, path.name if isinstance(path, Path) else str(path)))
+
+
+@pytest.fixture
+def refusing() -> type[Refusing]:
+    return Refusing
+
+
+@pytest.fixture
+def recording() -> type[Recording]:
+    return Recording
+
+
+class Journal(WatchedDisk):
+    """Keeps each operation with all its arguments."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[Any, ...]] = []
+
+    def before(self, operation: str, *args: Any) -> None:
+        self.log.append((operation, *args))
+
+
+@pytest.fixture
+def journal() -> Journal:
+    return Journal()

@@ -1,0 +1,110 @@
+"""The command table, and the one place where errors become exit codes.
+
+Commands are named here and imported only when they run, so that `--help` imports neither torch nor
+numpy. cyclopts reads flags and help from the signatures and from the settings' dataclasses.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from rich.console import Console
+
+from tinychat import __version__
+from tinychat.cli.flags import GivenSettings
+from tinychat.errors import SettingsError, TinychatError
+
+ABOUT = """Turn a text file into your own chat model, and understand what is going on all the way.
+
+    tinychat train                 train the demo on its built-in small talk, about 3 minutes
+    tinychat train --data my.txt   train on your own text
+    tinychat chat RUN              talk to what you have trained
+"""
+ALSO = """RUN is a run's name, its folder, one checkpoint folder, or name@300, name@best, name@latest.
+`tinychat-monitor` watches runs in the terminal, `tinychat-ui` chats in the browser.
+Exit codes: 0 done, 1 the run failed, 2 something was asked for that cannot be done."""
+
+LEARN = Group.create_ordered("Make a model")
+WATCH = Group.create_ordered("Watch and steer")
+TALK = Group.create_ordered("Use it")
+LOOK = Group.create_ordered("Look at text")
+
+COMMANDS = [
+    (LEARN, "train"),
+    (LEARN, "resume"),
+    (WATCH, "runs"),
+    (WATCH, "show"),
+    (WATCH, "control"),
+    (TALK, "chat"),
+    (TALK, "generate"),
+    (TALK, "eval"),
+    (LOOK, "data"),
+    (LOOK, "tokenizer"),
+]
+
+
+def make_app(given: GivenSettings) -> App:
+    """The command line. `given` collects the settings that stand on it."""
+    app = App(
+        name="tinychat",
+        help=ABOUT,
+        help_epilogue=ALSO,
+        help_format="plaintext",
+        version=__version__,
+        default_parameter=Parameter(
+            consume_multiple=True, negative_iterable=(), show_env_var=False
+        ),
+        config=given,
+        exit_on_error=False,
+        print_error=False,
+    )
+    for order, (group, name) in enumerate(COMMANDS):
+        module = f"tinychat.cli.{name}:{name}_command"
+        app.command(module, name=name, group=group, sort_key=order)
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and leave with its exit code."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command; returns the exit code and prints errors as one sentence each."""
+    try:
+        return _dispatch(list(argv))
+    except CycloptsError as error:
+        _tell(str(error).strip() or type(error).__name__)
+        return 2
+    except TinychatError as error:
+        for line in str(error).splitlines():
+            _tell(line)
+        return error.exit_code
+    except KeyboardInterrupt:
+        _tell("interrupted")
+        return 130
+    except BrokenPipeError:  # `tinychat show RUN | head`
+        sys.stderr.close()
+        return 0
+
+
+def _dispatch(argv: list[str]) -> int:
+    given = GivenSettings()
+    app = make_app(given)
+    command, bound, unused, ignored = app.parse_known_args(argv)
+    unknown = [token for token in unused if token.startswith("-")]
+    if unused and not unknown:
+        raise SettingsError(f"{unused[0]!r} is one word too many; see `tinychat --help`")
+    given.unknown = tuple(unknown)
+    if unknown and "given" not in ignored:
+        raise SettingsError(*given.problems())
+    extra: dict[str, Any] = {"given": given} if "given" in ignored else {}
+    result = command(*bound.args, **bound.kwargs, **extra)
+    return result if isinstance(result, int) else 0
+
+
+def _tell(sentence: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(
+        f"tinychat: {sentence}", markup=False, style="red" if sys.stderr.isatty() else ""
+    )

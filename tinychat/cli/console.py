@@ -1,0 +1,178 @@
+"""Progress of a training run on the terminal: a bar where there is one, plain lines elsewhere.
+
+A listener like any other. A terminal that goes away (a closed window, a pipe whose reader left)
+silences it and nothing else.
+"""
+
+import sys
+import time
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from tinychat.cli.words import duration, number, size
+from tinychat.training import (
+    Began,
+    CheckpointSaved,
+    CommandAnswered,
+    Evaluated,
+    Event,
+    Noted,
+    Outcome,
+    Sampled,
+    StateChanged,
+    Stepped,
+)
+
+PLAIN_SECONDS = 10.0  # between lines where there is no terminal
+SAMPLES_SHOWN = 2
+
+
+class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
+    """What a person sees while a run trains."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._stage = ""
+        self._told_at = float("-inf")
+        self._max_steps: int | None = None
+        self._sampled: tuple[int, int] = (0, 0)
+        self._silent = False
+        self._val = ""
+
+    def __enter__(self) -> "ConsoleProgress":
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("[bold]{task.description}"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TextColumn("{task.fields[told]}", markup=False),
+                console=self._console,
+                refresh_per_second=4,
+                expand=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self._run.name, total=None, told="starting")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            with suppress(OSError):
+                self._bar.stop()
+
+    def preparing(self, stage: str, done_bytes: int, total_bytes: int) -> None:
+        """Progress of reading, tokenizer training and encoding."""
+        told = f"{stage} {size(done_bytes)} of {size(total_bytes)}"
+        if self._bar and self._task is not None:
+            self._guard(
+                lambda: self._bar.update(  # type: ignore[union-attr]
+                    self._task, total=max(1, total_bytes), completed=done_bytes, told=told
+                )
+            )
+        elif stage != self._stage or self._plain_due():
+            self._say(told)
+        self._stage = stage
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Began():
+                self._max_steps = event.max_steps
+                self._say(
+                    f"{number(event.parameters)} parameters, {event.device} {event.dtype}, "
+                    f"{number(event.rows_per_epoch)} rows an epoch; {event.lineage}"
+                )
+            case Stepped():
+                self._stepped(event)
+            case Evaluated():
+                bits = event.bits_per_byte
+                self._val = f"val {event.val_loss:.3f}"
+                told = f"step {number(event.step)}: val_loss {event.val_loss:.4f} nats per token"
+                told += f", {bits:.3f} bits per byte" if bits is not None else ""
+                self._say(told + ("  (best)" if event.is_best else ""))
+            case Sampled():
+                self._sample(event)
+            case CheckpointSaved():
+                self._say(
+                    f"step {number(event.step)}: checkpoint saved, "
+                    f"{size(event.size_bytes)} in {event.seconds:.2f} s"
+                )
+            case CommandAnswered():
+                self._say(f"{event.command}: {event.result}")
+            case Noted():
+                self._say(f"{event.kind}: {event.message}")
+            case StateChanged():
+                if event.state == "paused" and event.message:
+                    self._tell(event.message)
+            case _:
+                pass
+
+    def farewell(self, outcome: Outcome) -> None:
+        """How the run ended, and how to go on."""
+        name = self._run.name
+        best = ""
+        if outcome.best_val_loss is not None:
+            best = f"; best val_loss {outcome.best_val_loss:.4f} at step {outcome.best_step}"
+        self._say(f"{outcome.state} at step {number(outcome.step)}{best}")
+        if outcome.state == "stopped":
+            self._say(f"go on:  tinychat resume {name}")
+        self._say(f"talk:   tinychat chat {name}")
+        self._say(f"look:   tinychat show {name}")
+
+    def _stepped(self, event: Stepped) -> None:
+        eta = "?" if event.eta_seconds is None else duration(event.eta_seconds)
+        total = number(self._max_steps) if self._max_steps else "?"
+        told = (
+            f"step {number(event.step)}/{total}  loss {event.train_loss:.3f}  {self._val}  "
+            f"lr {event.learning_rate:.1e}  {number(round(event.tokens_per_second))} tokens/s  "
+            f"{eta} left"
+        )
+        if self._bar and self._task is not None:
+            self._guard(
+                lambda: self._bar.update(  # type: ignore[union-attr]
+                    self._task, total=self._max_steps, completed=event.step, told=told
+                )
+            )
+        elif self._plain_due() or event.step == self._max_steps:
+            self._say(told)
+
+    def _sample(self, event: Sampled) -> None:
+        step, count = self._sampled
+        count = count + 1 if step == event.step else 1
+        self._sampled = (event.step, count)
+        if count <= SAMPLES_SHOWN and (self._bar or count == 1):
+            self._say(f"  {_inert(event.prompt)} -> {_inert(event.text)}"[:200])
+
+    def _plain_due(self) -> bool:
+        now = time.monotonic()
+        if now - self._told_at < PLAIN_SECONDS:
+            return False
+        self._told_at = now
+        return True
+
+    def _tell(self, told: str) -> None:
+        if self._bar and self._task is not None:
+            self._guard(lambda: self._bar.update(self._task, told=told))  # type: ignore[union-attr,arg-type]
+        else:
+            self._say(told)
+
+    def _say(self, text: str) -> None:
+        self._guard(lambda: self._console.print(text, markup=False))
+
+    def _guard(self, action: object) -> None:
+        if self._silent:
+            return
+        try:
+            action()  # type: ignore[operator]
+            sys.stdout.flush()
+        except (OSError, ValueError):  # the terminal is gone; the run is not
+            self._silent = True
+
+
+def _inert(text: str) -> str:
+    """Model and user text on one line, without anything a terminal would obey."""
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -1,0 +1,125 @@
+"""`tinychat resume`: go on with a run."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from tinychat.cli.flags import SETTINGS, GivenFlags, SettingsFlags, command_line
+from tinychat.errors import RunError, SettingsError
+
+
+def resume_command(
+    run: Annotated[str, Parameter(negative=())],
+    /,
+    *,
+    checkpoints: Path | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    start: Annotated[str | None, Parameter(name="--from")] = None,
+    rewarm: Annotated[bool, Parameter(negative="")] = False,
+    settings: SettingsFlags = SETTINGS,
+    given: GivenFlags,
+) -> int:
+    """Go on with a run from its newest good checkpoint, bit for bit.
+
+    --max-steps extends a run: warmup-stable-decay goes on from the last checkpoint before its
+    decay, the other schedules stay at their floor. Intervals, samples and what is kept may change;
+    what would make it another run is refused.
+
+    Parameters
+    ----------
+    run
+        A run's name or folder.
+    checkpoints
+        Folder where runs live (else $TINYCHAT_CHECKPOINTS, else ./checkpoints).
+    device
+        Short for --runtime.device.
+    dtype
+        Short for --runtime.dtype.
+    start
+        Go on from this step instead of the newest; "latest" when extending keeps the decayed
+        weights and stays at the floor.
+    rewarm
+        When extending cosine or linear: plan the whole curve anew over the longer run.
+    """
+    from tinychat.runs import default_checkpoints
+
+    root = checkpoints or default_checkpoints()
+    return go_on(run, root, given, device=device, dtype=dtype, start=start, rewarm=rewarm)
+
+
+def go_on(
+    name: str,
+    root: Path,
+    given: Any,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    start: str | None = None,
+    rewarm: bool = False,
+) -> int:
+    """Resume the run `name` with the given changes."""
+    from tinychat.config.load import FLAGS, Layer, from_json, nest
+    from tinychat.config.resume import continue_with
+    from tinychat.runs import RunLock, RunWriter
+
+    if given.unknown:
+        raise SettingsError(*given.problems())
+    run, step = _find(name, root)
+    before = from_json(json.loads((run / "settings.json").read_text(encoding="utf-8")))
+    flags = dict(given.values)
+    if device:
+        flags["runtime.device"] = device
+    if dtype:
+        flags["runtime.dtype"] = dtype
+    from_step, extension = _extension(run, before, flags, start, rewarm, step)
+    resolved, changed = continue_with(before, Layer(FLAGS, nest(flags | extension), text=True))
+    with RunLock(run) as lock:
+        if resolved != before:
+            RunWriter(run).write_settings(resolved.to_json())
+        from tinychat.cli.train import train_to_the_end
+        from tinychat.training import Plan
+
+        plan = Plan(run, resolved, command_line(), changed, from_step)
+        return train_to_the_end(plan, lock)
+
+
+def _find(name: str, root: Path) -> tuple[Path, int | None]:
+    from tinychat.runs import find_run
+
+    half_born = root / name  # killed while its data was being prepared
+    if (half_born / "settings.json").is_file() and not (half_born / "run.json").exists():
+        return half_born, None
+    return find_run(name, root)
+
+
+def _extension(
+    run: Path, before: Any, flags: dict[str, Any], start: str | None, rewarm: bool, step: int | None
+) -> tuple[int | None, dict[str, str]]:
+    """From which checkpoint to go on, and what that means for the schedule."""
+    from tinychat.config.schedule import decay_start
+    from tinychat.runs import list_checkpoints
+
+    steps = list_checkpoints(run)
+    if start is not None and start != "latest":
+        if not start.isdigit() or int(start) not in steps:
+            raise RunError(f"{run.name} has no checkpoint {start}; it has {steps}")
+        step = int(start)
+    old = before.settings.max_steps
+    text = flags.get("max_steps")
+    if text is None or old is None or not steps or not str(text).isdigit() or int(text) <= old:
+        return step, {}
+    optim = before.settings.optim
+    plateau = decay_start(old, optim)
+    if plateau is not None and start != "latest" and steps[-1] > plateau and step is None:
+        if plateau not in steps:
+            raise RunError(
+                f"{run.name} has no checkpoint of step {plateau}, the last before its decay; "
+                "`--from latest` goes on at the floor"
+            )
+        return plateau, {}
+    if plateau is not None and start != "latest":
+        return step, {}
+    return step, {} if rewarm else {"optim.schedule_steps": str(optim.schedule_steps or old)}

@@ -1,0 +1,169 @@
+"""`tinychat train`: start a run."""
+
+import json
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from tinychat.cli.flags import SETTINGS, GivenFlags, SettingsFlags, command_line
+from tinychat.errors import RunExistsError, SettingsError
+
+
+def train_command(
+    *,
+    preset: str | None = None,
+    config: Path | None = None,
+    data: list[str] | None = None,
+    name: str | None = None,
+    checkpoints: Path | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    resume: str | None = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    settings: SettingsFlags = SETTINGS,
+    given: GivenFlags,
+) -> int:
+    """Start a run. With nothing given: the demo preset on its built-in small talk.
+
+    Settings come from the preset, then --config, then flags; each later one wins. Ctrl+C saves and
+    stops; `tinychat resume RUN` goes on as if nothing had happened.
+
+    Parameters
+    ----------
+    preset
+        Settings that come with tinychat (without --config: demo).
+    config
+        A TOML file of settings.
+    data
+        Files or folders to learn from (short for --data.paths).
+    name
+        Name of the run (else made from the preset and the time).
+    checkpoints
+        Folder where runs live (else $TINYCHAT_CHECKPOINTS, else ./checkpoints).
+    device
+        Short for --runtime.device.
+    dtype
+        Short for --runtime.dtype.
+    resume
+        Go on with this run instead; the same as `tinychat resume RUN`.
+    dry_run
+        Show every setting with its source and the size of the model, and start nothing.
+    """
+    from tinychat.runs import default_checkpoints
+
+    root = checkpoints or default_checkpoints()
+    if resume is not None:
+        from tinychat.cli.resume import go_on
+
+        return go_on(resume, root, given, device=device, dtype=dtype)
+    resolved, label = _resolve(preset, config, data, device, dtype, root, given)
+    if dry_run:
+        from tinychat.cli.dry_run import show_dry_run
+
+        return show_dry_run(resolved)
+    run = root / (name or f"{label}-{datetime.now():%Y%m%d-%H%M%S}")
+    check_name(run.name)
+    return _start(run, resolved)
+
+
+def check_name(name: str) -> None:
+    """Refuse names that would not work everywhere as a folder and as RUN."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise SettingsError(
+            f"a run cannot be called {name!r}; use letters, digits, dots, dashes and underscores"
+        )
+
+
+def _resolve(
+    preset: str | None,
+    config: Path | None,
+    data: list[str] | None,
+    device: str | None,
+    dtype: str | None,
+    root: Path,
+    given: GivenFlags,
+) -> tuple[Any, str]:
+    """All layers as one, and what a run of it is called."""
+    from tinychat.config.load import FLAGS, Layer, nest, read_preset, read_toml, resolve
+
+    layers = []
+    label = preset or (config.stem if config else "demo")
+    if preset or not config:
+        layers.append(read_preset(preset or "demo"))
+    if config:
+        layers.append(read_toml(config))
+    flags = dict(given.values)
+    if data:
+        flags["data.paths"] = tuple(data)
+    if device:
+        flags["runtime.device"] = device
+    if dtype:
+        flags["runtime.dtype"] = dtype
+    init_from = flags.get("init_from") or next(
+        (layer.values["init_from"] for layer in reversed(layers) if "init_from" in layer.values),
+        None,
+    )
+    if init_from:
+        from tinychat.cli.parent import parent_layer
+
+        layer, folder = parent_layer(str(init_from), root, flags)
+        layers.append(layer)
+        flags["init_from"] = str(folder)
+    flags_layer = Layer(FLAGS, nest(flags), text=True)
+    try:
+        resolved = resolve(*layers, flags_layer)
+    except SettingsError as error:
+        raise SettingsError(*given.problems(), *error.problems) from None
+    if given.unknown:
+        raise SettingsError(*given.problems())
+    paths = [str(Path(p).absolute()) for p in resolved.settings.data.paths]
+    if paths:  # a run must find its data again from any folder
+        layer = Layer(resolved.sources["data.paths"], {"data": {"paths": paths}})
+        resolved = resolve(*layers, flags_layer, layer)
+        label = label if preset or config else Path(paths[0]).stem
+    return resolved, re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-.") or "run"
+
+
+def _start(run: Path, resolved: Any) -> int:
+    """Make the folder, take the lock, and only then import what is heavy."""
+    from tinychat.runs import RunLock, RunPaths, RunWriter, list_checkpoints
+
+    paths = RunPaths(run)
+    if paths.run_json.exists():
+        same = _settings_of(paths.settings_json) == json.loads(
+            json.dumps(resolved.to_json()["settings"])
+        )
+        if not same or list_checkpoints(run) not in ([], [0]):
+            raise RunExistsError(
+                f"there is a run {run.name} in {run.parent} already; go on with "
+                f"`tinychat resume {run.name}`, or give this one another --name"
+            )
+    else:
+        RunWriter(run).create_run()
+    with RunLock(run) as lock:
+        RunWriter(run).write_settings(resolved.to_json())
+        from tinychat.training import Plan
+
+        plan = Plan(run, resolved, argv=command_line())
+        return train_to_the_end(plan, lock)
+
+
+def train_to_the_end(plan: Any, lock: Any) -> int:
+    """Train with progress on the terminal, then say how to go on."""
+    from tinychat.cli.console import ConsoleProgress
+    from tinychat.training import train
+
+    with ConsoleProgress(plan.run) as console:
+        outcome = train(plan, lock, console, console.preparing)
+    console.farewell(outcome)
+    return 0
+
+
+def _settings_of(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["settings"]
+    except (OSError, ValueError, KeyError):
+        return None

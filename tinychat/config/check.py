@@ -1,0 +1,58 @@
+"""What several settings must agree on. Each rule yields one sentence; all are told at once."""
+
+from collections.abc import Iterator
+
+from tinychat.config.settings import ModelSettings, OptimSettings, Settings
+
+
+def find_problems(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
+    """All pairs of settings that cannot go together, as (their dotted names, one sentence)."""
+    return [
+        *_model(settings.model),
+        *_optim(settings.optim),
+        *_run(settings),
+    ]
+
+
+def _model(model: ModelSettings) -> Iterator[tuple[tuple[str, ...], str]]:
+    if model.head_dim is None and model.n_embd % model.n_head:
+        yield (
+            ("model.n_embd", "model.n_head"),
+            f"n_embd ({model.n_embd}) must be a multiple of n_head ({model.n_head}), "
+            "or give model.head_dim",
+        )
+    if model.n_head % model.kv_heads:
+        yield (
+            ("model.n_head", "model.n_kv_head"),
+            f"n_head ({model.n_head}) must be a multiple of n_kv_head ({model.kv_heads})",
+        )
+    if model.position == "rope" and model.head_width % 2:
+        yield (
+            ("model.n_embd", "model.n_head", "model.head_dim"),
+            f"rope needs heads of an even width, not {model.head_width}",
+        )
+
+
+def _optim(optim: OptimSettings) -> Iterator[tuple[tuple[str, ...], str]]:
+    if optim.min_learning_rate > optim.learning_rate:
+        yield (
+            ("optim.min_learning_rate", "optim.learning_rate"),
+            f"min_learning_rate ({optim.min_learning_rate:g}) is above "
+            f"learning_rate ({optim.learning_rate:g})",
+        )
+
+
+def _run(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    if (settings.max_steps is None) == (settings.max_epochs is None):
+        yield (("max_steps", "max_epochs"), "give one of max_steps and max_epochs, not both")
+    if settings.rows_per_micro_batch > settings.batch_size:
+        yield (
+            ("micro_batch_size", "batch_size"),
+            f"micro_batch_size ({settings.micro_batch_size}) is above "
+            f"batch_size ({settings.batch_size})",
+        )
+    if settings.checkpoint.every_steps is None and settings.checkpoint.every_minutes is None:
+        yield (
+            ("checkpoint.every_steps", "checkpoint.every_minutes"),
+            "a run must be saved by steps or by minutes; give one of the two",
+        )

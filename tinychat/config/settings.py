@@ -1,0 +1,220 @@
+"""The settings tree: the only place where a setting is declared.
+
+TOML files, command line flags, `--help`, `docs/configuration.md` and the screens are all made from
+these classes and from the sentence under each field. `None` means off or "decide for me"; there
+are no other special values. What one field may hold stands in its type; what several fields must
+agree on stands in `check.py`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+
+Positive = Annotated[int, Gt(0)]
+NotNegative = Annotated[int, Ge(0)]
+PositiveFloat = Annotated[float, Gt(0)]
+Share = Annotated[float, Ge(0), Lt(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """The shape of the decoder. The vocabulary's size comes from the tokenizer."""
+
+    n_layer: Positive = 6
+    """Number of blocks, each attention followed by an MLP."""
+    n_head: Positive = 6
+    """Attention heads in each block."""
+    n_kv_head: Positive | None = None
+    """Key and value heads; fewer than n_head share them (none: n_head)."""
+    n_embd: Positive = 192
+    """Width of the residual stream."""
+    head_dim: Positive | None = None
+    """Width of one head (none: n_embd / n_head)."""
+    intermediate_size: Positive | None = None
+    """Width of the MLP (none: 8/3 n_embd for swiglu, else 4 n_embd, in steps of 8)."""
+    context_length: Positive = 256
+    """Longest window of tokens the model sees."""
+    norm: Literal["rms", "layer"] = "rms"
+    """Normalisation: RMSNorm or LayerNorm."""
+    norm_eps: PositiveFloat = 1e-6
+    """Small number that keeps the normalisation from dividing by zero."""
+    position: Literal["rope", "learned", "sinusoidal"] = "rope"
+    """How the model knows where a token stands."""
+    rope_theta: PositiveFloat = 10000.0
+    """Base of the rotary frequencies (only with position = rope)."""
+    mlp: Literal["swiglu", "gelu", "relu2"] = "swiglu"
+    """The MLP: gated SiLU, GELU, or squared ReLU."""
+    qk_norm: bool = True
+    """Normalise queries and keys in each head, which keeps attention calm at high rates."""
+    tied_head: bool = True
+    """Use the token embedding as the output head too."""
+    bias: bool = False
+    """Add biases to the linear layers (and to LayerNorm)."""
+    dropout: Share = 0.0
+    """Share of activations dropped in training."""
+
+    @property
+    def kv_heads(self) -> int:
+        return self.n_kv_head or self.n_head
+
+    @property
+    def head_width(self) -> int:
+        return self.head_dim or self.n_embd // self.n_head
+
+    @property
+    def mlp_width(self) -> int:
+        if self.intermediate_size:
+            return self.intermediate_size
+        if self.mlp != "swiglu":
+            return 4 * self.n_embd
+        return -(-8 * self.n_embd // 3 // 8) * 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerSettings:
+    """How text becomes tokens. The tokenizer is trained on the training part of the corpus."""
+
+    kind: Literal["bpe", "char"] = "bpe"
+    """Byte-level BPE, or one token a character (unknown ones fall back to bytes)."""
+    vocab_size: Annotated[int, Ge(262), Le(1_000_000)] = 4096
+    """Size of a BPE vocabulary, the 6 control tokens and 256 bytes included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """Where the text comes from."""
+
+    paths: tuple[str, ...] = ()
+    """Files or folders to learn from; --data is short for it (none: the built-in small talk)."""
+    validation_share: Annotated[float, Gt(0), Lt(1)] = 0.1
+    """Share of the documents kept for validation."""
+    loss: Literal["answers", "all"] = "answers"
+    """In conversations: learn the assistant's answers only, or every token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimSettings:
+    """The optimizer and the learning rate over the run."""
+
+    optimizer: Literal["adamw"] = "adamw"
+    """The update rule."""
+    learning_rate: PositiveFloat = 2e-3
+    """Peak learning rate."""
+    min_learning_rate: Annotated[float, Ge(0)] = 1e-4
+    """The floor, which the schedule reaches only at the last step."""
+    schedule: Literal["warmup-stable-decay", "cosine", "linear"] = "warmup-stable-decay"
+    """Shape of the learning rate after the warm-up."""
+    warmup_steps: NotNegative = 50
+    """Steps of linear warm-up (at most half of the run)."""
+    schedule_steps: Positive | None = None
+    """Length the schedule is planned over (none: max_steps); beyond it the rate stays at the floor."""
+    decay_share: Annotated[float, Gt(0), Le(1)] = 0.5
+    """Share of the run that warmup-stable-decay spends going down to the floor."""
+    weight_decay: Annotated[float, Ge(0)] = 0.1
+    """Decay of the weight matrices (never of norms, biases or embeddings)."""
+    beta1: Share = 0.9
+    """AdamW's memory of the gradient."""
+    beta2: Share = 0.99
+    """AdamW's memory of the squared gradient."""
+    eps: PositiveFloat = 1e-8
+    """AdamW's guard against dividing by zero."""
+    max_grad_norm: PositiveFloat | None = 1.0
+    """Gradients longer than this are shortened to it (none: never)."""
+    max_bad_steps: Positive = 10
+    """Steps in a row without a finite loss and gradient after which the run stops."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSettings:
+    """Validation."""
+
+    every_steps: Positive | None = 200
+    """Steps between evaluations on the whole validation split (none: only at the end)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSettings:
+    """What the model is asked while it trains."""
+
+    every_steps: Positive | None = 50
+    """Steps between rounds of samples (none: off)."""
+    prompts: tuple[Annotated[str, MinLen(1)], ...] = ()
+    """The fixed prompts (none: ten that suit the corpus)."""
+    max_new_tokens: Positive = 60
+    """Longest sample, in tokens."""
+    temperature: Annotated[float, Ge(0)] = 0.8
+    """How freely to choose; 0 always takes the likeliest token."""
+    top_k: Positive | None = 40
+    """Choose among this many likeliest tokens (none: among all)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSettings:
+    """When the run is saved, and what is kept."""
+
+    every_steps: Positive | None = 200
+    """Steps between checkpoints (none: by minutes only)."""
+    every_minutes: PositiveFloat | None = 10.0
+    """Minutes between checkpoints, whichever comes first (none: by steps only)."""
+    keep_last: Annotated[int, Ge(2)] = 2
+    """How many of the newest are kept whole; the best one always is."""
+    milestones: NotNegative = 12
+    """How many older ones are kept as weights only, spread over the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSettings:
+    """What is written while the run goes."""
+
+    every_steps: Positive = 1
+    """Steps between rows of metrics."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeSettings:
+    """Where and how it is computed. Settled once, written down, and repeated at every resume."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute (auto: cuda, else mps, else cpu)."""
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Precision of the forward and backward pass (auto: bf16 on cuda that has it, else fp32)."""
+    threads: Positive | None = None
+    """CPU threads (none: as many as there are physical cores for us)."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, about a third more time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that a run is made from."""
+
+    seed: NotNegative = 0
+    """Everything that depends on chance is a function of this number and the step."""
+    max_steps: Positive | None = None
+    """Length of the run in steps (none: take max_epochs)."""
+    max_epochs: PositiveFloat | None = None
+    """Length of the run in passes over the training data, instead of max_steps."""
+    batch_size: Positive = 32
+    """Rows of context_length tokens in one step."""
+    micro_batch_size: Positive | None = None
+    """Rows in one forward pass; smaller takes less memory (none: batch_size)."""
+    init_from: str | None = None
+    """A run or checkpoint whose weights and tokenizer to start from (none: fresh ones)."""
+    model: ModelSettings = field(default_factory=ModelSettings)
+    tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    eval: EvalSettings = field(default_factory=EvalSettings)
+    sample: SampleSettings = field(default_factory=SampleSettings)
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+
+    @property
+    def rows_per_micro_batch(self) -> int:
+        return self.micro_batch_size or self.batch_size
+
+    @property
+    def grad_accum_steps(self) -> int:
+        return -(-self.batch_size // self.rows_per_micro_batch)

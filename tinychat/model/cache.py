@@ -1,0 +1,54 @@
+"""Keys and values of the tokens that were already seen, kept so that none is computed twice."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tinychat.config import ModelSettings
+
+
+@dataclass
+class KVCache:
+    """One preallocated tensor a layer, shape (rows, context_length, n_kv_head, head_dim).
+
+    `lengths` (rows,) says how many tokens each row holds; rows may differ.
+    """
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    lengths: Tensor
+
+    @classmethod
+    def allocate(
+        cls, model: ModelSettings, rows: int, device: torch.device, dtype: torch.dtype
+    ) -> "KVCache":
+        shape = (rows, model.context_length, model.kv_heads, model.head_width)
+        layers = range(model.n_layer)
+        return cls(
+            [torch.zeros(shape, device=device, dtype=dtype) for _ in layers],
+            [torch.zeros(shape, device=device, dtype=dtype) for _ in layers],
+            torch.zeros(rows, device=device, dtype=torch.long),
+        )
+
+    def row(self, index: int) -> "KVCache":
+        """One row as a cache of its own that shares this one's memory."""
+        here = slice(index, index + 1)
+        return KVCache(
+            [k[here] for k in self.keys], [v[here] for v in self.values], self.lengths[here]
+        )
+
+    def keep(self, rows: Tensor) -> "KVCache":
+        """A cache of only these rows, in this order (copied)."""
+        return KVCache(
+            [k[rows] for k in self.keys], [v[rows] for v in self.values], self.lengths[rows]
+        )
+
+    def store(
+        self, layer: int, positions: Tensor, k: Tensor, v: Tensor, used: int
+    ) -> tuple[Tensor, Tensor]:
+        """Write k and v (B, T, heads, head_dim) at positions (B, T); return the first `used`."""
+        rows = torch.arange(k.shape[0], device=k.device)[:, None]
+        self.keys[layer][rows, positions] = k.to(self.keys[layer].dtype)
+        self.values[layer][rows, positions] = v.to(self.values[layer].dtype)
+        return self.keys[layer][:, :used].to(k.dtype), self.values[layer][:, :used].to(v.dtype)

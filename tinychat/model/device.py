@@ -1,0 +1,95 @@
+"""Devices and precisions: which there are, which to take, and how to set torch up for them.
+
+Nothing is chosen twice: a run settles its runtime once, writes it down, and repeats it at resume.
+"""
+
+import contextlib
+import os
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+import torch
+
+from tinychat.config import RuntimeSettings
+from tinychat.errors import SettingsError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and how a run is computed: with equal runtimes, equal bits."""
+
+    device: str
+    dtype: str
+    threads: int
+    gradient_checkpointing: bool = False
+
+    @property
+    def torch_device(self) -> torch.device:
+        return torch.device(self.device)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return DTYPES[self.dtype]
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Compute matrix products in the runtime's precision; weights stay fp32."""
+        if self.dtype == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device, self.torch_dtype)
+
+    def apply(self) -> None:
+        """Set torch's threads. Called once by whoever owns the process."""
+        torch.set_num_threads(self.threads)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def available_devices() -> list[str]:
+    """Devices of this machine, the fastest kind first."""
+    found = [("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available())]
+    return [name for name, there in found if there] + ["cpu"]
+
+
+def choose_runtime(settings: RuntimeSettings) -> Runtime:
+    """Settle every "auto". Raises SettingsError for a device that is not here."""
+    devices = available_devices()
+    device = devices[0] if settings.device == "auto" else settings.device
+    if device not in devices:
+        raise SettingsError(
+            f"runtime.device = {device}: this machine has {', '.join(devices)}; "
+            "choose one of these or leave it at auto"
+        )
+    dtype = settings.dtype
+    if dtype == "auto":
+        dtype = "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return Runtime(
+        device, dtype, settings.threads or usable_cores(), settings.gradient_checkpointing
+    )
+
+
+def usable_cores() -> int:
+    """Physical cores that this process may use."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(allowed or 1, psutil.cpu_count(logical=False) or 1))
+
+
+def memory_bytes(device: str) -> int:
+    """Memory in use: the accelerator's for this process, or the process's own on the CPU."""
+    if device == "cuda":
+        return torch.cuda.memory_allocated()
+    if device == "mps":
+        return torch.mps.current_allocated_memory()
+    return psutil.Process().memory_info().rss
+
+
+def synchronize(device: str) -> None:
+    """Wait until the device has done what it was given, so that clocks tell the truth."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()

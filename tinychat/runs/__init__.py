@@ -1,0 +1,106 @@
+"""The run directory: the only thing that trainer, monitor and chat share.
+
+This room knows where everything lies (`layout`), what stands in it (`records`), how it is written
+so that nothing acknowledged is lost (`durable`, `checkpoints`, `writer`), how it is read whatever
+happened (`reader`), who holds it (`lock`), whether its process lives (`liveness`), which
+checkpoints stay (`retention`), and how requests come in (`control`). It knows no tensors: a
+checkpoint is a folder of named bytes here. Standard library and psutil only.
+"""
+
+from tinychat.runs.checkpoints import (
+    CheckpointFiles,
+    newest_good,
+    publish_checkpoint,
+    quarantine,
+    read_checkpoint,
+    sweep,
+)
+from tinychat.runs.control import (
+    COMMANDS,
+    Command,
+    ControlInbox,
+    Refusal,
+    send_command,
+    wait_for_ack,
+)
+from tinychat.runs.durable import Disk, LineLog, replace_file
+from tinychat.runs.find import find_run
+from tinychat.runs.layout import (
+    AttemptPaths,
+    RunPaths,
+    checkpoint_name,
+    checkpoint_step,
+    default_checkpoints,
+    list_checkpoints,
+)
+from tinychat.runs.liveness import ProcessIdentity, TrueState, process_identity, true_state
+from tinychat.runs.lock import RunLock, lock_is_held
+from tinychat.runs.reader import Log, Row, RunReader, list_runs
+from tinychat.runs.records import (
+    FORMAT,
+    STATES,
+    AttemptRecord,
+    BestCheckpoint,
+    EvalRow,
+    EventRow,
+    LastCommand,
+    RunRecord,
+    SampleRow,
+    State,
+    Status,
+    TrainRow,
+)
+from tinychat.runs.retention import Pruned, Retention, plan_retention, prune
+from tinychat.runs.writer import RunWriter
+
+__all__ = [
+    "COMMANDS",
+    "FORMAT",
+    "STATES",
+    "AttemptPaths",
+    "AttemptRecord",
+    "BestCheckpoint",
+    "CheckpointFiles",
+    "Command",
+    "ControlInbox",
+    "Disk",
+    "EvalRow",
+    "EventRow",
+    "LastCommand",
+    "LineLog",
+    "Log",
+    "ProcessIdentity",
+    "Pruned",
+    "Refusal",
+    "Retention",
+    "Row",
+    "RunLock",
+    "RunPaths",
+    "RunReader",
+    "RunRecord",
+    "RunWriter",
+    "SampleRow",
+    "State",
+    "Status",
+    "TrainRow",
+    "TrueState",
+    "checkpoint_name",
+    "checkpoint_step",
+    "default_checkpoints",
+    "find_run",
+    "list_checkpoints",
+    "list_runs",
+    "lock_is_held",
+    "newest_good",
+    "plan_retention",
+    "process_identity",
+    "prune",
+    "publish_checkpoint",
+    "quarantine",
+    "read_checkpoint",
+    "replace_file",
+    "send_command",
+    "sweep",
+    "true_state",
+    "wait_for_ack",
+]

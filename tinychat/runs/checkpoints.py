@@ -1,0 +1,250 @@
+"""Checkpoints as folders of bytes: published whole or not at all, verified whenever read.
+
+A checkpoint is written into a temporary folder beside its place, every file is flushed, the
+manifest (size and sha256 of each) comes last, and one rename publishes it. What the files mean
+(tensors, settings) is the charge of others; so is the decision when to save.
+"""
+
+import hashlib
+import json
+import os
+import secrets
+import stat
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tinychat.errors import CheckpointError, NoCheckpointError, RunError
+from tinychat.runs.durable import Disk, remove_tree
+from tinychat.runs.layout import (
+    DELETED,
+    MANIFEST,
+    QUARANTINED,
+    REPLACED,
+    RESUME_FILES,
+    TEMPORARY,
+    RunPaths,
+    checkpoint_name,
+    checkpoint_step,
+    list_checkpoints,
+)
+from tinychat.runs.records import FORMAT, check_format, parse
+
+_MANIFEST_BYTES = 1024 * 1024  # far above any real one; a larger file is not read
+
+
+@dataclass(frozen=True)
+class CheckpointFiles:
+    """The verified content of one checkpoint."""
+
+    path: Path
+    step: int
+    files: dict[str, bytes] = field(repr=False)
+    unknown: list[str] = field(default_factory=list)  # present, but not in the manifest; not read
+
+
+def publish_checkpoint(
+    run: Path, step: int, files: Mapping[str, bytes], *, disk: Disk | None = None
+) -> Path:
+    """Write a checkpoint so that it is all there or not there, whatever happens meanwhile.
+
+    An older checkpoint of that step is replaced. Once this returns, a power cut does not lose
+    it. Raises OSError if the disk refuses: then this one does not count, and all that were
+    there before are untouched.
+    """
+    disk = disk or Disk()
+    target = RunPaths(run).checkpoint(step)
+    aside = beside(target, TEMPORARY)
+    try:
+        disk.make_folder(aside)
+        for name in sorted(files):
+            disk.write_file(aside / _plain(name), files[name])
+            disk.fsync(aside / name)
+        disk.write_file(aside / MANIFEST, _manifest(step, files))
+        disk.fsync(aside / MANIFEST)
+        disk.fsync_folder(aside)
+        replaced = _take_name(disk, aside, target)
+    except BaseException:
+        with suppress(OSError):
+            remove_tree(disk, aside)  # frees the space; a leftover is swept at the next start
+        raise
+    disk.fsync_folder(run)
+    if replaced is not None:
+        remove_tree(disk, replaced)
+    return target
+
+
+def read_checkpoint(path: Path, *, only: Collection[str] | None = None) -> CheckpointFiles:
+    """Read a checkpoint into memory and verify all that is read; `only` reads just those names.
+
+    Opens no file that the manifest does not name. Raises CheckpointError naming the file and
+    what is wrong with it, FormatError for a checkpoint of a newer tinychat.
+    """
+    step, listed = read_manifest(path)
+    wanted = sorted(listed if only is None else only)
+    _require(path, wanted, listed)
+    present = {entry.name for entry in os.scandir(path)}
+    return CheckpointFiles(
+        path=path,
+        step=step,
+        files={name: _read_verified(path / name, *listed[name]) for name in wanted},
+        unknown=sorted(present - listed.keys() - {MANIFEST}),
+    )
+
+
+def read_manifest(path: Path) -> tuple[int, dict[str, tuple[int, str]]]:
+    """The step, and (size, sha256) of each listed file."""
+    where = path / MANIFEST
+    try:
+        values = parse(_read(where, limit=_MANIFEST_BYTES))
+        check_format(values, str(where))
+    except ValueError as error:
+        raise CheckpointError(f"{where} is damaged: {error}.") from None
+    except RunError as error:
+        raise CheckpointError(str(error)) from None
+    try:
+        listed = {_plain(name): _entry(about) for name, about in values["files"].items()}
+        step = values["step"]
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{where} is damaged: {error!r}.") from None
+    if type(step) is not int or checkpoint_step(path.absolute().name) != step:
+        raise CheckpointError(f"{where} is of step {step!r}, not of the folder it lies in.")
+    return step, listed
+
+
+def newest_good(
+    run: Path, *, needs: Collection[str] = RESUME_FILES
+) -> tuple[CheckpointFiles, list[CheckpointError]]:
+    """The newest checkpoint that is whole and holds the files in `needs` (what resuming needs).
+
+    Also returns what was wrong with each newer one that was passed over. Raises
+    NoCheckpointError if the run has published none, CheckpointError if none is good.
+    """
+    problems: list[CheckpointError] = []
+    for step in reversed(list_checkpoints(run)):
+        path = RunPaths(run).checkpoint(step)
+        try:
+            _require(path, needs, read_manifest(path)[1])
+            return read_checkpoint(path), problems
+        except CheckpointError as error:
+            problems.append(error)
+    if not problems:
+        raise NoCheckpointError(f"The run {run.name} has published no checkpoint yet.")
+    raise CheckpointError(
+        f"No checkpoint of the run {run.name} can be used, and nothing was deleted: "
+        + " ".join(str(problem) for problem in problems)
+    )
+
+
+def quarantine(run: Path, step: int, *, disk: Disk | None = None) -> Path:
+    """Move a damaged checkpoint out of the way: never deleted, never listed again."""
+    disk = disk or Disk()
+    number = 1
+    while (target := run / f"{QUARANTINED}{checkpoint_name(step)}-{number}").exists():
+        number += 1
+    disk.rename(RunPaths(run).checkpoint(step), target)
+    disk.fsync_folder(run)
+    return target
+
+
+def sweep(run: Path, *, disk: Disk | None = None) -> list[str]:
+    """Clear what a crash left behind; returns the names. Only for the holder of the run's lock.
+
+    A checkpoint that was out of the way for a replacement that never came gets its name back.
+    """
+    disk = disk or Disk()
+    swept = []
+    for entry in sorted(os.scandir(run), key=lambda entry: entry.name):
+        path = Path(entry.path)
+        if not entry.name.startswith((TEMPORARY, DELETED, REPLACED)):
+            continue
+        swept.append(entry.name)
+        step = checkpoint_step(entry.name.removeprefix(REPLACED).rpartition("-")[0])
+        if entry.name.startswith(REPLACED) and step is not None:
+            target = RunPaths(run).checkpoint(step)
+            if not target.exists():
+                disk.rename(path, target)
+                continue
+        if entry.is_dir(follow_symlinks=False):
+            remove_tree(disk, path)
+        else:
+            disk.remove(path)
+    if swept:
+        disk.fsync_folder(run)
+    return swept
+
+
+def beside(path: Path, prefix: str) -> Path:
+    """A free name in the same folder."""
+    return path.with_name(f"{prefix}{path.name}-{secrets.token_hex(4)}")
+
+
+def _plain(name: str) -> str:
+    """A file name that stays inside its folder; anything else is refused."""
+    if not name or name != os.path.basename(name) or name[0] == "." or set(name) & set("\\/:\0"):
+        raise ValueError(f"{name!r} is no plain file name")
+    if name == MANIFEST:
+        raise ValueError(f"{MANIFEST} cannot list itself")
+    return name
+
+
+def _manifest(step: int, files: Mapping[str, bytes]) -> bytes:
+    listed = {
+        name: {"size": len(files[name]), "sha256": hashlib.sha256(files[name]).hexdigest()}
+        for name in sorted(files)
+    }
+    return json.dumps({"format": FORMAT, "step": step, "files": listed}, indent=2).encode() + b"\n"
+
+
+def _take_name(disk: Disk, aside: Path, target: Path) -> Path | None:
+    """Rename `aside` to `target`; returns where an older `target` went."""
+    if not target.exists():
+        disk.rename(aside, target)
+        return None
+    replaced = beside(target, REPLACED)
+    disk.rename(target, replaced)
+    try:
+        disk.rename(aside, target)
+    except BaseException:
+        disk.rename(replaced, target)
+        raise
+    return replaced
+
+
+def _require(path: Path, names: Collection[str], listed: Collection[str]) -> None:
+    if missing := sorted(set(names) - set(listed)):
+        raise CheckpointError(f"The checkpoint {path} has no {', '.join(missing)}.")
+
+
+def _entry(about: Mapping[str, Any]) -> tuple[int, str]:
+    size, digest = about["size"], about["sha256"]
+    if type(size) is not int or type(digest) is not str:
+        raise ValueError("a size or sha256 is of the wrong type")
+    return size, digest
+
+
+def _read_verified(path: Path, size: int, digest: str) -> bytes:
+    try:
+        data = _read(path, limit=size)
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: {error}.") from None
+    if len(data) != size:
+        raise CheckpointError(f"{path} is damaged: it has {len(data)} bytes instead of {size}.")
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise CheckpointError(f"{path} is damaged: its sha256 is not the one in {MANIFEST}.")
+    return data
+
+
+def _read(path: Path, *, limit: int) -> bytes:
+    """The whole of a plain file of at most `limit` bytes; CheckpointError if it is no such."""
+    try:
+        about = os.stat(path)
+        if not stat.S_ISREG(about.st_mode):
+            raise CheckpointError(f"{path} is not a plain file.")
+        if about.st_size > limit:
+            raise ValueError(f"it has {about.st_size} bytes instead of {limit}")
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from None

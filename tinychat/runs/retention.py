@@ -1,0 +1,84 @@
+"""Which checkpoints stay, and making it so."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+from tinychat.errors import CheckpointError
+from tinychat.runs.checkpoints import beside, publish_checkpoint, read_checkpoint, read_manifest
+from tinychat.runs.durable import Disk, remove_tree
+from tinychat.runs.layout import DELETED, RESUME_FILES, RunPaths, list_checkpoints
+
+
+class Pruned(NamedTuple):
+    """What `prune` did."""
+
+    deleted: list[int]
+    thinned: list[int]  # now weights only
+    problems: list[str]  # damaged checkpoints that were to be thinned; left as they are
+
+
+def prune(
+    run: Path, keep: Collection[int], weights_only: Collection[int], *, disk: Disk | None = None
+) -> Pruned:
+    """Delete every checkpoint that stands in neither set, and thin those in `weights_only`.
+
+    A step in both sets stays whole. Each change is atomic: a crash leaves every checkpoint
+    either as it was or as it shall be.
+    """
+    disk = disk or Disk()
+    done = Pruned([], [], [])
+    for step in list_checkpoints(run):
+        path = RunPaths(run).checkpoint(step)
+        if step in keep:
+            continue
+        if step not in weights_only:
+            gone = beside(path, DELETED)
+            disk.rename(path, gone)
+            remove_tree(disk, gone)
+            done.deleted.append(step)
+            continue
+        try:
+            _, listed = read_manifest(path)
+            if listed.keys() & RESUME_FILES:
+                whole = read_checkpoint(path, only=listed.keys() - RESUME_FILES)
+                publish_checkpoint(run, step, whole.files, disk=disk)
+                done.thinned.append(step)
+        except CheckpointError as error:
+            done.problems.append(str(error))
+    return done
+
+
+class Retention(NamedTuple):
+    """Which checkpoints stay; the two sets share nothing."""
+
+    keep: set[int]  # whole
+    weights_only: set[int]
+
+
+def plan_retention(
+    steps: Collection[int],
+    *,
+    best: int | None,
+    latest_n: int,
+    pinned: Collection[int] = (),
+    milestones: int = 12,
+) -> Retention:
+    """Decide what stays of the published `steps`: a pure function.
+
+    The best, the last `latest_n` (at least one) and the pinned stay whole. Up to `milestones`
+    more, spread evenly over the run so far, stay as weights. The run is cut into spans of a
+    power of two of steps, as short as that number allows, and the first checkpoint of each span
+    stays: as the run grows, spans join in pairs, so thinning again and again ends where thinning
+    once would.
+    """
+    ordered = sorted(steps)
+    keep = set(ordered[-max(1, latest_n) :]) | ({best, *pinned} & set(ordered))
+    first_of_span: dict[int, int] = {}
+    if ordered and milestones > 0:
+        span = 1
+        while ordered[-1] // span >= milestones:
+            span *= 2
+        for step in ordered:
+            first_of_span.setdefault(step // span, step)
+    return Retention(keep, set(first_of_span.values()) - keep)

@@ -1,0 +1,184 @@
+"""The trainer's pen: everything a training process writes into its run, except checkpoints.
+
+One writer at a time, kept so by `lock.RunLock`. Nothing is ever truncated or rewritten: a resumed
+or rolled-back run begins a new attempt. Safe to use from several threads (a beat may be written
+while the loop is busy).
+"""
+
+import dataclasses
+import json
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Unpack
+
+from tinychat.errors import RunError, RunExistsError
+from tinychat.runs.durable import Disk, LineLog, replace_file
+from tinychat.runs.layout import TEMPORARY, RunPaths
+from tinychat.runs.records import (
+    AttemptRecord,
+    EvalRow,
+    RunRecord,
+    SampleRow,
+    Status,
+    TrainRow,
+    encode_row,
+    finite,
+)
+
+# What a start that died before run.json may have left; such a folder is taken over.
+_HALF_BORN = {"attempts", "control", "lock", "settings.json", "tokenizer.json", "status.json"}
+
+
+@dataclasses.dataclass
+class _Logs:
+    """The open files of the attempt in progress."""
+
+    metrics: LineLog
+    samples: LineLog
+    events: LineLog
+    train_log: LineLog
+
+
+class RunWriter:
+    """Writes one run. Every method raises OSError if the disk refuses."""
+
+    def __init__(self, run: Path, disk: Disk | None = None) -> None:
+        self.paths = RunPaths(run)
+        self._disk = disk or Disk()
+        self._logs: _Logs | None = None
+        self._seq = _last_seq(self.paths)
+        self._mutex = threading.Lock()
+
+    def create_run(self) -> None:
+        """Make the run's private folder (or take over one that a dead start left).
+
+        Raises RunExistsError if the name is taken by a run or by anything else.
+        """
+        root = self.paths.root
+        root.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._disk.make_folder(root)
+            self._disk.fsync_folder(root.parent)
+        except FileExistsError:
+            self._refuse_unless_half_born()
+        for folder in (self.paths.attempts, self.paths.control):
+            if not folder.exists():
+                self._disk.make_folder(folder)
+        self._disk.fsync_folder(root)
+
+    def write_run(self, record: RunRecord) -> None:
+        """Write run.json. From then on the folder is a run, so this comes last at its birth.
+
+        Raises RunExistsError if there is one already.
+        """
+        if self.paths.run_json.exists():
+            raise self._exists()
+        replace_file(self._disk, self.paths.run_json, record.to_json())
+
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Write settings.json: the resolved settings and where each came from."""
+        text = json.dumps(finite(dict(settings)), ensure_ascii=False, indent=2) + "\n"
+        replace_file(self._disk, self.paths.settings_json, text.encode("utf-8"))
+
+    def write_tokenizer(self, tokenizer_json: str) -> None:
+        """Write tokenizer.json, so that the run is complete by itself."""
+        replace_file(self._disk, self.paths.tokenizer_json, tokenizer_json.encode("utf-8"))
+
+    def begin_attempt(self, record: AttemptRecord) -> int:
+        """Begin an unbroken stretch of steps in a folder of its own; returns its number.
+
+        Rows of older attempts beyond `record.from_step` no longer count.
+        """
+        self.close()
+        number = max(self.paths.attempt_numbers(), default=0) + 1
+        paths = self.paths.attempt(number)
+        self._disk.make_folder(paths.root)
+        self._disk.fsync_folder(self.paths.attempts)
+        replace_file(self._disk, paths.attempt_json, record.to_json())
+        files = (paths.metrics, paths.samples, paths.events, paths.train_log)
+        self._logs = _Logs(*(LineLog(file, self._disk) for file in files))
+        self._disk.fsync_folder(paths.root)
+        return number
+
+    def train_row(self, **row: Unpack[TrainRow]) -> None:
+        """One update, into metrics.jsonl. `time` is filled in if it is not given."""
+        self._append(self._open.metrics, {"kind": "train", **row})
+
+    def eval_row(self, **row: Unpack[EvalRow]) -> None:
+        """One evaluation, into metrics.jsonl; keys beyond EvalRow are kept."""
+        self._append(self._open.metrics, {"kind": "eval", **row})
+
+    def sample_row(self, **row: Unpack[SampleRow]) -> None:
+        """One sampled text, into samples.jsonl."""
+        self._append(self._open.samples, row)
+
+    def event_row(self, kind: str, *, step: int | None, message: str, **more: Any) -> None:
+        """Something that happened, into events.jsonl; `more` are keys of this kind of event."""
+        row = {"kind": kind, "step": step, "message": message, **more}
+        self._append(self._open.events, row)
+
+    def log_line(self, text: str) -> None:
+        """A line of what a person would have seen, into train.log."""
+        with self._mutex:
+            self._open.train_log.append(text.encode("utf-8", errors="backslashreplace"))
+
+    def status(self, status: Status) -> Status:
+        """Replace status.json, counting `seq` up; returns what was written.
+
+        Costs a rename but no flush; the caller sees to it that this is at most once a second.
+        """
+        with self._mutex:
+            self._seq += 1
+            status = dataclasses.replace(status, seq=self._seq)
+            replace_file(self._disk, self.paths.status_json, status.to_json(), sync=False)
+        return status
+
+    def sync(self) -> None:
+        """Make all rows survive a power cut; comes before each checkpoint is published.
+
+        After an OSError these files prove nothing any more: go on with `begin_attempt`.
+        """
+        with self._mutex:
+            for log in (self._open.metrics, self._open.samples, self._open.events):
+                log.sync()
+
+    def close(self) -> None:
+        """Close the attempt's files."""
+        with self._mutex:
+            logs, self._logs = self._logs, None
+            if logs is not None:
+                for log in (logs.metrics, logs.samples, logs.events, logs.train_log):
+                    log.close()
+
+    @property
+    def _open(self) -> _Logs:
+        if self._logs is None:
+            raise ValueError("no attempt has begun")
+        return self._logs
+
+    def _append(self, log: LineLog, row: Mapping[str, Any]) -> None:
+        line = encode_row({"time": round(time.time(), 3), **row})
+        with self._mutex:
+            log.append(line)
+
+    def _refuse_unless_half_born(self) -> None:
+        root = self.paths.root
+        names = {path.name for path in root.iterdir()} if root.is_dir() else {""}
+        if any(name not in _HALF_BORN and not name.startswith(TEMPORARY) for name in names):
+            raise self._exists()
+
+    def _exists(self) -> RunExistsError:
+        root = self.paths.root
+        return RunExistsError(
+            f"{root} exists already: choose another name, "
+            f"or continue it with `tinychat resume {root.name}`."
+        )
+
+
+def _last_seq(paths: RunPaths) -> int:
+    try:
+        return Status.from_json(paths.status_json.read_bytes(), "status.json").seq
+    except (OSError, RunError):
+        return 0

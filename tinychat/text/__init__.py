@@ -1,0 +1,64 @@
+"""Text and tokens: reading corpora, the chat format, tokenizers, token files, the small talk.
+
+A path becomes conversations or pieces of documents (`corpus`, `formats`, `reading`), each on the
+training or the validation side (`split`); a tokenizer (`tokenizer`) is trained on the former, and
+`prepare` writes both sides as token files (`token_files`) that the trainer reads. `chat` is the one
+format in which conversations become ids, for training and talking alike. No torch here, no numpy.
+The built-in corpus is a room of its own, `tinychat.text.smalltalk`.
+"""
+
+from tinychat.text.chat import (
+    ASSISTANT,
+    BOS,
+    CHAT_TEMPLATE,
+    CONTROL_TOKENS,
+    END,
+    PAD,
+    SYSTEM,
+    USER,
+    Conversation,
+    Document,
+    Message,
+    encode_conversation,
+    encode_conversations,
+    encode_document,
+    encode_prompt,
+)
+from tinychat.text.corpus import Corpus, Progress
+from tinychat.text.describe import CorpusDescription, describe
+from tinychat.text.prepare import CorpusSummary, Prepared, SideSummary, prepare
+from tinychat.text.split import FileReport
+from tinychat.text.token_files import TokenFile
+from tinychat.text.tokenizer import TextStream, Tokenizer, train_bpe, train_char
+
+__all__ = [
+    "ASSISTANT",
+    "BOS",
+    "CHAT_TEMPLATE",
+    "CONTROL_TOKENS",
+    "END",
+    "PAD",
+    "SYSTEM",
+    "USER",
+    "Conversation",
+    "Corpus",
+    "CorpusDescription",
+    "CorpusSummary",
+    "Document",
+    "FileReport",
+    "Message",
+    "Prepared",
+    "Progress",
+    "SideSummary",
+    "TextStream",
+    "TokenFile",
+    "Tokenizer",
+    "describe",
+    "encode_conversation",
+    "encode_conversations",
+    "encode_document",
+    "encode_prompt",
+    "prepare",
+    "train_bpe",
+    "train_char",
+]

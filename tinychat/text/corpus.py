@@ -1,0 +1,281 @@
+"""The files of a corpus: which there are, what each holds, and the fingerprint of it all.
+
+A source is one path that was given (a file or a folder) or the built-in small talk. Scanning reads
+every byte once, for the fingerprint, and decides how each file is read and which side it belongs
+to by its name; counting and dividing documents is the charge of `split`.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from tinychat.errors import DataError
+from tinychat.text.chat import Conversation
+from tinychat.text.formats import Shape, detect
+from tinychat.text.reading import Item, Tally, read_items
+
+Progress = Callable[[str, int, int], None]
+"""Called with a stage's name, the bytes done, and all bytes of the stage."""
+
+Side = Literal["train", "valid"]
+Form = Literal["text", "chat"]
+
+_BLOCK_BYTES = 1024 * 1024
+_NAMED_SIDES = {
+    "train": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class CorpusFile:
+    """One file, or one side of the built-in corpus (`path` is None)."""
+
+    path: Path | None
+    shape: Shape
+    side: Side | None  # None: to be divided
+    n_bytes: int
+    digest: str
+    modified_ns: int = 0
+    built_in: tuple[Conversation, ...] = field(default=(), repr=False)
+
+    @property
+    def name(self) -> str:
+        return str(self.path) if self.path else f"built-in small talk, {self.side}"
+
+    def items(self, tally: Tally | None = None) -> Iterator[Item]:
+        """All that the file holds, in order. Raises DataError if it changed since the scan."""
+        if self.path is None:
+            yield from self.built_in
+            return
+        try:
+            yield from read_items(self.path, self.shape, tally)
+            found = self.path.stat()
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+        if (found.st_size, found.st_mtime_ns) != (self.n_bytes, self.modified_ns):
+            raise DataError(f"{self.path} was changed while it was read; start again.")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one given path led to."""
+
+    name: str
+    files: tuple[CorpusFile, ...]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All sources. The fingerprint depends on content and form only, never on names of paths."""
+
+    sources: tuple[Source, ...]
+    form: Form
+    fingerprint: str
+    hints: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[CorpusFile, ...]:
+        return tuple(file for source in self.sources for file in source.files)
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(file.n_bytes for file in self.files)
+
+    @classmethod
+    def scan(cls, paths: Sequence[str | Path], progress: Progress | None = None) -> "Corpus":
+        """Find and read all files below `paths`; none given: the built-in small talk.
+
+        Raises DataError for a path that is not there, a file that is not UTF-8 text or JSON lines
+        in a known shape, and for text and conversations mixed.
+        """
+        if not paths:
+            sources = (Source("built-in small talk", _built_in_files()),)
+            return cls(sources, "chat", _fingerprint(sources))
+        found, hints = _choose([_find(Path(path).expanduser()) for path in paths])
+        total = sum(entry.path.stat().st_size for _, entries in found for entry in entries)
+        meter = Meter(progress, "reading", total)
+        sources = []
+        for given, entries in found:
+            scanned = [_scan_file(entry, meter) for entry in entries]
+            hints += [hint for _, file_hints in scanned for hint in file_hints]
+            sources.append(Source(str(given), tuple(file for file, _ in scanned)))
+        meter.finish()
+        form = _form_of(sources)
+        return cls(tuple(sources), form, _fingerprint(sources), tuple(hints))
+
+
+class Meter:
+    """Adds up one stage and tells a listener, at most once a megabyte."""
+
+    def __init__(self, progress: Progress | None, stage: str, total: int) -> None:
+        self._progress = progress
+        self._stage = stage
+        self._total = total
+        self._done = 0
+        self._told = 0
+
+    def add(self, n_bytes: int) -> None:
+        self._done += n_bytes
+        if self._progress and self._done - self._told >= _BLOCK_BYTES:
+            self._told = self._done
+            self._progress(self._stage, min(self._done, self._total), self._total)
+
+    def finish(self) -> None:
+        if self._progress:
+            self._progress(self._stage, self._total, self._total)
+
+
+# --- finding files ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Entry:
+    path: Path
+    side: str | None  # as its name says, "test" included
+
+
+_Found = tuple[Path, list[_Entry]]
+
+
+def _find(given: Path) -> _Found:
+    """The file, or all files below the folder in a fixed order; hidden ones and links are not."""
+    if given.is_file():
+        return given, [_Entry(given, _NAMED_SIDES.get(given.stem.lower()))]
+    if not given.is_dir():
+        raise DataError(f"{given} is neither a file nor a folder; check the path.")
+    entries: list[_Entry] = []
+    for folder, subfolders, names in os.walk(given):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for name in names:
+            path = Path(folder, name)
+            if not name.startswith(".") and path.is_file() and not path.is_symlink():
+                entries.append(_Entry(path, _named_side(given, path)))
+    if not entries:
+        raise DataError(f"The folder {given} holds no files.")
+    return given, sorted(entries, key=lambda entry: entry.path.relative_to(given).parts)
+
+
+def _named_side(given: Path, path: Path) -> str | None:
+    """What the file's own name says, else the innermost folder that says something."""
+    folders = path.relative_to(given).parts[:-1]
+    names = [path.stem, *reversed(folders), given.resolve().name]
+    return next(filter(None, (_NAMED_SIDES.get(name.lower()) for name in names)), None)
+
+
+def _choose(found: list[_Found]) -> tuple[list[_Found], list[str]]:
+    """Leave out what is doubled, empty, or beside files that are named train and valid."""
+    hints: list[str] = []
+    found = [(given, _once(entries, found[:i], hints)) for i, (given, entries) in enumerate(found)]
+    sides = {entry.side for _, entries in found for entry in entries}
+    if "train" not in sides or not sides & {"valid", "test"}:
+        if sides - {None}:
+            named = " and ".join(sorted(filter(None, sides)))
+            hints.append(f"only {named} is among the names, so it is divided like any other")
+        return [(given, [replace(e, side=None) for e in entries]) for given, entries in found], hints
+    kept: list[_Found] = []
+    for given, entries in found:
+        named = any(entry.side for entry in entries)
+        good: list[_Entry] = []
+        for entry in entries:
+            if entry.side == "test" and "valid" in sides:
+                hints.append(f"{entry.path} is left out: there is a validation file")
+            elif named and entry.side is None:
+                hints.append(f"{entry.path} is left out: it lies beside train and valid")
+            else:
+                good.append(replace(entry, side="valid") if entry.side == "test" else entry)
+        if good:
+            kept.append((given, good))
+    return kept, hints
+
+
+def _once(entries: list[_Entry], earlier: list[_Found], hints: list[str]) -> list[_Entry]:
+    seen = {entry.path.resolve() for _, others in earlier for entry in others}
+    kept: list[_Entry] = []
+    for entry in entries:
+        if entry.path.resolve() in seen:
+            hints.append(f"{entry.path} was given twice and is read once")
+        else:
+            kept.append(entry)
+    return kept
+
+
+# --- reading them once ------------------------------------------------------------------------
+
+
+def _scan_file(entry: _Entry, meter: Meter) -> tuple[CorpusFile, tuple[str, ...]]:
+    digest = hashlib.blake2b(digest_size=16)
+    path = entry.path
+    try:
+        detected = detect(path)
+        with open(path, "rb") as file:
+            found = os.fstat(file.fileno())
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+                meter.add(len(block))
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    side: Side | None = None
+    if entry.side is not None:
+        side = "train" if entry.side == "train" else "valid"
+    return (
+        CorpusFile(
+            path, detected.shape, side, found.st_size, digest.hexdigest(), found.st_mtime_ns
+        ),
+        detected.hints,
+    )
+
+
+def _form_of(sources: list[Source]) -> Form:
+    files = [file for source in sources for file in source.files if file.n_bytes]
+    chats = [file for file in files if file.shape.holds_conversations]
+    texts = [file for file in files if not file.shape.holds_conversations]
+    if chats and texts:
+        raise DataError(
+            f"{chats[0].name} holds conversations but {texts[0].name} is {texts[0].shape}; a run "
+            "learns one or the other, so give only the files you mean."
+        )
+    return "chat" if chats else "text"
+
+
+def _fingerprint(sources: Sequence[Source]) -> str:
+    files = [
+        [[file.side, repr(file.shape), file.n_bytes, file.digest] for file in source.files]
+        for source in sources
+    ]
+    return hashlib.blake2b(json.dumps(files).encode(), digest_size=16).hexdigest()
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path} cannot be read: {error.strerror or error}.")
+
+
+# --- the built-in corpus ----------------------------------------------------------------------
+
+
+def _built_in_files() -> tuple[CorpusFile, CorpusFile]:
+    from tinychat.text import smalltalk  # only where it is wanted: its tables are large
+
+    return (
+        _built_in_file("train", tuple(smalltalk.training_conversations())),
+        _built_in_file("valid", tuple(smalltalk.validation_conversations())),
+    )
+
+
+def _built_in_file(side: Side, talks: tuple[Conversation, ...]) -> CorpusFile:
+    data = b"".join(map(conversation_bytes, talks))
+    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+    return CorpusFile(None, Shape("messages"), side, len(data), digest, built_in=talks)
+
+
+def conversation_bytes(conversation: Conversation) -> bytes:
+    """A conversation's content as bytes that no other conversation has."""
+    turns = [[message.role, message.content] for message in conversation.messages]
+    return json.dumps(turns, ensure_ascii=False).encode() + b"\n"

@@ -1,0 +1,97 @@
+"""What the reader sees in a corpus, for a person to look at before anything is trained."""
+
+from dataclasses import dataclass
+from itertools import islice
+
+from tinychat.config import DataSettings, TokenizerSettings
+from tinychat.text.chat import BOS, END, Conversation, encode_conversation
+from tinychat.text.corpus import Corpus, Form, Progress
+from tinychat.text.encoding import content_bytes, train_tokenizer
+from tinychat.text.reading import Item, Piece
+from tinychat.text.split import FileReport, sided_items, survey
+from tinychat.text.tokenizer import Tokenizer
+
+_TOKENIZER_BYTES = 2 * 1024 * 1024  # of text to train a tokenizer on, only to show how text splits
+_MEASURED_ITEMS = 500
+_SAMPLE_CHARACTERS = 2000
+
+
+@dataclass(frozen=True)
+class CorpusDescription:
+    """A corpus in numbers, with one sample. The shares are measured on its first 500 items."""
+
+    form: Form
+    fingerprint: str
+    files: tuple[FileReport, ...]
+    hints: tuple[str, ...]
+    n_bytes: int
+    split_rule: str
+    train_documents: int
+    valid_documents: int
+    vocab_size: int
+    sample_pieces: tuple[str, ...]
+    sample_targets: tuple[bool, ...]  # which of the pieces are to be learnt
+    target_share: float  # of all tokens
+    bytes_per_token: float
+
+    @property
+    def bad_records(self) -> int:
+        return sum(file.bad_records for file in self.files)
+
+
+def describe(
+    paths: tuple[str, ...],
+    data: DataSettings,
+    tokenizer: TokenizerSettings | Tokenizer,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> CorpusDescription:
+    """Read and count everything in `paths`; encode the beginning of its training side.
+
+    Where only settings are given, a tokenizer is trained on 2 MB: enough to see how text splits,
+    not the one that a run would have. Raises DataError as `prepare` does. Writes nothing.
+    """
+    corpus = Corpus.scan(paths, progress)
+    found = survey(corpus, seed=seed, share=data.validation_share, progress=progress)
+    if isinstance(tokenizer, TokenizerSettings):
+        tokenizer = train_tokenizer(
+            corpus, found, tokenizer, seed=seed, sample_bytes=_TOKENIZER_BYTES, progress=progress
+        )
+    training = (item for side, item in sided_items(corpus, found) if side == "train")
+    items = list(islice(training, _MEASURED_ITEMS))
+    encoded = [_encode(tokenizer, item, data) for item in items]
+    tokens = sum(len(ids) for ids, _ in encoded)
+    ids, targets = _encode(tokenizer, _shortened(items[0]), data)
+    return CorpusDescription(
+        form=corpus.form,
+        fingerprint=corpus.fingerprint,
+        files=found.files,
+        hints=corpus.hints,
+        n_bytes=corpus.n_bytes,
+        split_rule=found.rule,
+        train_documents=found.train_documents,
+        valid_documents=found.valid_documents,
+        vocab_size=tokenizer.vocab_size,
+        sample_pieces=tuple(tokenizer.pieces(ids)),
+        sample_targets=tuple(targets),
+        target_share=sum(sum(flags) for _, flags in encoded) / tokens,
+        bytes_per_token=sum(map(content_bytes, items)) / tokens,
+    )
+
+
+def _encode(
+    tokenizer: Tokenizer, item: Item, data: DataSettings
+) -> tuple[list[int], list[bool]]:
+    if isinstance(item, Conversation):
+        ids, targets = encode_conversation(tokenizer, item)
+        if data.loss == "answers":
+            return ids, targets
+    else:
+        ids = [*([BOS] if item.first else []), *tokenizer.encode(item.text), END]
+    return ids, [token != BOS for token in ids]
+
+
+def _shortened(item: Item) -> Item:
+    """A text's beginning; a conversation is shown whole."""
+    return Piece(item.text[:_SAMPLE_CHARACTERS], True) if isinstance(item, Piece) else item

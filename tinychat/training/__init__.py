@@ -1,0 +1,45 @@
+"""Training: batches as a function of (seed, step), the optimizer, the loop that emits events, the
+listeners that write a run, evaluation, live samples, and the one module (`job`) that builds all of
+it from settings.
+"""
+
+from tinychat.training.batches import batch_at, make_rows
+from tinychat.training.evaluate import Evaluation, evaluate
+from tinychat.training.events import (
+    Beat,
+    Began,
+    CheckpointSaved,
+    CommandAnswered,
+    Evaluated,
+    Event,
+    Listener,
+    Noted,
+    Sampled,
+    StateChanged,
+    Stepped,
+)
+from tinychat.training.job import Outcome, Plan, train
+from tinychat.training.trainer import Progress, Trainer
+
+__all__ = [
+    "Beat",
+    "Began",
+    "CheckpointSaved",
+    "CommandAnswered",
+    "Evaluated",
+    "Evaluation",
+    "Event",
+    "Listener",
+    "Noted",
+    "Outcome",
+    "Plan",
+    "Progress",
+    "Sampled",
+    "StateChanged",
+    "Stepped",
+    "Trainer",
+    "batch_at",
+    "evaluate",
+    "make_rows",
+    "train",
+]

@@ -1,0 +1,232 @@
+"""Which rows a step sees: a pure function of (seed, step), on the whole batch.
+
+A row is context_length + 1 tokens, so that each of its first context_length has a next one to be
+guessed. Text: documents joined and cut into windows, each epoch at another keyed offset and in
+another keyed order. Conversations: whole, packed best-fit into rows, padded; each epoch the rows
+come in another keyed order. Micro-batches, accumulation and restarts only cut what is defined here.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from tinychat.errors import DataError
+from tinychat.keys import draw_key
+from tinychat.text import ASSISTANT, PAD, SYSTEM, USER, TokenFile
+
+Span = tuple[int, int]  # tokens start to stop of a token file
+Row = tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """ids (B, T) and for each the next token and whether it is to be learnt, both (B, T)."""
+
+    ids: Tensor
+    next_ids: Tensor
+    is_target: Tensor
+
+    @property
+    def target_tokens(self) -> int:
+        return int(self.is_target.sum())
+
+    def split(self, rows: int) -> Iterator["Batch"]:
+        """Consecutive micro-batches of at most `rows` rows."""
+        for i in range(0, len(self.ids), rows):
+            here = slice(i, i + rows)
+            yield Batch(self.ids[here], self.next_ids[here], self.is_target[here])
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(*(t.to(device) for t in (self.ids, self.next_ids, self.is_target)))
+
+
+class Rows(Protocol):
+    """A split as rows. `count` rows make an epoch."""
+
+    file: TokenFile
+    context_length: int
+    count: int
+
+    def row(self, seed: int, epoch: int, index: int) -> Row:
+        """The spans of the index-th row of an epoch, in its keyed order."""
+        ...
+
+    def in_order(self) -> Iterator[Row]:
+        """Every target of the split exactly once, for evaluation."""
+        ...
+
+
+def batch_at(rows: Rows, seed: int, step: int, batch_size: int) -> Batch:
+    """The batch of the update from `step` to `step + 1`."""
+    first = step * batch_size
+    where = (divmod(i, rows.count) for i in range(first, first + batch_size))
+    return read_rows(rows, [rows.row(seed, epoch, index) for epoch, index in where])
+
+
+def evaluation_batches(rows: Rows, batch_size: int) -> Iterator[Batch]:
+    """The whole split once, in order."""
+    waiting: list[Row] = []
+    for row in rows.in_order():
+        waiting.append(row)
+        if len(waiting) == batch_size:
+            yield read_rows(rows, waiting)
+            waiting = []
+    if waiting:
+        yield read_rows(rows, waiting)
+
+
+def read_rows(rows: Rows, spans: Sequence[Row]) -> Batch:
+    """Read rows from the token file; what is short is padded, and padding is no target."""
+    length = rows.context_length + 1
+    ids = torch.full((len(spans), length), PAD, dtype=torch.long)
+    wanted = torch.zeros((len(spans), length), dtype=torch.bool)
+    for i, row in enumerate(spans):
+        at = 0
+        for start, stop in row:
+            size = stop - start
+            ids[i, at : at + size] = torch.tensor(rows.file.read(start, stop), dtype=torch.long)
+            flags = bytearray(rows.file.targets(start, stop))
+            wanted[i, at : at + size] = torch.frombuffer(flags, dtype=torch.uint8).bool()
+            at += size
+    return Batch(ids[:, :-1], ids[:, 1:], wanted[:, 1:])
+
+
+class Order:
+    """The keyed permutation of an epoch's rows; the last two epochs are kept."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._kept: dict[tuple[int, int], Tensor] = {}
+
+    def at(self, seed: int, epoch: int, index: int) -> int:
+        key = (seed, epoch)
+        if key not in self._kept:
+            generator = torch.Generator().manual_seed(draw_key(seed, "order of rows", epoch))
+            self._kept = dict(list(self._kept.items())[-1:])
+            self._kept[key] = torch.randperm(self.count, generator=generator)
+        return int(self._kept[key][index])
+
+
+class TextRows:
+    """Documents joined and cut into windows."""
+
+    def __init__(self, file: TokenFile, context_length: int) -> None:
+        if file.n_tokens <= context_length:
+            raise DataError(
+                f"the training text has {file.n_tokens:,} tokens, but one row needs "
+                f"{context_length + 1:,}; bring more text or a smaller model.context_length"
+            )
+        self.file = file
+        self.context_length = context_length
+        # one window less than fits leaves room for the epoch's offset
+        self.count = max(1, (file.n_tokens - 1) // context_length - 1)
+        self._slack = file.n_tokens - 1 - self.count * context_length
+        self._order = Order(self.count)
+
+    def row(self, seed: int, epoch: int, index: int) -> Row:
+        offset = draw_key(seed, "offset of rows", epoch) % min(
+            self.context_length, self._slack + 1
+        )
+        start = offset + self._order.at(seed, epoch, index) * self.context_length
+        return ((start, start + self.context_length + 1),)
+
+    def in_order(self) -> Iterator[Row]:
+        return windows(0, self.file.n_tokens, self.context_length)
+
+
+class ConversationRows:
+    """Conversations packed whole into rows. `dropped` counts those without anything to learn,
+    `shortened` those that were longer than a row."""
+
+    def __init__(self, file: TokenFile, context_length: int) -> None:
+        self.file = file
+        self.context_length = context_length
+        self.dropped = 0
+        self.shortened = 0
+        self._rows = pack(list(self._pieces()), context_length + 1)
+        if not self._rows:
+            raise DataError("no conversation has an answer to learn from")
+        self.count = len(self._rows)
+        self._order = Order(self.count)
+
+    def row(self, seed: int, epoch: int, index: int) -> Row:
+        return self._rows[self._order.at(seed, epoch, index)]
+
+    def in_order(self) -> Iterator[Row]:
+        return iter(self._rows)
+
+    def _pieces(self) -> Iterator[Row]:
+        limit = self.context_length + 1
+        for i in range(self.file.n_documents):
+            start, stop = self.file.bounds(i)
+            pieces = [((start, stop),)]
+            if stop - start > limit:
+                self.shortened += 1
+                pieces = self._shorten(start, stop, limit)
+            for piece in pieces:
+                if any(1 in self.file.targets(a, b) for a, b in piece):
+                    yield piece
+                else:
+                    self.dropped += 1
+
+    def _shorten(self, start: int, stop: int, limit: int) -> list[Row]:
+        ids = self.file.read(start, stop)
+        if ASSISTANT not in ids:  # plain text among conversations
+            return list(windows(start, stop, self.context_length))
+        return [tuple((start + a, start + b) for a, b in shorten_conversation(ids, limit))]
+
+
+def windows(start: int, stop: int, context_length: int) -> Iterator[Row]:
+    """Non-overlapping windows in which every token but the first is a target exactly once."""
+    for at in range(start, stop - 1, context_length):
+        yield ((at, min(at + context_length + 1, stop)),)
+
+
+def shorten_conversation(ids: Sequence[int], limit: int) -> Row:
+    """The spans of a conversation that are kept when it is longer than `limit` tokens.
+
+    The system turn stays, the oldest whole turns go; if the last turn alone is too long, its
+    prompt is cut at the left (down to a quarter of the row), then its answer at the right.
+    """
+    users = [i for i, token in enumerate(ids) if token == USER]
+    first_user = users[0] if users else 1
+    head = first_user if SYSTEM in ids[:first_user] and first_user <= limit // 2 else 1
+    for turn in users:
+        if head + len(ids) - turn <= limit:
+            return ((0, head), (turn, len(ids)))
+    last = users[-1] if users else first_user
+    answer = next(i for i in range(last, len(ids)) if ids[i] == ASSISTANT)
+    room = limit - head - 1  # after the head and the user token
+    prompt = min(answer - last - 1, max(room // 4, room - (len(ids) - answer)))
+    spans = ((0, head), (last, last + 1), (answer - prompt, answer + room - prompt))
+    return tuple((a, min(b, len(ids))) for a, b in spans)
+
+
+def pack(pieces: Sequence[Row], limit: int) -> list[Row]:
+    """Best-fit decreasing: longest piece first, each into the fullest row that has room."""
+    sized = sorted(((sum(b - a for a, b in p), i) for i, p in enumerate(pieces)), reverse=True)
+    rows: list[list[Span]] = []
+    room: list[tuple[int, int]] = []  # (tokens left, row), sorted
+    for size, i in sized:
+        at = bisect_left(room, (size, -1))
+        if at == len(room):
+            rows.append([])
+            left, number = limit, len(rows) - 1
+        else:
+            left, number = room.pop(at)
+        rows[number].extend(pieces[i])
+        if left > size:
+            insort(room, (left - size, number))
+    return [tuple(row) for row in rows]
+
+
+def make_rows(file: TokenFile, form: str, context_length: int) -> TextRows | ConversationRows:
+    """The rows of a split of this form ("text" or "chat")."""
+    if form == "text":
+        return TextRows(file, context_length)
+    return ConversationRows(file, context_length)
+

@@ -1,0 +1,67 @@
+"""val_loss in nats per token and bits_per_byte, over a whole split."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tinychat.errors import DataError
+from tinychat.model import Decoder, Runtime
+from tinychat.training.batches import Batch, Rows, evaluation_batches
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model makes of a split it did not learn from."""
+
+    val_loss: float  # nats per target token
+    bits_per_byte: float | None  # None where targets stand for no bytes
+    target_tokens: int
+    target_bytes: int
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(min(self.val_loss, 700.0))
+
+
+def summed_loss(decoder: Decoder, batch: Batch) -> Tensor:
+    """Nats of all targets together, fp32. The head is computed for targets only."""
+    hidden = decoder.hidden(batch.ids)
+    targets = batch.next_ids
+    if not batch.is_target.all():
+        hidden, targets = hidden[batch.is_target], targets[batch.is_target]
+    logits = decoder.head(hidden).float()
+    return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="sum")
+
+
+@torch.no_grad()
+def evaluate(
+    decoder: Decoder,
+    rows: Rows,
+    token_bytes: list[int],
+    runtime: Runtime,
+    batch_size: int,
+    beat: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """Evaluate on every target of the split. Touches no generator and restores training mode.
+
+    token_bytes: UTF-8 bytes of each id, 0 for control tokens. beat is called after each batch.
+    """
+    was_training = decoder.training
+    decoder.eval()
+    bytes_of = torch.tensor(token_bytes)
+    nats, tokens, size = 0.0, 0, 0
+    for batch in evaluation_batches(rows, batch_size):
+        tokens += batch.target_tokens
+        size += int(bytes_of[batch.next_ids[batch.is_target]].sum())
+        with runtime.autocast():
+            nats += summed_loss(decoder, batch.to(runtime.torch_device)).item()
+        beat()
+    decoder.train(was_training)
+    if not tokens:
+        raise DataError("the validation data holds nothing to predict; bring more of it")
+    per_byte = nats / math.log(2) / size if size else None
+    return Evaluation(nats / tokens, per_byte, tokens, size)

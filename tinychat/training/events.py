@@ -1,0 +1,123 @@
+"""What happens in a run, as small typed records. The trainer emits them; listeners do the rest."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+State = Literal[
+    "starting", "training", "evaluating", "sampling", "saving", "paused",
+    "finished", "stopped", "failed",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Began:
+    """An attempt is about to take its first step."""
+
+    step: int
+    max_steps: int
+    parameters: int
+    rows_per_epoch: int
+    device: str
+    dtype: str
+    lineage: str
+
+
+@dataclass(frozen=True)
+class StateChanged:
+    """The trainer turns to something else."""
+
+    state: State
+    step: int
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Beat:
+    """A sign of life in the middle of something long."""
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """One update is done. Rates are per second of this step; loss is nats per target token."""
+
+    step: int
+    train_loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens_seen: int
+    tokens_per_second: float
+    step_seconds: float
+    memory_bytes: int
+    eta_seconds: float | None
+    skipped: bool = False
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The whole validation split was evaluated."""
+
+    step: int
+    val_loss: float
+    bits_per_byte: float | None
+    target_tokens: int
+    seconds: float
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One live sample."""
+
+    step: int
+    prompt: str
+    text: str
+    seed: int
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CheckpointSaved:
+    """A checkpoint is published, durable, and older ones have been thinned."""
+
+    step: int
+    seconds: float
+    size_bytes: int
+    best_step: int | None
+    best_val_loss: float | None
+    pruned: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class CommandAnswered:
+    """A command from outside was applied or refused."""
+
+    step: int
+    id: str
+    command: str
+    applied: bool
+    result: str
+
+
+@dataclass(frozen=True)
+class Noted:
+    """Something a person should know. kind: warning, alert, error, resume, gap ..."""
+
+    kind: str
+    step: int
+    message: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+Event = (
+    Began
+    | StateChanged
+    | Beat
+    | Stepped
+    | Evaluated
+    | Sampled
+    | CheckpointSaved
+    | CommandAnswered
+    | Noted
+)
+Listener = Callable[[Event], None]

@@ -1,0 +1,225 @@
+"""The listener that writes the run directory: rows, status, log, and checkpoints.
+
+The trainer hands it events and asks it to publish; where things lie is known here and in
+`tinychat.runs` only.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tinychat.config import CheckpointSettings
+from tinychat.runs import (
+    BestCheckpoint,
+    LastCommand,
+    RunLock,
+    RunWriter,
+    Status,
+    list_checkpoints,
+    plan_retention,
+    process_identity,
+    prune,
+    publish_checkpoint,
+)
+from tinychat.errors import RunError
+from tinychat.training.events import (
+    Beat,
+    Began,
+    CheckpointSaved,
+    CommandAnswered,
+    Evaluated,
+    Event,
+    Noted,
+    Sampled,
+    StateChanged,
+    Stepped,
+)
+from tinychat.training.trainer import Progress
+
+BEAT_SECONDS = 1.0
+# how long a silence is still normal: the slowest single thing between two beats is a step
+PATIENCE_SECONDS = 30.0
+PATIENCE_STEPS = 5
+
+
+class RunRecorder:
+    """Writes what happens into one run. Also the trainer's `Store`."""
+
+    def __init__(
+        self,
+        writer: RunWriter,
+        lock: RunLock,
+        *,
+        max_steps: int,
+        progress: Progress,
+        checkpoint_files: Callable[[Progress], Mapping[str, bytes]],
+        log_every: Callable[[], int],
+    ) -> None:
+        self._writer = writer
+        self._run: Path = writer.paths.root
+        self._lock = lock
+        self._checkpoint_files = checkpoint_files
+        self._log_every = log_every
+        self._beat_at = float("-inf")
+        self._step_seconds = 0.0
+        steps = list_checkpoints(self._run)
+        self._now: dict[str, Any] = {
+            "state": "starting",
+            "step": progress.step,
+            "max_steps": max_steps,
+            "tokens_seen": progress.tokens_seen,
+            "latest": steps[-1] if steps else None,
+            "best": _best(progress.best_step, progress.best_val_loss),
+            **process_identity(),
+        }
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Began():
+                self._log(
+                    f"step {event.step} of {event.max_steps}, {event.parameters:,} parameters, "
+                    f"{event.device} {event.dtype}; {event.lineage}"
+                )
+            case StateChanged():
+                changed = event.state != self._now["state"]
+                self._now |= {"state": event.state, "step": event.step, "message": event.message}
+                if changed and event.state not in ("training", "starting"):
+                    self._log(f"step {event.step}: {event.state} {event.message}".rstrip())
+                # a state that lasts no second need not be seen; one that may last is told at once
+                self._beat(at_once=changed and event.state != "training")
+                return
+            case Beat():
+                pass
+            case Stepped():
+                self._stepped(event)
+            case Evaluated():
+                self._evaluated(event)
+            case Sampled():
+                self._writer.sample_row(
+                    step=event.step,
+                    prompt=event.prompt,
+                    text=event.text,
+                    settings=event.settings,
+                    seed=event.seed,
+                )
+            case CheckpointSaved():
+                self._saved(event)
+            case CommandAnswered():
+                self._answered(event)
+            case Noted():
+                self._writer.event_row(
+                    event.kind, step=event.step, message=event.message, **event.details
+                )
+                self._log(f"{event.kind}: {event.message}")
+        self._beat(at_once=False)
+
+    def publish(
+        self, progress: Progress, keep: CheckpointSettings, pinned: set[int]
+    ) -> tuple[int, tuple[int, ...]]:
+        """Make the log durable, publish the checkpoint, then thin the older ones."""
+        if not self._lock.still_held():
+            raise RunError(
+                f"the lock of {self._run.name} was removed while it trained, so another trainer "
+                "may be writing there; this one stops before it overwrites anything"
+            )
+        files = self._checkpoint_files(progress)
+        self._writer.sync()
+        publish_checkpoint(self._run, progress.step, files)
+        retention = plan_retention(
+            list_checkpoints(self._run),
+            best=progress.best_step,
+            latest_n=keep.keep_last,
+            pinned=pinned,
+            milestones=keep.milestones,
+        )
+        pruned = prune(self._run, retention.keep, retention.weights_only)
+        for problem in pruned.problems:
+            self(Noted("warning", progress.step, problem))
+        return sum(map(len, files.values())), tuple(pruned.deleted)
+
+    def finish(self, state: str, step: int, message: str = "") -> None:
+        """The last word of this process on the run."""
+        self._now |= {"state": state, "step": step, "message": message, "eta_seconds": None}
+        self._log(f"step {step}: {state} {message}".rstrip())
+        self._beat(at_once=True)
+        self._writer.close()
+
+    def _stepped(self, event: Stepped) -> None:
+        self._step_seconds = event.step_seconds
+        self._now |= {
+            "step": event.step,
+            "tokens_seen": event.tokens_seen,
+            "eta_seconds": event.eta_seconds,
+        }
+        if event.step % self._log_every() and not event.skipped:
+            return
+        self._writer.train_row(
+            step=event.step,
+            train_loss=event.train_loss,
+            learning_rate=event.learning_rate,
+            grad_norm=event.grad_norm,
+            tokens_seen=event.tokens_seen,
+            tokens_per_second=event.tokens_per_second,
+            step_seconds=event.step_seconds,
+            memory_bytes=event.memory_bytes,
+        )
+
+    def _evaluated(self, event: Evaluated) -> None:
+        self._writer.eval_row(
+            step=event.step,
+            val_loss=event.val_loss,
+            bits_per_byte=event.bits_per_byte,
+            eval_seconds=event.seconds,
+        )
+        bits = "" if event.bits_per_byte is None else f", {event.bits_per_byte:.3f} bits per byte"
+        best = ", the best so far" if event.is_best else ""
+        self._log(f"step {event.step}: val_loss {event.val_loss:.4f}{bits}{best}")
+
+    def _saved(self, event: CheckpointSaved) -> None:
+        self._now |= {
+            "latest": event.step,
+            "best": _best(event.best_step, event.best_val_loss),
+        }
+        self._writer.event_row(
+            "checkpoint_saved",
+            step=event.step,
+            message=f"checkpoint of step {event.step} saved "
+            f"({event.size_bytes / 1e6:.1f} MB in {event.seconds:.2f} s)",
+            size_bytes=event.size_bytes,
+            seconds=event.seconds,
+        )
+        if event.pruned:
+            steps = ", ".join(map(str, event.pruned))
+            self._writer.event_row(
+                "checkpoint_pruned", step=event.step, message=f"removed steps {steps}"
+            )
+
+    def _answered(self, event: CommandAnswered) -> None:
+        kind = "command_applied" if event.applied else "command_refused"
+        self._now["last_command"] = LastCommand(
+            id=event.id, command=event.command, result=event.result
+        )
+        self._writer.event_row(
+            kind, step=event.step, message=event.result, id=event.id, command=event.command
+        )
+        self._log(f"command {event.command}: {event.result}")
+        self._beat(at_once=True)
+
+    def _log(self, text: str) -> None:
+        self._writer.log_line(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
+
+    def _beat(self, *, at_once: bool) -> None:
+        now = time.monotonic()
+        if not at_once and now - self._beat_at < BEAT_SECONDS:
+            return
+        self._beat_at = now
+        patience = max(PATIENCE_SECONDS, PATIENCE_STEPS * self._step_seconds)
+        beat = time.time()
+        self._writer.status(Status(time=beat, next_beat_by=beat + patience, **self._now))
+
+
+def _best(step: int | None, val_loss: float | None) -> BestCheckpoint | None:
+    if step is None or val_loss is None:
+        return None
+    return BestCheckpoint(step=step, val_loss=val_loss)
