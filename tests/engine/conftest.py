@@ -1,6 +1,6 @@
 """A tiny tokenizer, tiny decoders whose every weight matters, and the plainest runtime."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -14,6 +14,15 @@ TEXTS = [
     "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich. Grüße aus Köln!",
     "猫は眠る。犬は走る。 🐱🐶 😀",
 ]
+
+
+@pytest.fixture(autouse=True, scope="package")
+def one_thread() -> Iterator[None]:
+    """Tiny tensors are slower on many threads, most of all beside other programs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

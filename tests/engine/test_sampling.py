@@ -11,13 +11,13 @@ from tinychat.engine import Sampling, pick
 from tinychat.errors import SettingsError
 
 
-def draws(logits: list[float], sampling: Sampling, count: int = 300, **more: object) -> Counter[int]:
+def draws(
+    logits: list[float], sampling: Sampling, count: int = 300, **more: object
+) -> Counter[int]:
     generator = torch.Generator().manual_seed(5)
     seen = more.get("seen_ids", ())
     assert isinstance(seen, tuple | set)
-    return Counter(
-        pick(torch.tensor(logits), sampling, generator, seen) for _ in range(count)
-    )
+    return Counter(pick(torch.tensor(logits), sampling, generator, seen) for _ in range(count))
 
 
 def plain(**rules: object) -> Sampling:

@@ -47,6 +47,17 @@ def test_a_row_shares_memory() -> None:
     assert not cache.keys[0][0].any()
 
 
+def test_kept_rows_are_copies_in_the_order_asked_for() -> None:
+    cache = cache_of(3)
+    cache.store(2, torch.tensor([[0], [0], [0]]), tokens(3, 1), tokens(3, 1), used=1)
+    cache.lengths += torch.tensor([1, 2, 3])
+    kept = cache.keep(torch.tensor([2, 0]))
+    assert kept.lengths.tolist() == [3, 1]
+    assert torch.equal(kept.keys[2][:, 0], tokens(3, 1)[[2, 0], 0])
+    kept.keys[2].zero_()
+    assert cache.keys[2].any()
+
+
 def test_half_precision_storage_is_given_back_in_the_callers_precision() -> None:
     cache = KVCache.allocate(SETTINGS, 1, torch.device("cpu"), torch.bfloat16)
     keys, values = cache.store(0, torch.tensor([[0]]), tokens(1, 1), tokens(1, 1), used=1)

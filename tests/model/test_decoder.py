@@ -1,4 +1,4 @@
-"""The decoder: the same logits with and without a cache, no look into the future, in every shape."""
+"""The decoder: equal logits with and without a cache, no look ahead, in every shape."""
 
 from dataclasses import replace
 from itertools import product
@@ -49,9 +49,7 @@ def random_decoder(settings: ModelSettings, seed: int = 1) -> Decoder:
 
 
 def random_ids(rows: int, length: int, seed: int = 2) -> torch.Tensor:
-    return torch.randint(
-        VOCAB, (rows, length), generator=torch.Generator().manual_seed(seed)
-    )
+    return torch.randint(VOCAB, (rows, length), generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize(("norm", "position", "mlp"), SHAPES)

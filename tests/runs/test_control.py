@@ -125,11 +125,11 @@ def test_what_is_being_written_or_foreign_is_left_alone(run: Path) -> None:
 
 
 def test_an_expired_command_is_reported_and_gone(run: Path) -> None:
-    id = send_command(run, "stop", by="test", expires_in_seconds=-1)
+    sent = send_command(run, "stop", by="test", expires_in_seconds=-1)
     inbox = ControlInbox(run)
     assert inbox.poll() == []
     (refusal,) = inbox.refusals()
-    assert (refusal.id, refusal.command) == (id, "stop")
+    assert (refusal.id, refusal.command) == (sent, "stop")
     assert os.listdir(run / "control") == []
 
 
@@ -186,7 +186,7 @@ def test_the_answer_is_waited_for(
 
     thread = threading.Thread(target=trainer)
     thread.start()
-    answers = [wait_for_ack(run, id, timeout_seconds=60) for id in ids]
+    answers = [wait_for_ack(run, sent, timeout_seconds=60) for sent in ids]
     thread.join()
     assert [answer and answer["kind"] for answer in answers] == [
         "command_applied",

@@ -1,9 +1,10 @@
 """Every disk that a power cut may leave behind while a checkpoint is published.
 
 The journal of a real publication is replayed into a model of a disk: names are durable once their
-folder was flushed (of the later changes to a folder any may be missing on the medium), content once its file was flushed (before, it may be there, missing, zeros or torn). Each such disk
-is built for real, and the next start must find a good checkpoint on it. Taking one flush out of
-the journal must make the test fail, else it would prove nothing.
+folder was flushed (of its changes since then any may be missing), content once its file was
+flushed (before, it may be there, missing, zeros or torn). Each such disk is built for real, and
+the next start must find a good checkpoint on it. Taking one flush out of the journal must make
+the test fail, else it would prove nothing.
 """
 
 import itertools

@@ -67,13 +67,11 @@ def test_pruning_on_a_failing_disk_leaves_only_whole_checkpoints(
 def test_the_order_that_makes_a_checkpoint_durable(publish: Publish, recording: Callable) -> None:
     disk = recording()
     publish(5, disk=disk)
-    names = sorted(("model.safetensors", "optimizer.safetensors", "state.json", "config.json")) + [
-        "manifest.json"
-    ]
+    files = ("config.json", "model.safetensors", "optimizer.safetensors", "state.json")
     temporary = disk.operations[0][1]
     assert temporary.startswith(".tmp-step-00000005-")
     expected = [("make_folder", temporary)]
-    for name in names:
+    for name in (*files, "manifest.json"):
         expected += [("write_file", name), ("fsync", name)]
     expected += [("fsync_folder", temporary), ("rename", "step-00000005"), ("fsync_folder", "demo")]
     assert disk.operations == expected

@@ -1,7 +1,6 @@
 """Reading a run: the logical log over attempts, and files that are hurt."""
 
 import json
-import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -210,7 +209,7 @@ def test_runs_are_listed_newest_first(tmp_path: Path) -> None:
 
 def test_an_attempt_folder_without_record_never_began(run: Path, begin: Begin) -> None:
     begin(0)
-    os.mkdir(run / "attempts" / "0002")
+    (run / "attempts" / "0002").mkdir()
     (run / "attempts" / "notes").mkdir()
     assert [number for number, _ in RunReader(run).attempts()] == [1]
     assert begin(0) == 3

@@ -1,5 +1,6 @@
 """What stays of a run's checkpoints, as a pure function and on disk."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def test_milestones_are_many_and_evenly_spread(every: int) -> None:
         steps = range(0, count * every, every)
         keep, weights_only = plan_retention(steps, best=None, latest_n=1)
         stops = sorted(keep | weights_only)
-        gaps = [b - a for a, b in zip(stops, stops[1:-1], strict=False)]
+        gaps = [b - a for a, b in itertools.pairwise(stops[:-1])]
         assert 6 <= len(stops) <= 13
         assert stops[0] == 0
         assert max(gaps) <= min(gaps) + every

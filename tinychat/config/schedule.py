@@ -29,7 +29,7 @@ def learning_rate(step: int, max_steps: int, optim: OptimSettings) -> float:
         return peak
     done = (step - start) / max(1, last - start)
     if optim.schedule == "cosine":
-        return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * done))
+        return peak - (peak - floor) * 0.5 * (1 - math.cos(math.pi * done))
     return peak + (floor - peak) * done
 
 

@@ -114,7 +114,7 @@ class Batch:
         ends = [(row, Finish("cancelled")) for row in self.rows if cancelled(row.index)]
         with answering(self.decoder, self.runtime):
             self._leave(ends, events)
-            self._leave(self._without_room(), events)
+            self._leave(self._make_room(), events)
             if self.rows:
                 self._leave(self._advance(events), events)
         return events
@@ -147,8 +147,8 @@ class Batch:
             ids = [row.ids[-length - 1 : -1] for row in rows]
             self.decoder.hidden(torch.tensor(ids, device=self.runtime.torch_device), cache)
 
-    def _without_room(self) -> list[tuple[Row, Finish]]:
-        """Deal with full rows: slide those that want it, return those that end."""
+    def _make_room(self) -> list[tuple[Row, Finish]]:
+        """Slide the full rows that want it; return those that end instead."""
         full = [place for place, row in enumerate(self.rows) if row.held == self.context_length]
         ends = []
         for place in full:
@@ -230,7 +230,9 @@ def answering(decoder: Decoder, runtime: Runtime) -> Iterator[None]:
 def cache_rows(cache: KVCache, start: int, stop: int) -> KVCache:
     """Neighbouring rows as a cache of their own that shares the memory."""
     here = slice(start, stop)
-    return KVCache([k[here] for k in cache.keys], [v[here] for v in cache.values], cache.lengths[here])
+    return KVCache(
+        [k[here] for k in cache.keys], [v[here] for v in cache.values], cache.lengths[here]
+    )
 
 
 def copy_row(cache: KVCache, source: int, target: int, length: int) -> None:

@@ -55,7 +55,8 @@ def pick(
     """The next token id, from logits (V,) on the CPU of any float type.
 
     An id whose logit is -inf is never taken. Draws one number from the generator, or none where
-    the choice is greedy. Any logits give an id: +inf counts as the largest number, NaN as the least.
+    the choice is greedy. Any logits give an id: +inf counts as the largest number, NaN as the
+    smallest.
     """
     logits = logits.double()  # so wide that no temperature or penalty overflows it
     if seen_ids and sampling.repetition_penalty != 1:
@@ -121,8 +122,9 @@ def _problems(sampling: Sampling) -> Iterator[str]:
 
 def _is_number(value: object, low: float, high: float) -> bool:
     """A finite number (never a bool) within both ends."""
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return plain and math.isfinite(value) and low <= value <= high
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and low <= value <= high
 
 
 def _is_whole(value: object, low: int) -> bool:

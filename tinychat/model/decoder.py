@@ -162,13 +162,15 @@ class MLP(nn.Module):
         self.down = nn.Linear(settings.mlp_width, settings.n_embd, bias=settings.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        up = self.up(x)
         match self.kind:
             case "swiglu":
-                return self.down(F.silu(self.gate(x)) * self.up(x))
+                up = F.silu(self.gate(x)) * up
             case "gelu":
-                return self.down(F.gelu(self.up(x)))
+                up = F.gelu(up)
             case "relu2":
-                return self.down(F.relu(self.up(x)).square())
+                up = F.relu(up).square()
+        return self.down(up)
 
 
 class CacheView:

@@ -119,22 +119,25 @@ def newest_good(
 ) -> tuple[CheckpointFiles, list[CheckpointError]]:
     """The newest checkpoint that is whole and holds the files in `needs` (what resuming needs).
 
-    Also returns what was wrong with each newer one that was passed over. Raises
-    NoCheckpointError if the run has published none, CheckpointError if none is good.
+    Also returns what was wrong with each newer one that is damaged; milestones without those
+    files are passed over in silence. Raises NoCheckpointError if the run has published none,
+    CheckpointError if none can be used.
     """
-    problems: list[CheckpointError] = []
+    damaged: list[CheckpointError] = []
+    thinned: list[CheckpointError] = []
     for step in reversed(list_checkpoints(run)):
         path = RunPaths(run).checkpoint(step)
         try:
-            _require(path, needs, read_manifest(path)[1])
-            return read_checkpoint(path), problems
+            if set(needs) <= read_manifest(path)[1].keys():
+                return read_checkpoint(path), damaged
+            thinned.append(CheckpointError(f"The checkpoint {path} holds weights only."))
         except CheckpointError as error:
-            problems.append(error)
-    if not problems:
+            damaged.append(error)
+    if not damaged + thinned:
         raise NoCheckpointError(f"The run {run.name} has published no checkpoint yet.")
     raise CheckpointError(
         f"No checkpoint of the run {run.name} can be used, and nothing was deleted: "
-        + " ".join(str(problem) for problem in problems)
+        + " ".join(str(problem) for problem in damaged + thinned)
     )
 
 
@@ -240,7 +243,7 @@ def _read_verified(path: Path, size: int, digest: str) -> bytes:
 def _read(path: Path, *, limit: int) -> bytes:
     """The whole of a plain file of at most `limit` bytes; CheckpointError if it is no such."""
     try:
-        about = os.stat(path)
+        about = path.stat()
         if not stat.S_ISREG(about.st_mode):
             raise CheckpointError(f"{path} is not a plain file.")
         if about.st_size > limit:

@@ -146,7 +146,7 @@ class ControlInbox:
         return command
 
 
-def wait_for_ack(run: Path, id: str, timeout_seconds: float) -> Row | None:
+def wait_for_ack(run: Path, command_id: str, timeout_seconds: float) -> Row | None:
     """The event row that answers a command (kind command_applied or command_refused).
 
     None if no answer has come in time.
@@ -155,7 +155,10 @@ def wait_for_ack(run: Path, id: str, timeout_seconds: float) -> Row | None:
     deadline = time.monotonic() + timeout_seconds
     while True:
         for row in reader.history("events"):
-            if row.get("id") == id and row.get("kind") in ("command_applied", "command_refused"):
+            if row.get("id") == command_id and row.get("kind") in (
+                "command_applied",
+                "command_refused",
+            ):
                 return row
         if time.monotonic() >= deadline:
             return None
@@ -179,9 +182,9 @@ def _read_command(path: Path) -> Command | Refusal:
             expires=_want(values, "expires", int, float),
         )
     except ValueError as error:
-        told = [values.get(key) for key in ("id", "command")]
-        id, command = (value if isinstance(value, str) else None for value in told)
-        return Refusal(id, command, f"{path.name} is no command: {error}")
+        told = {key: values[key] for key in ("id", "command") if isinstance(values.get(key), str)}
+        reason = f"{path.name} is no command: {error}"
+        return Refusal(told.get("id"), told.get("command"), reason)
 
 
 def _want(values: Mapping[str, Any], key: str, *types: type) -> Any:

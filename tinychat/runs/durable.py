@@ -25,7 +25,7 @@ class Disk:
 
     def make_folder(self, path: Path) -> None:
         """Make one private folder; its parent must exist and itself must not."""
-        os.mkdir(path, 0o700)
+        path.mkdir(0o700)
 
     def write_file(self, path: Path, data: bytes) -> None:
         """Write a new private file. It is not durable before `fsync`."""
@@ -82,7 +82,7 @@ class Disk:
         os.unlink(path)
 
     def remove_folder(self, path: Path) -> None:
-        os.rmdir(path)
+        path.rmdir()
 
 
 def replace_file(disk: Disk, path: Path, data: bytes, *, sync: bool = True) -> None:

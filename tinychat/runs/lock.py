@@ -62,7 +62,7 @@ class RunLock:
         if self._fd is None:
             return False
         try:
-            there = os.stat(self.path)
+            there = self.path.stat()
         except OSError:
             return False
         ours = os.fstat(self._fd)

@@ -174,12 +174,14 @@ def _choose(found: list[_Found]) -> tuple[list[_Found], list[str]]:
     """Leave out what is doubled, empty, or beside files that are named train and valid."""
     hints: list[str] = []
     found = [(given, _once(entries, found[:i], hints)) for i, (given, entries) in enumerate(found)]
+    found = [(given, entries) for given, entries in found if entries]
     sides = {entry.side for _, entries in found for entry in entries}
     if "train" not in sides or not sides & {"valid", "test"}:
         if sides - {None}:
             named = " and ".join(sorted(filter(None, sides)))
             hints.append(f"only {named} is among the names, so it is divided like any other")
-        return [(given, [replace(e, side=None) for e in entries]) for given, entries in found], hints
+        unnamed = [(given, [replace(e, side=None) for e in entries]) for given, entries in found]
+        return unnamed, hints
     kept: list[_Found] = []
     for given, entries in found:
         named = any(entry.side for entry in entries)

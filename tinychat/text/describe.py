@@ -80,9 +80,7 @@ def describe(
     )
 
 
-def _encode(
-    tokenizer: Tokenizer, item: Item, data: DataSettings
-) -> tuple[list[int], list[bool]]:
+def _encode(tokenizer: Tokenizer, item: Item, data: DataSettings) -> tuple[list[int], list[bool]]:
     if isinstance(item, Conversation):
         ids, targets = encode_conversation(tokenizer, item)
         if data.loss == "answers":

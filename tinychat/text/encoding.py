@@ -62,8 +62,13 @@ def encode_corpus(
     meter = Meter(progress, "encoding", found.text_bytes)
     for batch in _batches(corpus, found):
         before = sum(size.text for size in sizes.values())
-        pieces = [(side, item) for side, item in batch if isinstance(item, Piece)]
-        talks = [(side, item) for side, item in batch if isinstance(item, Conversation)]
+        pieces: list[tuple[Side, Piece]] = []
+        talks: list[tuple[Side, Conversation]] = []
+        for side, item in batch:
+            if isinstance(item, Piece):
+                pieces.append((side, item))
+            else:
+                talks.append((side, item))
         _write_pieces(tokenizer, writers, pieces, sizes)
         _write_conversations(tokenizer, writers, talks, sizes, loss)
         meter.add(sum(size.text for size in sizes.values()) - before)

@@ -148,9 +148,7 @@ def _build(
             masked = corpus.form == "chat"
             size = tokenizer.vocab_size
             writers[side] = TokenWriter(aside, side, vocab_size=size, masked=masked, disk=disk)
-        sizes = encode_corpus(
-            corpus, found, tokenizer, writers, loss=data.loss, progress=progress
-        )
+        sizes = encode_corpus(corpus, found, tokenizer, writers, loss=data.loss, progress=progress)
         checks = {name: c for writer in writers.values() for name, c in writer.finish().items()}
         checks["tokenizer.json"] = _write(disk, aside / "tokenizer.json", tokenizer.to_json())
         record = _record(folder.name, corpus, found, writers, sizes, checks)

@@ -183,5 +183,3 @@ def _forced_cut(data: bytes) -> int:
     while end > len(data) - 4 and data[end] & 0xC0 == 0x80:  # amid a character
         end -= 1
     return end
-
-

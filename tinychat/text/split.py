@@ -95,7 +95,9 @@ def survey(corpus: Corpus, *, seed: int, share: float, progress: Progress | None
             if file.side is not None:
                 named[file.side] += report.documents
         if any(file.side is not None for file in source.files):
-            split = SourceSplit("training and validation as they are named", named["train"], named["valid"])
+            split = SourceSplit(
+                "training and validation as they are named", named["train"], named["valid"]
+            )
         else:
             split = _split(source, documents, share, chat=corpus.form == "chat")
         splits.append(split)

@@ -101,7 +101,7 @@ def render(kind: str, vocab: dict[str, int], merges: list[Any]) -> str:
 
 
 def read(text: str) -> tuple[str, dict[str, int], list[Any]]:
-    """Kind, vocabulary and merges of a tokenizer.json that is ours in every field, else DataError."""
+    """Kind, vocabulary and merges. Raises DataError unless every other field is as we write it."""
     if len(text) > _LARGEST_FILE:
         raise _foreign("it is too large")
     try:

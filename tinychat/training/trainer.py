@@ -184,8 +184,9 @@ class Trainer:
         factor = min(1.0, longest / (norm + 1e-6)) if longest else 1.0
         factor /= self.progress.loss_scale
         if factor != 1.0:
-            grads = [p.grad for p in self.decoder.parameters() if p.grad is not None]
-            torch._foreach_mul_(grads, factor)
+            for parameter in self.decoder.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
@@ -219,7 +220,7 @@ class Trainer:
         """After each step: evaluate, sample, checkpoint, in this order."""
         step, settings = self.progress.step, self.settings
         is_best = False
-        if _due(step, settings.eval.every_steps):
+        if _due(step, settings.eval.every_steps) or step == self.max_steps:
             is_best = self.evaluate()
         if _due(step, settings.sample.every_steps):
             self.sample(None)

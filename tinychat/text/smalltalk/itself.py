@@ -191,19 +191,19 @@ def limits() -> tuple[Skill, ...]:
     random = Random("tinychat limits")
     sums = tuple(
         Fact({"a": str(a), "b": str(b)}, (_TOO_BIG,))
-        for a, b in (_too_big(random) for _ in range(300))
+        for a, b in (_too_big(random) for _ in range(200))
     )
     other_sums = tuple(
         Fact({"a": str(a), "b": str(b), "op": op}, ("I am sorry, I can only add numbers.",))
-        for op in ("times", "minus", "-", "*", "divided by")
-        for a in range(2, 13)
+        for op in ("times", "minus", "-", "*")
+        for a in range(2, 11)
         for b in range(2, a + 1)
     )
     no_opposite = tuple(
         Fact({"word": word}, (f"I do not know an opposite of {word}.",))
         for word in words.NO_OPPOSITES
     )
-    noise = tuple(Fact({"noise": _noise(random)}, (_UNCLEAR,)) for _ in range(300))
+    noise = tuple(Fact({"noise": _noise(random)}, (_UNCLEAR,)) for _ in range(200))
     return (
         Skill("limits", 0.8, wordings, _questions(_LIMITS)),
         Skill("limits", 0.5, SUM_WORDINGS, sums),

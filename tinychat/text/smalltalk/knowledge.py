@@ -1,4 +1,4 @@
-"""What there is to know: sums, opposites, counting, little facts, and the stories that can be asked for."""
+"""What there is to know: sums, opposites, counting, little facts, and which stories can be had."""
 
 from tinychat.text.smalltalk import words
 from tinychat.text.smalltalk.skill import Fact, Skill, held_out
@@ -49,7 +49,6 @@ OPPOSITE_WORDINGS = (
 )
 
 
-
 def knowledge() -> tuple[Skill, ...]:
     return (*_sums(), *_opposites(), *_counting(), *_little_facts(), *_stories())
 
@@ -72,7 +71,7 @@ def _sums() -> tuple[Skill, ...]:
 
 
 def _opposites() -> tuple[Skill, ...]:
-    both_ways = {**dict(words.OPPOSITES), **{b: a for a, b in words.OPPOSITES}}
+    both_ways = {a: b for pair in words.OPPOSITES for a, b in (pair, pair[::-1])}
     facts = tuple(
         Fact({"word": word}, (f"The opposite of {word} is {other}.",))
         for word, other in {**both_ways, **dict(words.OPPOSITES_ONE_WAY)}.items()
@@ -104,7 +103,12 @@ def _counting() -> tuple[Skill, ...]:
     )
     return (
         *skills,
-        Skill("counting", 0.3, ("Count to {b}.", "Can you count to {b}?", "Please count to {b}."), from_one),
+        Skill(
+            "counting",
+            0.3,
+            ("Count to {b}.", "Can you count to {b}?", "Please count to {b}."),
+            from_one,
+        ),
         Skill("counting", 0.3, _NEXT_WORDINGS, following),
     )
 
@@ -146,7 +150,10 @@ def _stories() -> tuple[Skill, ...]:
     ):
         for taught in (True, False):
             facts = tuple(
-                Fact({"hero": with_article(hero), "where": other, "find": other}, (tell(hero, other),))
+                Fact(
+                    {"hero": with_article(hero), "where": other, "find": other},
+                    (tell(hero, other),),
+                )
                 for hero, other in pairs
                 if taught != held_out("story", hero, other)
             )

@@ -1,6 +1,9 @@
-"""Greetings, thanks, farewells, and how one feels: the talk that is about nothing but being kind."""
+"""Greetings, thanks, farewells, and how one feels: talk that is only about being kind."""
+
+from functools import cache
 
 from tinychat.text.smalltalk.skill import Fact, Skill, lower_first
+from tinychat.text.smalltalk.words import listed
 
 _OPENERS = {
     "Hello": "Hello!",
@@ -51,20 +54,20 @@ _HOW_ARE_YOU = (
 )
 _GLAD = "I am glad to hear that{me}!"
 _MOODS = {
-    **dict.fromkeys("fine good well great happy excited okay cheerful wonderful".split(), _GLAD),
+    **dict.fromkeys(listed("fine good well great happy excited okay cheerful wonderful"), _GLAD),
     **dict.fromkeys(
-        "sad unhappy lonely worried afraid angry upset".split(),
+        listed("sad unhappy lonely worried afraid angry upset"),
         "I am sorry to hear that{me}. I hope it gets better soon.",
     ),
-    **dict.fromkeys("tired sleepy exhausted".split(), "Then have a good rest{me}!"),
-    **dict.fromkeys("sick ill".split(), "Oh no! Get well soon{me}."),
-    **dict.fromkeys("hungry thirsty".split(), "Then it is time for something tasty{me}!"),
+    **dict.fromkeys(listed("tired sleepy exhausted"), "Then have a good rest{me}!"),
+    **dict.fromkeys(listed("sick ill"), "Oh no! Get well soon{me}."),
+    **dict.fromkeys(listed("hungry thirsty"), "Then it is time for something tasty{me}!"),
     **dict.fromkeys(["bored"], "Ask me for a story{me}, or for a joke!"),
-    **dict.fromkeys("cold freezing".split(), "A warm blanket may help{me}!"),
+    **dict.fromkeys(listed("cold freezing"), "A warm blanket may help{me}!"),
     **dict.fromkeys(["hot"], "A cool drink may help{me}!"),
 }
-_KIND_WORDS = "nice funny clever great cute sweet kind smart helpful wonderful amazing".split()
-_HARD_WORDS = "stupid bad boring slow wrong silly useless dumb".split()
+_KIND_WORDS = listed("nice funny clever great cute sweet kind smart helpful wonderful amazing")
+_HARD_WORDS = listed("stupid bad boring slow wrong silly useless dumb")
 _NEWS = (
     "I baked a cake today",
     "I went for a walk this morning",
@@ -93,6 +96,7 @@ _NEWS = (
 )
 
 
+@cache
 def greetings() -> tuple[Skill, ...]:
     def facts(*replies: str) -> tuple[Fact, ...]:
         return tuple(
@@ -127,6 +131,14 @@ def greetings() -> tuple[Skill, ...]:
         "{hi}, my friend, how are you?",
         "{hi}! Are you well?",
     )
+    return (
+        Skill("greeting", 1.0, plain, facts("Nice to see you.", "How can I help you?")),
+        Skill("greeting", 0.5, asking, facts("I am fine, thank you. How are you?")),
+    )
+
+
+@cache
+def courtesies() -> tuple[Skill, ...]:
     how_are_you = tuple(
         Fact({"how": how, "low": lower_first(how)}, ("I am fine, thank you. How are you?",))
         for how in _HOW_ARE_YOU
@@ -142,14 +154,6 @@ def greetings() -> tuple[Skill, ...]:
         "And {low}?",
         "Tell me, {low}?",
     )
-    return (
-        Skill("greeting", 1.0, plain, facts("Nice to see you.", "How can I help you?")),
-        Skill("greeting", 0.5, asking, facts("I am fine, thank you. How are you?")),
-        Skill("greeting", 0.6, how_wordings, how_are_you),
-    )
-
-
-def partings() -> tuple[Skill, ...]:
     thanks = tuple(Fact({"thanks": thanks}, ("You are welcome{me}!",)) for thanks in _THANKS)
     thanks_wordings = (
         "{thanks}!",
@@ -162,10 +166,18 @@ def partings() -> tuple[Skill, ...]:
         "{thanks}, my friend!",
         "{thanks}, well done!",
     )
-    farewells = tuple(
+    return (
+        Skill("greeting", 0.6, how_wordings, how_are_you),
+        Skill("greeting", 0.6, thanks_wordings, thanks),
+    )
+
+
+@cache
+def farewells() -> tuple[Skill, ...]:
+    facts = tuple(
         Fact({"bye": bye, "low": lower_first(bye)}, (answer,)) for bye, answer in _FAREWELLS.items()
     )
-    farewell_wordings = (
+    wordings = (
         "{bye}!",
         "{bye}, tinychat!",
         "{bye}, my friend!",
@@ -177,12 +189,10 @@ def partings() -> tuple[Skill, ...]:
         "Okay, {low}!",
         "Well, {low}!",
     )
-    return (
-        Skill("greeting", 0.7, thanks_wordings, thanks),
-        Skill("greeting", 0.8, farewell_wordings, farewells),
-    )
+    return (Skill("greeting", 1.0, wordings, facts),)
 
 
+@cache
 def chat() -> tuple[Skill, ...]:
     moods = tuple(Fact({"mood": mood}, (answer,)) for mood, answer in _MOODS.items())
     mood_wordings = (

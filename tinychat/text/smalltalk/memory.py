@@ -176,12 +176,11 @@ def may_meet(name: str, value: str) -> bool:
 
 def all_told(told: Mapping[str, str]) -> str:
     """The answer to ASK_ALL."""
-    parts = [TOPICS[topic].answer.format(value=value) for topic, value in told.items()]
-    if not parts:
+    if not told:
         return KNOWS_NOTHING
-    return " and ".join([part.rstrip(".") for part in parts[:1]] + [
-        lower_first(part).rstrip(".") for part in parts[1:]
-    ]) + "."
+    answers = [TOPICS[topic].answer.format(value=value) for topic, value in told.items()]
+    first, *others = (answer.rstrip(".") for answer in answers)
+    return " and ".join((first, *map(lower_first, others))) + "."
 
 
 def a_name(known: tuple[str, ...], random: Random) -> str:
@@ -192,9 +191,11 @@ def a_name(known: tuple[str, ...], random: Random) -> str:
 
 def _made_up(random: Random) -> str:
     syllables = (
-        random.choice(("", *"b c d f g h j k l m n p r s t v w y z br ch dr fl gr kh sh st tr th".split()))
-        + random.choice("a e i o u a e i o ai ia ee ou oo".split())
-        + random.choice(("", "", "", *"n l r s m t k x nd ck lla tt".split()))
-        for _ in range(random.choice((1, 2, 2, 2, 3)))
+        random.choice(_BEGINNINGS) + random.choice(_VOWELS) for _ in range(random.randint(1, 3))
     )
-    return "".join(syllables).capitalize()
+    return ("".join(syllables) + random.choice(_ENDS)).capitalize()
+
+
+_BEGINNINGS = words.listed("b c d f g h j k l m n p r s t v w y z br ch dr fl gr kh sh st tr th")
+_VOWELS = words.listed("a a a e e i i o o u ai ia ee ou")
+_ENDS = ("", "", "", *words.listed("n l r s t m k x nd ck lla"))

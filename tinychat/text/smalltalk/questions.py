@@ -1,4 +1,4 @@
-"""The examination: questions that no talk of training or validation holds, with their right answers."""
+"""The examination: questions that no talk of training or validation holds, and their answers."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,11 +13,17 @@ from tinychat.text.smalltalk.memory import TOPICS, may_meet
 from tinychat.text.smalltalk.skill import Exchange
 from tinychat.text.smalltalk.stories import PLACES
 from tinychat.text.smalltalk.talk import Talk
-from tinychat.text.smalltalk.talks import all_skills, anything, from_skills, is_bot_held_out
+from tinychat.text.smalltalk.talks import (
+    all_skills,
+    anything,
+    from_skills,
+    is_bot_held_out,
+    middle_skills,
+)
 
 # What a small model cannot be expected to know: it never met these numbers together.
 KINDS_APART = ("unseen_sum", "unseen_counting")
-MOST_OF_A_KIND = 400
+MOST_OF_A_KIND = 500
 
 
 @dataclass(frozen=True)
@@ -34,11 +40,12 @@ def held_out_questions() -> tuple[Question, ...]:
     """Some thousand questions, always the same, at most MOST_OF_A_KIND of each kind."""
     random = Random("tinychat examination")
     of_kind: dict[str, list[Question]] = defaultdict(list)
-    for question in (*_of_skills(random), *_of_memory(random), *_of_naming(random)):
+    questions = (*_of_skills(random), *_of_memory(random), *_of_naming(random))
+    for question in dict.fromkeys(questions):  # each only once
         of_kind[question.kind].append(question)
     chosen: list[Question] = []
-    for questions in of_kind.values():
-        chosen += random.sample(questions, min(len(questions), MOST_OF_A_KIND))
+    for group in of_kind.values():
+        chosen += random.sample(group, min(len(group), MOST_OF_A_KIND))
     return tuple(chosen)
 
 
@@ -77,7 +84,7 @@ def _told(random: Random, facts: dict[str, str]) -> Talk:
         for topic, value in facts.items():
             talk.tell({topic: value})
     if random.random() < 0.5:
-        talk.add(from_skills(all_skills(), talk, random))
+        talk.add(from_skills(middle_skills(), talk, random))
     return talk
 
 

@@ -1,5 +1,5 @@
-"""What the corpus is woven from: a skill is facts times wordings, and some of its questions are never
-taught. Which ones is a pure function of their words, so every file that asks gets the same answer."""
+"""What the corpus is woven from: a skill is facts times wordings, and some of its questions are
+never taught. Which ones is a pure function of their words, so whoever asks gets the same answer."""
 
 import hashlib
 import re
@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
 
-HELD_OUT_ONE_IN = 7
+HELD_OUT_ONE_IN = 6
 
 
 def held_out(*words: str) -> bool:
-    """Whether this combination is kept for the examination: about one in HELD_OUT_ONE_IN, fixed for ever."""
+    """Whether this combination is kept for the examination; fixed for ever."""
     return one_in(HELD_OUT_ONE_IN, *words)
 
 
@@ -27,7 +27,8 @@ def bare(text: str) -> str:
 
 @dataclass(frozen=True)
 class Fact:
-    """`slots` fill the wordings. `answers` may hold {me} (", Anna" once a name was told) and {bot}."""
+    """`slots` fill the wordings. Answers may hold {bot}, the assistant's name, and {me}, which is
+    ", Anna" once that name was told and empty before."""
 
     slots: Mapping[str, str]
     answers: tuple[str, ...]
@@ -44,9 +45,9 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Skill:
-    """Facts times wordings. The first wording of each fact is always taught, so no fact stays unknown;
-    of the others, those whose words are `held_out` are only ever asked in the examination.
-    A skill that is not `taught` is asked there alone."""
+    """Facts times wordings. The first wording of each fact is always taught, so no fact stays
+    unknown; of the others, those whose words are `held_out` are only asked in the examination.
+    A skill that is not `taught` is asked there alone. `weight` is how often it comes up."""
 
     kind: str
     weight: float
@@ -55,28 +56,30 @@ class Skill:
     taught: bool = True
 
     def exchange(self, random: Random) -> Exchange:
-        """A taught one, dressed as people type: sometimes in lower case, sometimes without a full stop."""
+        """A taught one, dressed as people type."""
         while True:
             fact = random.choice(self.facts)
-            number = random.randrange(len(self.wordings))
-            user = self.wordings[number].format_map(fact.slots)
-            if not self._kept_back(number, user):
+            user = random.choice(self.wordings).format_map(fact.slots)
+            if not self._kept_back(fact, user):
                 return Exchange(self.kind, dressed(user, random), fact.answers)
 
     def examination(self) -> Iterator[Exchange]:
         """Every question that is never taught."""
         for fact in self.facts:
-            for number, wording in enumerate(self.wordings):
+            for wording in self.wordings:
                 user = wording.format_map(fact.slots)
-                if not self.taught or self._kept_back(number, user):
+                if not self.taught or self._kept_back(fact, user):
                     yield Exchange(self.kind, user, fact.answers)
 
-    def _kept_back(self, number: int, user: str) -> bool:
-        # With a single fact, a wording kept back would be one that was never seen at all.
-        return number > 0 and len(self.facts) > 1 and held_out(bare(user))
+    def _kept_back(self, fact: Fact, user: str) -> bool:
+        if len(self.facts) == 1:
+            return False  # else a wording kept back would be one that was never seen at all
+        plainest = self.wordings[0].format_map(fact.slots)
+        return held_out(bare(user)) and bare(user) != bare(plainest)
 
 
 def dressed(text: str, random: Random) -> str:
+    """Sometimes in lower case, sometimes without its last full stop, sometimes both."""
     style = random.random()
     if style < 0.3:
         text = text.lower()

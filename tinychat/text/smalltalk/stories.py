@@ -93,6 +93,7 @@ FINDS: Mapping[str, str] = {
     "a star": "It was warm and only wanted to go home.",
 }
 
+
 def with_article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
@@ -115,4 +116,5 @@ def story_of_find(hero: str, find: str) -> str:
 
 def story_of_person(name: str, place: str) -> str:
     """The same, with the person who asks as its hero."""
-    return f"Once {name} lived {place}. {PLACES[place].format(hero=name)} Everybody there loved {name}."
+    event = PLACES[place].format(hero=name)
+    return f"Once {name} lived {place}. {event} Everybody there loved {name}."

@@ -1,5 +1,6 @@
-"""One talk as it grows: what was said, what the person told so far, and how the assistant is called."""
+"""One talk as it grows: what was said, what the person told, and how the assistant is called."""
 
+import re
 from random import Random
 
 from tinychat.text.chat import Conversation, Message
@@ -8,8 +9,7 @@ from tinychat.text.smalltalk.skill import Exchange, dressed, lower_first
 from tinychat.text.smalltalk.stories import story_of_person
 
 BOT = "tinychat"
-LONGEST = 330  # characters: what 128 tokens of the demo's tokenizer hold
-_PER_TURN = 5  # what the control tokens of a turn weigh, in characters
+LARGEST_TALK = 117  # pieces; in tokens of the demo's vocabulary that is never more than 128
 
 _NAMING = (
     "Your name is {bot}.",
@@ -32,6 +32,11 @@ STORY_ABOUT_ME = (
 _NO_HERO = "Please tell me your name first!"
 
 
+def pieces(text: str) -> int:
+    """About how many tokens a text is; a token of a small vocabulary holds some three letters."""
+    return len(re.findall(r"[A-Za-z]{1,3}|[0-9]|[^A-Za-z0-9 ]| (?=[0-9])", text))
+
+
 class Talk:
     """Grows by exchanges. Those that depend on what was told before are made here as well."""
 
@@ -40,18 +45,17 @@ class Talk:
         self.told: dict[str, str] = {}
         self.bot = BOT
         self._random = random
+        self._size = 1
 
     def conversation(self) -> Conversation:
         return Conversation(self.messages)
-
-    def length(self) -> int:
-        return sum(len(message.content) + _PER_TURN for message in self.messages)
 
     def system(self, bot: str | None) -> None:
         """Opens with a system turn, one that names the assistant if a name is given."""
         self.bot = bot or BOT
         content = self._random.choice(_NAMING if bot else _PLAIN_SYSTEM).format(bot=self.bot)
         self.messages += (Message("system", content),)
+        self._size += pieces(content) + 1
 
     def answers(self, exchange: Exchange) -> tuple[str, ...]:
         """The right answers at this point of the talk."""
@@ -62,9 +66,11 @@ class Talk:
         """Appends the exchange if it still fits."""
         answer = self._random.choice(self.answers(exchange))
         turns = (Message("user", exchange.user), Message("assistant", answer))
-        if self.length() + sum(len(turn.content) + _PER_TURN for turn in turns) > LONGEST:
+        size = self._size + pieces(exchange.user) + pieces(answer) + 3  # two roles and an end
+        if size > LARGEST_TALK:
             return False
         self.messages += turns
+        self._size = size
         return True
 
     def tell(self, facts: dict[str, str]) -> None:

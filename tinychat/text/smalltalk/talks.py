@@ -8,7 +8,7 @@ from tinychat.text.chat import Conversation
 from tinychat.text.smalltalk import words
 from tinychat.text.smalltalk.itself import about_itself, limits
 from tinychat.text.smalltalk.knowledge import knowledge
-from tinychat.text.smalltalk.manners import chat, greetings, partings
+from tinychat.text.smalltalk.manners import chat, courtesies, farewells, greetings
 from tinychat.text.smalltalk.memory import TOPICS, a_name, may_meet
 from tinychat.text.smalltalk.skill import Exchange, Skill, bare, held_out, one_in
 from tinychat.text.smalltalk.stories import PLACES
@@ -20,17 +20,18 @@ VALIDATION_ONE_IN = 40
 
 def training_conversations() -> Iterator[Conversation]:
     """The talks to learn from, always the same ones in the same order."""
-    return (talk for talk in _stream() if not _for_validation(talk))
+    return (talk for talk in _talks() if not _for_validation(talk))
 
 
 def validation_conversations() -> Iterator[Conversation]:
     """Talks of the same grammar, none of them among the training talks."""
-    return (talk for talk in _stream() if _for_validation(talk))
+    return (talk for talk in _talks() if _for_validation(talk))
 
 
-def _stream() -> Iterator[Conversation]:
+@cache
+def _talks() -> tuple[Conversation, ...]:
     random = Random("tinychat small talk")
-    return (a_talk(random) for _ in range(TALKS))
+    return tuple(a_talk(random) for _ in range(TALKS))
 
 
 def _for_validation(talk: Conversation) -> bool:
@@ -45,15 +46,17 @@ def a_talk(random: Random) -> Conversation:
     if random.random() < 0.15:
         named = random.random() < 0.7
         talk.system(a_name(words.ASSISTANT_NAMES, random) if named else None)
-    if random.random() < 0.25:
+    if random.random() < 0.3:
         talk.add(from_skills(greetings(), talk, random))
-    if random.random() < 0.5:
+    if random.random() < 0.45:
         _tell_and_ask(talk, random)
     else:
-        for _ in range(random.choice((1, 1, 2, 2, 3, 3, 4, 5))):
+        for _ in range(random.choice((0, 1, 1, 1, 1, 2, 2, 3, 4, 8))):
             talk.add(anything(talk, random))
-    if random.random() < 0.2:
-        talk.add(from_skills(partings(), talk, random))
+    if random.random() < 0.25:
+        talk.add(from_skills(farewells(), talk, random))
+    if not talk.messages or talk.messages[-1].role == "system":
+        talk.add(anything(talk, random))
     return talk.conversation()
 
 
@@ -66,12 +69,12 @@ def anything(talk: Talk, random: Random) -> Exchange:
         return talk.ask_for_all()
     if chance < 0.08:
         return _story_about_me(talk, random)
-    return from_skills(all_skills(), talk, random)
+    return from_skills(middle_skills(), talk, random)
 
 
 def from_skills(skills: tuple[Skill, ...], talk: Talk, random: Random) -> Exchange:
     while True:
-        skill = random.choices(skills, [skill.weight for skill in skills])[0]
+        (skill,) = random.choices(skills, [skill.weight for skill in skills])
         exchange = skill.exchange(random)
         if not is_bot_held_out(talk.bot, exchange):
             return exchange
@@ -85,7 +88,13 @@ def is_bot_held_out(bot: str, exchange: Exchange) -> bool:
 
 @cache
 def all_skills() -> tuple[Skill, ...]:
-    return (*greetings(), *partings(), *chat(), *about_itself(), *limits(), *knowledge())
+    return (*greetings(), *farewells(), *middle_skills())
+
+
+@cache
+def middle_skills() -> tuple[Skill, ...]:
+    """What fits anywhere between a greeting and a farewell."""
+    return (*courtesies(), *chat(), *about_itself(), *limits(), *knowledge())
 
 
 def _tell_and_ask(talk: Talk, random: Random) -> None:

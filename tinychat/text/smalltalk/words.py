@@ -1,6 +1,12 @@
 """The words that the small talk is about: plain tables, no rules."""
 
-NAMES = tuple(
+
+def listed(text: str, separator: str | None = None) -> tuple[str, ...]:
+    """The words of a text, so that a long table reads like one."""
+    return tuple(text.split(separator))
+
+
+NAMES = listed(
     """
     Ada Adam Aisha Akira Alba Alex Alice Amara Amir Ana Anders Andrea Anna Anton Arjun Astrid
     Bea Ben Bianca Boris Bruno Camille Carl Carla Carlos Chen Chloe Clara Dana Daniel David
@@ -14,53 +20,55 @@ NAMES = tuple(
     Rafael Ravi Rita Robert Robin Rosa Ruben Ruth Sam Samira Sara Simon Sofia Sonja Stefan Susan
     Sven Tanja Tara Theo Thomas Tim Tina Tom Tomas Tuva Uma Vera Victor Viktor Walter Wanda Wei
     Yara Yuki Yusuf Zara Zoe
-    """.split()
+    """
 )
 
-ASSISTANT_NAMES = tuple(
+ASSISTANT_NAMES = listed(
     """
     Pip Bolt Nova Echo Dot Ziggy Beep Pixel Chip Sunny Comet Widget Tinker Sparky Orbit Pebble
     Gizmo Bubbles Cosmo Sprout Button Twig Domino Marvin Kiwi Turbo Jingle Muffin Pogo Zap
-    """.split()
+    """
 )
 
-PET_NAMES = tuple(
+PET_NAMES = listed(
     """
     Rex Bello Fluffy Shadow Ginger Snowy Biscuit Tiger Cookie Whiskers Bandit Rocky Coco Oscar
     Lucky Patch Teddy Nala Simba Pepper Toffee Socks Buddy Daisy
-    """.split()
+    """
 )
 
-COLOURS = tuple(
-    "blue red green yellow purple pink orange brown grey silver gold turquoise violet white black".split()
+COLOURS = listed(
+    """
+    blue red green yellow purple pink orange brown grey silver gold turquoise violet white black
+    """
 )
 
-FOODS = tuple(
-    (
-        "pizza, soup, rice, bread, pasta, curry, salad, chocolate, cheese, sushi, cake, noodles, "
-        "pancakes, apples, strawberries, ice cream, apple pie"
-    ).split(", ")
+FOODS = listed(
+    "pizza, soup, rice, bread, pasta, curry, salad, chocolate, cheese, sushi, cake, noodles, "
+    "pancakes, apples, strawberries, ice cream, apple pie",
+    ", ",
 )
 
 # What a person may love most; the heroes of the stories are another list.
-ANIMALS = tuple(
+ANIMALS = listed(
     """
     horses dolphins elephants tigers rabbits turtles parrots pandas koalas wolves butterflies
     penguins cats dogs
-    """.split()
+    """
 )
 
-TOWNS = tuple(
+TOWNS = listed(
     """
     Paris London Berlin Oslo Rome Madrid Tokyo Cairo Lima Boston Delhi Nairobi Vienna Prague
     Dublin Lisbon Seoul Sydney Toronto Warsaw
-    """.split()
+    """
 )
 
 # Read both ways.
 OPPOSITES = tuple(
-    tuple(pair.split("-"))
-    for pair in """
+    listed(pair, "-")
+    for pair in listed(
+        """
     hot-cold big-small tall-short fast-slow happy-sad up-down left-right day-night open-closed
     full-empty wet-dry early-late near-far hard-soft loud-quiet young-old rich-poor strong-weak
     clean-dirty light-dark first-last high-low in-out on-off yes-no black-white good-bad
@@ -69,7 +77,8 @@ OPPOSITES = tuple(
     before-after above-below inside-outside front-back summer-winter morning-evening north-south
     east-west friend-enemy cheap-expensive safe-dangerous asleep-awake more-less same-different
     question-answer everything-nothing here-there
-    """.split()
+        """
+    )
 )
 
 # Read one way: the word on the right has another opposite.
@@ -86,11 +95,11 @@ OPPOSITES_ONE_WAY = (
     ("quick", "slow"),
 )
 
-NO_OPPOSITES = tuple(
+NO_OPPOSITES = listed(
     """
     table apple house spoon river banana pencil window garden bicycle cloud shoe letter tree
     music bread tiger piano lamp button water mountain
-    """.split()
+    """
 )
 
 THINGS_WITH_COLOURS = (
@@ -141,9 +150,9 @@ SOUNDS = (
     ("a crow", "caw"),
 )
 
-DAYS = tuple("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split())
-MONTHS = tuple(
-    "January February March April May June July August September October November December".split()
+DAYS = listed("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+MONTHS = listed(
+    "January February March April May June July August September October November December"
 )
 
 # One small thing to know about each.

@@ -1,0 +1,260 @@
+"""Going on: bit for bit after any kill, honestly where bits may differ, refused where it must be."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tinychat.runs import RunLock, RunPaths, RunReader, list_checkpoints
+from tinychat.runs.layout import checkpoint_name
+
+from .conftest import digests
+
+Train = Callable[..., Path]
+Spawn = Callable[..., "subprocess.Popen[str]"]
+
+
+def train_rows(run: Path) -> list[tuple[int, float]]:
+    return [
+        (row["step"], row["train_loss"])
+        for row in RunReader(run).rows("metrics")
+        if row["kind"] == "train"
+    ]
+
+
+def test_twenty_kills_change_no_bit(train: Train, spawn: Spawn, tmp_path: Path) -> None:
+    """SIGKILL at random moments: before the first step, between steps, in the middle of saves.
+
+    Final weights and optimizer files equal those of the run that nobody killed, each step stands
+    once in the logical log with the same loss, and at most one interval of steps is redone.
+    """
+    every = 15
+    flags = (
+        "--max-steps=600", "--model.dropout=0.1", "--micro-batch-size=4",
+        f"--checkpoint.every-steps={every}", "--eval.every-steps=70", "--sample.every-steps=50",
+    )  # fmt: skip
+    reference = train("reference", *flags)
+    rng = random.Random("kills")
+    run = tmp_path / "killed"
+    kinds = ["birth"] * 2 + ["steps"] * 11 + ["save"] * 7
+    rng.shuffle(kinds)
+    kinds.insert(0, kinds.pop(kinds.index("birth")))
+    process = spawn("train", "killed", *flags)
+    moments = []
+    for kind in kinds:
+        _wait_for_moment(kind, process, run, rng)
+        process.kill()
+        process.wait()
+        moments.append((kind, *_remains(run)))
+        process = spawn("resume", "killed")
+    _, problems = process.communicate(timeout=300)
+    assert process.returncode == 0, problems
+    assert digests(run, 600) == digests(reference, 600)
+    assert train_rows(run) == train_rows(reference)
+    assert len({step for _, step, _ in moments}) > 5, f"the kills were too alike: {moments}"
+    assert any(half for _, _, half in moments), f"no kill hit a save: {moments}"
+    _at_most_one_interval_redone(run, every)
+    assert not [p.name for p in run.iterdir() if p.name.startswith(".")], "leftovers are swept"
+
+
+def _wait_for_moment(
+    kind: str, process: "subprocess.Popen[str]", run: Path, rng: random.Random
+) -> None:
+    """Until the folder exists, or this attempt has done some steps, or it is in a save."""
+    before = len(list(run.glob("attempts/*/attempt.json")))
+    steps = rng.randint(0, 40)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        attempts = sorted(run.glob("attempts/*/attempt.json"))
+        done = 0
+        if len(attempts) > before and (log := attempts[-1].with_name("metrics.jsonl")).exists():
+            done = log.read_bytes().count(b"\n")
+        if kind == "birth" and run.exists():
+            break
+        if kind == "steps" and len(attempts) > before and done >= steps:
+            break
+        if kind == "save" and done and any(n.startswith(".tmp-step") for n in os.listdir(run)):
+            break
+        time.sleep(0.0005)
+    else:
+        raise AssertionError(f"the run ended before it could be killed ({kind})")
+    time.sleep(rng.choice([0.0, 0.0, rng.uniform(0, 0.02)]))
+
+
+def _remains(run: Path) -> tuple[int | None, bool]:
+    """The newest checkpoint, and whether a half-written one lies about."""
+    steps = list_checkpoints(run)
+    half = any(name.startswith(".tmp-step") for name in os.listdir(run))
+    return (steps[-1] if steps else None), half
+
+
+def _at_most_one_interval_redone(run: Path, every: int) -> None:
+    attempts = RunReader(run).attempts()
+    for (number, _), (_, later) in zip(attempts, attempts[1:], strict=False):
+        log = RunPaths(run).attempt(number).metrics
+        done = [json.loads(line)["step"] for line in log.read_bytes().splitlines() if line]
+        if done:
+            assert max(done) - later.from_step <= every
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_stops_and_redoes_nothing(
+    number: int, train: Train, spawn: Spawn, tmp_path: Path
+) -> None:
+    flags = ("--max-steps=400", "--model.dropout=0.1", "--checkpoint.every-steps=none")
+    reference = train("reference", *flags)
+    run = tmp_path / "signalled"
+    process = spawn("train", "signalled", *flags)
+    while not (run.exists() and RunReader(run).attempts() and len(train_rows(run)) > 5):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(60) == 0
+    status = RunReader(run).status
+    assert status is not None
+    assert status.state == "stopped"
+    assert 0 < status.step < 400
+    assert list_checkpoints(run)[-1] == status.step == train_rows(run)[-1][0]
+    process = spawn("resume", "signalled")
+    assert process.wait(120) == 0
+    assert RunReader(run).attempts()[-1][1].from_step == status.step
+    assert digests(run, 400) == digests(reference, 400)
+    assert train_rows(run) == train_rows(reference)
+
+
+@pytest.mark.parametrize("harm", ["truncate", "flip", "missing", "swap", "manifest"])
+def test_a_damaged_checkpoint_is_found_and_the_newest_good_one_used(
+    harm: str, train: Train, resume: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train("damaged", "--max-steps=60", "--checkpoint.every-steps=20")
+    reference = digests(run, 60)
+    folder, older = RunPaths(run).checkpoint(60), RunPaths(run).checkpoint(40)
+    weights = folder / "model.safetensors"
+    data = weights.read_bytes()
+    match harm:
+        case "truncate":
+            weights.write_bytes(data[: len(data) // 2])
+        case "flip":
+            weights.write_bytes(data[:5000] + bytes([data[5000] ^ 4]) + data[5001:])
+        case "missing":
+            weights.unlink()
+        case "swap":
+            weights.write_bytes((older / "model.safetensors").read_bytes())
+        case "manifest":
+            (folder / "manifest.json").write_bytes((older / "manifest.json").read_bytes())
+    capsys.readouterr()
+    resume("damaged")
+    told = capsys.readouterr().out
+    assert checkpoint_name(60) in told
+    assert "resumed from step 40: bit-exact" in told
+    assert digests(run, 60) == reference
+    assert [p.name for p in run.iterdir() if p.name.startswith("bad-")] == [
+        f"bad-{checkpoint_name(60)}-1"
+    ]
+
+
+def test_without_any_good_checkpoint_it_refuses_and_deletes_nothing(
+    train: Train, resume: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train("ruined", "--max-steps=20", "--checkpoint.every-steps=10")
+    for step in list_checkpoints(run):
+        (RunPaths(run).checkpoint(step) / "manifest.json").write_bytes(b"{}")
+    before = sorted(p.relative_to(run) for p in run.rglob("*"))
+    resume("ruined", "--max-steps=40", exit_code=1)
+    assert "No checkpoint" in capsys.readouterr().err
+    assert sorted(p.relative_to(run) for p in run.rglob("*")) == before
+
+
+def test_another_thread_count_is_said_for_ever_after(train: Train, resume: Train) -> None:
+    run = train("threads", "--max-steps=20", "--checkpoint.every-steps=10")
+    resume("threads", "--max-steps=30", "--runtime.threads=2")
+    attempt = RunReader(run).attempts()[-1][1]
+    assert attempt.resume_class == "B"
+    assert "threads 1 -> 2" in attempt.reason
+    card = json.loads((RunPaths(run).checkpoint(30) / "tinychat.json").read_text(encoding="utf-8"))
+    assert card["lineage"].startswith("bit-exact until step 10 (step 10: threads 1 -> 2")
+
+
+def test_changed_data_is_refused_with_both_fingerprints(
+    train: Train, resume: Train, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.txt"
+    own.write_bytes(corpus.read_bytes())
+    train("own", "--max-steps=10", data=own)
+    own.write_bytes(corpus.read_bytes().replace(b"cat", b"cow", 1))
+    resume("own", "--max-steps=20", exit_code=2)
+    assert "the data of own has changed" in capsys.readouterr().err
+
+
+def test_settings_that_make_another_run_are_refused(
+    train: Train, resume: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train("fixed", "--max-steps=10")
+    resume("fixed", "--seed=3", "--model.n-layer=4", "--max-steps=20", exit_code=2)
+    told = capsys.readouterr().err
+    assert "seed is 0" in told
+    assert "model.n_layer is 2" in told
+
+
+def test_one_trainer_a_run(train: Train, resume: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train("busy", "--max-steps=10")
+    with RunLock(run):
+        resume("busy", "--max-steps=20", exit_code=1)
+    assert "is held by process" in capsys.readouterr().err
+
+
+def test_an_existing_name_is_refused_with_the_way_to_go_on(
+    train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train("taken", "--max-steps=10")
+    train("taken", "--max-steps=10", exit_code=2)
+    assert "tinychat resume taken" in capsys.readouterr().err
+
+
+def test_extending_goes_on_before_the_decay(train: Train, resume: Train) -> None:
+    """warmup-stable-decay, 40 steps and then 60: the same as 60 from the start."""
+    straight = train("straight", "--max-steps=60", "--optim.decay-share=0.5")
+    run = train("extended", "--max-steps=40", "--optim.decay-share=0.5")
+    assert 20 in list_checkpoints(run), "the last checkpoint before the decay is pinned"
+    resume("extended", "--max-steps=60")
+    assert RunReader(run).attempts()[-1][1].from_step == 20
+    assert [step for step, _ in train_rows(run)] == list(range(1, 61))
+    assert digests(run, 60) == digests(straight, 60)
+
+
+def test_extending_other_schedules_stays_at_the_floor_unless_rewarmed(
+    train: Train, resume: Train
+) -> None:
+    for name, flags in (("flat", ()), ("rewarmed", ("--rewarm",))):
+        run = train(name, "--max-steps=20", "--optim.schedule=cosine", "--optim.warmup-steps=2")
+        resume(name, "--max-steps=40", *flags)
+        rates = {
+            row["step"]: row["learning_rate"]
+            for row in RunReader(run).rows("metrics")
+            if row["kind"] == "train"
+        }
+        floor = rates[40]
+        assert (rates[22] == floor) is (name == "flat")
+
+
+def test_a_start_killed_before_it_was_born_goes_on(spawn: Spawn, tmp_path: Path) -> None:
+    process = spawn("train", "unborn", "--max-steps=10")
+    run = tmp_path / "unborn"
+    while not (run / "settings.json").exists():
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    resumed = subprocess.run(
+        [sys.executable, "-m", "tinychat", "resume", "unborn", "--checkpoints", str(tmp_path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert resumed.returncode == 0, resumed.stderr
+    assert list_checkpoints(run)[-1] == 10
