@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinychat.errors import NoCheckpointError, RunNotFoundError
@@ -17,11 +17,13 @@ from tinychat.runs import (
 )
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**12))
 def test_a_step_and_its_name_are_one(step: int) -> None:
     assert checkpoint_step(checkpoint_name(step)) == step
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**9), st.integers(0, 10**9))
 def test_names_sort_as_steps_do(a: int, b: int) -> None:
     if max(a, b) < 10**8:

@@ -42,7 +42,9 @@ def test_a_later_attempt_masks_what_it_does_again(run: Path, begin: Begin, train
     assert list(reader.rows_backwards("metrics")) == list(reader.rows("metrics"))[::-1]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50
+)
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=8))
 def test_each_step_counts_once_whatever_was_resumed(
     tmp_path_factory: pytest.TempPathFactory, stretches: list[tuple[int, int]]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinychat.runs import list_checkpoints, plan_retention, prune, read_checkpoint
@@ -13,6 +13,7 @@ from tinychat.runs import list_checkpoints, plan_retention, prune, read_checkpoi
 Steps = st.sets(st.integers(0, 100_000), max_size=80)
 
 
+@settings(deadline=None)
 @given(Steps, st.integers(1, 6), st.integers(0, 12), st.data())
 def test_what_matters_always_stays_whole(
     steps: set[int], latest_n: int, milestones: int, data: st.DataObject
@@ -29,6 +30,7 @@ def test_what_matters_always_stays_whole(
     assert len(weights_only) <= milestones
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=120))
 def test_thinning_as_the_run_grows_ends_where_thinning_once_would(gaps: list[int]) -> None:
     published, step, alive = [], 0, set()

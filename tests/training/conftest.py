@@ -58,7 +58,8 @@ def train(tmp_path: Path, corpus: Path) -> Callable[..., Path]:
 
     def start(name: str, *flags: str, data: Path | None = None, exit_code: int = 0) -> Path:
         words = ["train", "--name", name, "--data", str(data or corpus)]
-        words += ["--checkpoints", str(tmp_path), *SHAPE, *flags]
+        shape = [w for w in SHAPE if w.split("=")[0] not in {f.split("=")[0] for f in flags}]
+        words += ["--checkpoints", str(tmp_path), *shape, *flags]
         assert tinychat(words) == exit_code
         return tmp_path / name
 

@@ -167,7 +167,7 @@ def test_without_any_good_checkpoint_it_refuses_and_deletes_nothing(
     for step in list_checkpoints(run):
         (RunPaths(run).checkpoint(step) / "manifest.json").write_bytes(b"{}")
     before = sorted(p.relative_to(run) for p in run.rglob("*"))
-    resume("ruined", "--max-steps=40", exit_code=1)
+    resume("ruined", exit_code=1)
     assert "No checkpoint" in capsys.readouterr().err
     assert sorted(p.relative_to(run) for p in run.rglob("*")) == before
 
@@ -220,8 +220,9 @@ def test_an_existing_name_is_refused_with_the_way_to_go_on(
 
 def test_extending_goes_on_before_the_decay(train: Train, resume: Train) -> None:
     """warmup-stable-decay, 40 steps and then 60: the same as 60 from the start."""
-    straight = train("straight", "--max-steps=60", "--optim.decay-share=0.5")
-    run = train("extended", "--max-steps=40", "--optim.decay-share=0.5")
+    schedule = ("--optim.decay-share=0.5", "--optim.warmup-steps=5")
+    straight = train("straight", "--max-steps=60", *schedule)
+    run = train("extended", "--max-steps=40", *schedule)
     assert 20 in list_checkpoints(run), "the last checkpoint before the decay is pinned"
     resume("extended", "--max-steps=60")
     assert RunReader(run).attempts()[-1][1].from_step == 20

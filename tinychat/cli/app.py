@@ -4,26 +4,34 @@ Commands are named here and imported only when they run, so that `--help` import
 numpy. cyclopts reads flags and help from the signatures and from the settings' dataclasses.
 """
 
+import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Any
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter
 from rich.console import Console
 
 from tinychat import __version__
 from tinychat.cli.flags import GivenSettings
+from tinychat.cli.pages import HelpPages
 from tinychat.errors import SettingsError, TinychatError
 
 ABOUT = """Turn a text file into your own chat model, and understand what is going on all the way.
 
-    tinychat train                 train the demo on its built-in small talk, about 3 minutes
-    tinychat train --data my.txt   train on your own text
+For a start:
+    tinychat train                 the demo on its built-in small talk, about 3 minutes
+    tinychat train --data my.txt   your own text
     tinychat chat RUN              talk to what you have trained
 """
-ALSO = """RUN is a run's name, its folder, one checkpoint folder, or name@300, name@best, name@latest.
-`tinychat-monitor` watches runs in the terminal, `tinychat-ui` chats in the browser.
-Exit codes: 0 done, 1 the run failed, 2 something was asked for that cannot be done."""
+ALSO = (
+    "RUN is a run's name, its folder, one checkpoint folder, or name@300, name@best, name@latest.\n"
+    "`tinychat COMMAND --help` tells more of each. With --json a command prints one JSON document "
+    "on stdout and nothing else there.\n"
+    "`tinychat-monitor` watches runs in the terminal, `tinychat-ui` chats in the browser.\n"
+    "Exit codes: 0 done, 1 it failed, 2 something was asked for that cannot be done."
+)
 
 LEARN = Group.create_ordered("Make a model")
 WATCH = Group.create_ordered("Watch and steer")
@@ -31,6 +39,7 @@ TALK = Group.create_ordered("Use it")
 LOOK = Group.create_ordered("Look at text")
 
 COMMANDS = [
+    (LEARN, "demo"),
     (LEARN, "train"),
     (LEARN, "resume"),
     (WATCH, "runs"),
@@ -51,6 +60,7 @@ def make_app(given: GivenSettings) -> App:
         help=ABOUT,
         help_epilogue=ALSO,
         help_format="plaintext",
+        help_formatter=HelpPages(),
         version=__version__,
         default_parameter=Parameter(
             consume_multiple=True, negative_iterable=(), show_env_var=False
@@ -62,20 +72,27 @@ def make_app(given: GivenSettings) -> App:
     for order, (group, name) in enumerate(COMMANDS):
         module = f"tinychat.cli.{name}:{name}_command"
         app.command(module, name=name, group=group, sort_key=order)
+    for flag in ("--help", "--version"):
+        app[flag].show = False
     return app
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal that lacks a sign is no reason to fail
+            stream.reconfigure(errors="replace")
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 
 def run(argv: Sequence[str]) -> int:
     """Run one command; returns the exit code and prints errors as one sentence each."""
     try:
-        return _dispatch(list(argv))
+        code = _dispatch(list(argv))
+        sys.stdout.flush()
+        return code
     except CycloptsError as error:
-        _tell(str(error).strip() or type(error).__name__)
+        _tell(_sentence(error))
         return 2
     except TinychatError as error:
         for line in str(error).splitlines():
@@ -85,13 +102,16 @@ def run(argv: Sequence[str]) -> int:
         _tell("interrupted")
         return 130
     except BrokenPipeError:  # `tinychat show RUN | head`
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
 def _dispatch(argv: list[str]) -> int:
     given = GivenSettings()
     app = make_app(given)
+    if not argv or argv[0] in app.help_flags:  # the page shows each command's first sentence
+        for _, name in COMMANDS:
+            app[name]  # imports it
     command, bound, unused, ignored = app.parse_known_args(argv)
     unknown = [token for token in unused if token.startswith("-")]
     if unused and not unknown:
@@ -104,7 +124,17 @@ def _dispatch(argv: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _sentence(error: CycloptsError) -> str:
+    error.verbose = False
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        command = " ".join(("tinychat", *(error.command_chain or ())))
+        name = error.keyword or error.argument.name
+        what = f"a value for {name}" if error.keyword else name
+        return f"`{command}` needs {what}; see `{command} --help`"
+    return str(error).strip() or type(error).__name__
+
+
 def _tell(sentence: str) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(
+    Console(stderr=True, highlight=False, emoji=False, soft_wrap=True).print(
         f"tinychat: {sentence}", markup=False, style="red" if sys.stderr.isatty() else ""
     )

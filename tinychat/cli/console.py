@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from tinychat.cli.words import duration, number, size
+from tinychat.cli.words import duration, inert, number, size
 from tinychat.training import (
     Began,
     CheckpointSaved,
@@ -35,7 +35,7 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
 
     def __init__(self, run: Path) -> None:
         self._run = run
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = Console(highlight=False, emoji=False, soft_wrap=True)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._stage = ""
@@ -111,13 +111,18 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
             case _:
                 pass
 
-    def farewell(self, outcome: Outcome) -> None:
-        """How the run ended, and how to go on."""
+    def ended(self, outcome: Outcome, *, how_to_go_on: bool) -> None:
+        """How the run ended, and what to do next."""
         name = self._run.name
         best = ""
         if outcome.best_val_loss is not None:
-            best = f"; best val_loss {outcome.best_val_loss:.4f} at step {outcome.best_step}"
+            best = (
+                f"; best val_loss {outcome.best_val_loss:.4f} nats per token "
+                f"at step {number(outcome.best_step or 0)}"
+            )
         self._say(f"{outcome.state} at step {number(outcome.step)}{best}")
+        if not how_to_go_on:
+            return
         if outcome.state == "stopped":
             self._say(f"go on:  tinychat resume {name}")
         self._say(f"talk:   tinychat chat {name}")
@@ -145,7 +150,7 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
         count = count + 1 if step == event.step else 1
         self._sampled = (event.step, count)
         if count <= SAMPLES_SHOWN and (self._bar or count == 1):
-            self._say(f"  {_inert(event.prompt)} -> {_inert(event.text)}"[:200])
+            self._say(f"  {inert(event.prompt)} -> {inert(event.text)}"[:200])
 
     def _plain_due(self) -> bool:
         now = time.monotonic()
@@ -172,7 +177,3 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
         except (OSError, ValueError):  # the terminal is gone; the run is not
             self._silent = True
 
-
-def _inert(text: str) -> str:
-    """Model and user text on one line, without anything a terminal would obey."""
-    return "".join(c if c.isprintable() else " " for c in text)

@@ -6,6 +6,7 @@ where each value came from.
 """
 
 import sys
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 from cyclopts import App, ArgumentCollection, Parameter
@@ -23,14 +24,19 @@ class GivenSettings:
     def __init__(self) -> None:
         self.values: dict[str, str | tuple[str, ...]] = {}
         self.unknown: tuple[str, ...] = ()
+        self._command = ""
+        self._own: list[str] = []  # the command's flags that are no settings
+        self._takes_settings = False
 
     def __call__(
         self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection
     ) -> None:
+        self._command = " ".join(("tinychat", *commands))
+        self._takes_settings = any(a.field_info.name == "settings" for a in arguments)
         for argument in arguments:
-            if argument.field_info.name != "settings" and not argument.keys:
-                continue
-            if argument.tokens and argument.keys:
+            if not argument.keys or not self._takes_settings:
+                self._own += argument.names
+            elif argument.tokens:
                 words = [_word(token) for token in argument.tokens]
                 many = "tuple" in str(argument.hint)
                 self.values[".".join(argument.keys)] = tuple(words) if many else words[-1]
@@ -38,12 +44,16 @@ class GivenSettings:
 
     def problems(self) -> list[str]:
         """A sentence for each flag that does not exist."""
+        return [self._problem(flag.partition("=")[0]) for flag in self.unknown]
+
+    def _problem(self, flag: str) -> str:
         from tinychat.config.load import unknown_setting
 
-        return [
-            unknown_setting(flag.lstrip("-").partition("=")[0].replace("-", "_"), "command line")
-            for flag in self.unknown
-        ]
+        near = get_close_matches(flag, self._own, 1, 0.7)
+        if self._takes_settings and not near:
+            return unknown_setting(flag.lstrip("-").replace("-", "_"), "command line")
+        hint = f"did you mean {near[0]}?" if near else f"see `{self._command} --help`"
+        return f"`{self._command}` has no flag {flag}; {hint}"
 
 
 GivenFlags = Annotated[GivenSettings, Parameter(parse=False)]

@@ -66,7 +66,7 @@ def train_command(
         return show_dry_run(resolved)
     run = root / (name or f"{label}-{datetime.now():%Y%m%d-%H%M%S}")
     check_name(run.name)
-    return _start(run, resolved)
+    return start_run(run, resolved, command_line())
 
 
 def check_name(name: str) -> None:
@@ -127,43 +127,44 @@ def _resolve(
     return resolved, re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-.") or "run"
 
 
-def _start(run: Path, resolved: Any) -> int:
+def start_run(run: Path, resolved: Any, argv: list[str], *, farewell: bool = True) -> int:
     """Make the folder, take the lock, and only then import what is heavy."""
-    from tinychat.runs import RunLock, RunPaths, RunWriter, list_checkpoints
+    from tinychat.runs import RunLock, RunPaths, RunWriter
 
-    paths = RunPaths(run)
-    if paths.run_json.exists():
-        same = _settings_of(paths.settings_json) == json.loads(
-            json.dumps(resolved.to_json()["settings"])
-        )
-        if not same or list_checkpoints(run) not in ([], [0]):
-            raise RunExistsError(
-                f"there is a run {run.name} in {run.parent} already; go on with "
-                f"`tinychat resume {run.name}`, or give this one another --name"
-            )
-    else:
+    if not RunPaths(run).run_json.exists():
         RunWriter(run).create_run()
     with RunLock(run) as lock:
+        if RunPaths(run).run_json.exists():  # it may have been born while we waited
+            _refuse_unless_same(run, resolved)
         RunWriter(run).write_settings(resolved.to_json())
         from tinychat.training import Plan
 
-        plan = Plan(run, resolved, argv=command_line())
-        return train_to_the_end(plan, lock)
+        return train_to_the_end(Plan(run, resolved, argv), lock, farewell=farewell)
 
 
-def train_to_the_end(plan: Any, lock: Any) -> int:
+def train_to_the_end(plan: Any, lock: Any, *, farewell: bool = True) -> int:
     """Train with progress on the terminal, then say how to go on."""
     from tinychat.cli.console import ConsoleProgress
     from tinychat.training import train
 
     with ConsoleProgress(plan.run) as console:
         outcome = train(plan, lock, console, console.preparing)
-    console.farewell(outcome)
+    console.ended(outcome, how_to_go_on=farewell or outcome.state == "stopped")
     return 0
 
 
-def _settings_of(path: Path) -> Any:
+def _refuse_unless_same(run: Path, resolved: Any) -> None:
+    """A run that exists may only be started again if nothing has happened and nothing differs."""
+    from tinychat.runs import RunPaths, list_checkpoints
+
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["settings"]
+        text = RunPaths(run).settings_json.read_text(encoding="utf-8")
+        there = json.loads(text)["settings"]
     except (OSError, ValueError, KeyError):
-        return None
+        there = None
+    wanted = json.loads(json.dumps(resolved.to_json()["settings"]))
+    if there != wanted or list_checkpoints(run) not in ([], [0]):
+        raise RunExistsError(
+            f"there is a run {run.name} in {run.parent} already; go on with "
+            f"`tinychat resume {run.name}`, or give this one another --name"
+        )

@@ -25,13 +25,13 @@ def resume_class(name: str) -> ResumeClass:
 
 def change_setting(before: Resolved, name: str, value: Any) -> Resolved:
     """One setting changed while the run trains. Raises SettingsError if it may not be."""
-    changed, _ = continue_with(before, Layer("control", nest({name: value}), isinstance(value, str)))
-    if resume_class(name) != "free":
+    if name in flat(before) and resume_class(name) != "free":
         raise SettingsError(
             f"{name} decides the weights, so it cannot change while the run trains; "
             "intervals, samples and what is kept can"
         )
-    return changed
+    layer = Layer("control", nest({name: value}), text=isinstance(value, str))
+    return continue_with(before, layer)[0]
 
 
 def continue_with(before: Resolved, layer: Layer) -> tuple[Resolved, tuple[str, ...]]:

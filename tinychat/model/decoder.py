@@ -173,6 +173,13 @@ class MLP(nn.Module):
         return self.down(up)
 
 
+class RMSNorm(nn.RMSNorm):
+    """Zhang and Sennrich 2019, computed in fp32 also where the stream is half precision."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float()).to(x.dtype)
+
+
 class CacheView:
     """A cache as one forward pass sees it: where to write, and which keys each query may see."""
 
@@ -215,7 +222,7 @@ def make_norm(settings: ModelSettings, width: int) -> nn.Module:
     """The normalisation that the settings name."""
     if settings.norm == "layer":
         return nn.LayerNorm(width, settings.norm_eps, bias=settings.bias)
-    return nn.RMSNorm(width, settings.norm_eps)
+    return RMSNorm(width, settings.norm_eps)
 
 
 def rope_rotation(positions: Tensor, settings: ModelSettings) -> tuple[Tensor, Tensor] | None:

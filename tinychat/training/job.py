@@ -300,10 +300,19 @@ def _find_start(plan: Plan) -> tuple[CheckpointFiles | None, list[CheckpointErro
         good, problems = newest_good(plan.run)
     except NoCheckpointError:
         return None, []
-    for step in list_checkpoints(plan.run):
-        if step > good.step and problems:
-            quarantine(plan.run, step)
+    if problems:
+        _set_damaged_aside(plan.run, good.step)
     return good, problems
+
+
+def _set_damaged_aside(run: Path, good_step: int) -> None:
+    """Out of the way with newer checkpoints that do not read, so that none is met again."""
+    for step in list_checkpoints(run):
+        if step > good_step:
+            try:
+                read_checkpoint(RunPaths(run).checkpoint(step))
+            except CheckpointError:
+                quarantine(run, step)
 
 
 def _settle_facts(run: Path, settings: Settings) -> Facts:

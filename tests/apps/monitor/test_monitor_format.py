@@ -3,7 +3,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinychat_monitor import format as words
@@ -49,6 +49,7 @@ def test_nothing_is_a_dash(word: str) -> None:
     assert getattr(words, word)(None) == "–"
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec=None)))
 def test_no_text_steers_a_terminal_or_hides(text: str) -> None:
     shown = words.visible(text)

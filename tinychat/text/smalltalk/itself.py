@@ -1,5 +1,6 @@
 """What the assistant says about itself, and about all that it cannot do."""
 
+from functools import cache
 from random import Random
 
 from tinychat.text.smalltalk import words
@@ -155,27 +156,34 @@ _TOO_BIG = "I am sorry, I can only add numbers up to 20."
 _UNCLEAR = "I did not understand that. Try a sum, an opposite or a story!"
 
 
+_QUESTION_WORDINGS = (
+    "{ask}",
+    "Tell me, {low}",
+    "Hey, {low}",
+    "Please tell me, {low}",
+    "I wonder, {low}",
+    "Say, {low}",
+    "One question: {low}",
+    "So, {low}",
+    "And {low}",
+    "Hello! {ask}",
+    "Tinychat, {low}",
+    "Okay. {ask}",
+)
+
+
+@cache
+def identity() -> tuple[Skill, ...]:
+    """Who it is: the questions whose answer a system turn may change."""
+    return (Skill("about", 0.6, _QUESTION_WORDINGS, _questions(_IDENTITY)),)
+
+
+@cache
 def about_itself() -> tuple[Skill, ...]:
-    wordings = (
-        "{ask}",
-        "Tell me, {low}",
-        "Hey, {low}",
-        "Please tell me, {low}",
-        "I wonder, {low}",
-        "Say, {low}",
-        "One question: {low}",
-        "So, {low}",
-        "And {low}",
-        "Hello! {ask}",
-        "Tinychat, {low}",
-        "Okay. {ask}",
-    )
-    return (
-        Skill("about", 0.6, wordings, _questions(_IDENTITY)),
-        Skill("about", 1.2, wordings, _questions(_ABOUT)),
-    )
+    return (Skill("about", 1.2, _QUESTION_WORDINGS, _questions(_ABOUT)),)
 
 
+@cache
 def limits() -> tuple[Skill, ...]:
     wordings = (
         "{ask}",

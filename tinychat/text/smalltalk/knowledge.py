@@ -65,7 +65,7 @@ def _sums() -> tuple[Skill, ...]:
     seen = [pair for pair in pairs if pair not in unseen]
     return (
         Skill("sum", 1.6, SUM_WORDINGS, tuple(fact(*pair) for pair in small)),
-        Skill("sum", 2.0, SUM_WORDINGS, tuple(fact(*pair) for pair in seen)),
+        Skill("sum", 2.8, SUM_WORDINGS, tuple(fact(*pair) for pair in seen)),
         Skill("unseen_sum", 0, SUM_WORDINGS, tuple(fact(*pair) for pair in unseen), taught=False),
     )
 
@@ -76,7 +76,7 @@ def _opposites() -> tuple[Skill, ...]:
         Fact({"word": word}, (f"The opposite of {word} is {other}.",))
         for word, other in {**both_ways, **dict(words.OPPOSITES_ONE_WAY)}.items()
     )
-    return (Skill("opposite", 2.0, OPPOSITE_WORDINGS, facts),)
+    return (Skill("opposite", 2.2, OPPOSITE_WORDINGS, facts),)
 
 
 def _counting() -> tuple[Skill, ...]:
@@ -92,7 +92,7 @@ def _counting() -> tuple[Skill, ...]:
     up = [(a, b) for a in range(LARGEST) for b in range(a + 2, min(a + 9, LARGEST) + 1)]
     down = [(a, b) for a in range(3, 11) for b in range(a - 1)]
     skills = []
-    for weight, wordings, ranges in ((1.5, _COUNT_WORDINGS, up), (0.4, _COUNT_DOWN_WORDINGS, down)):
+    for weight, wordings, ranges in ((2.0, _COUNT_WORDINGS, up), (0.6, _COUNT_DOWN_WORDINGS, down)):
         seen = tuple(fact(a, b) for a, b in ranges if not unseen(a, b))
         apart = tuple(fact(a, b) for a, b in ranges if unseen(a, b))
         skills.append(Skill("counting", weight, wordings, seen))

@@ -8,7 +8,7 @@ from random import Random
 
 from tinychat.text.chat import Message
 from tinychat.text.smalltalk import words
-from tinychat.text.smalltalk.itself import about_itself
+from tinychat.text.smalltalk.itself import identity
 from tinychat.text.smalltalk.memory import TOPICS, may_meet
 from tinychat.text.smalltalk.skill import Exchange
 from tinychat.text.smalltalk.stories import PLACES
@@ -91,7 +91,7 @@ def _told(random: Random, facts: dict[str, str]) -> Talk:
 def _of_naming(random: Random) -> Iterator[Question]:
     """Names that a system turn gives the assistant, asked for as never in training."""
     for bot in words.ASSISTANT_NAMES:
-        for skill in about_itself():
+        for skill in identity():
             for _ in range(200):
                 exchange = skill.exchange(random)
                 if is_bot_held_out(bot, exchange):

@@ -6,7 +6,7 @@ from random import Random
 
 from tinychat.text.chat import Conversation
 from tinychat.text.smalltalk import words
-from tinychat.text.smalltalk.itself import about_itself, limits
+from tinychat.text.smalltalk.itself import about_itself, identity, limits
 from tinychat.text.smalltalk.knowledge import knowledge
 from tinychat.text.smalltalk.manners import chat, courtesies, farewells, greetings
 from tinychat.text.smalltalk.memory import TOPICS, a_name, may_meet
@@ -43,9 +43,11 @@ def a_talk(random: Random) -> Conversation:
     """One taught talk: perhaps a system turn and a greeting, then either things told and asked for
     again, or a few exchanges about anything, then perhaps a farewell."""
     talk = Talk(random)
-    if random.random() < 0.15:
-        named = random.random() < 0.7
+    if random.random() < 0.18:
+        named = random.random() < 0.75
         talk.system(a_name(words.ASSISTANT_NAMES, random) if named else None)
+        if random.random() < 0.6:
+            talk.add(from_skills(identity(), talk, random))
     if random.random() < 0.3:
         talk.add(from_skills(greetings(), talk, random))
     if random.random() < 0.45:
@@ -94,7 +96,7 @@ def all_skills() -> tuple[Skill, ...]:
 @cache
 def middle_skills() -> tuple[Skill, ...]:
     """What fits anywhere between a greeting and a farewell."""
-    return (*courtesies(), *chat(), *about_itself(), *limits(), *knowledge())
+    return (*courtesies(), *chat(), *identity(), *about_itself(), *limits(), *knowledge())
 
 
 def _tell_and_ask(talk: Talk, random: Random) -> None:

@@ -1,0 +1,82 @@
+"""`tinychat demo`: the whole way through in one command."""
+
+from pathlib import Path
+
+from tinychat.cli.flags import SETTINGS, GivenFlags, SettingsFlags, command_line
+from tinychat.cli.words import inert
+from tinychat.errors import SettingsError
+
+NAME = "demo"
+
+
+def demo_command(
+    *,
+    checkpoints: Path | None = None,
+    settings: SettingsFlags = SETTINGS,
+    given: GivenFlags,
+) -> int:
+    """Train the demo on its built-in small talk, then talk with it.
+
+    Takes about three minutes on two CPU cores. Interrupt it and it goes on where it was the next
+    time; once it is trained, only the talk is held again.
+
+    Parameters
+    ----------
+    checkpoints
+        Folder where runs live (else $TINYCHAT_CHECKPOINTS, else ./checkpoints).
+    """
+    from tinychat.config.load import FLAGS, Layer, nest, read_preset, resolve
+    from tinychat.runs import RunReader, default_checkpoints
+
+    if given.unknown:
+        raise SettingsError(*given.problems())
+    root = checkpoints or default_checkpoints()
+    run = root / NAME
+    status = RunReader(run).status if (run / "status.json").exists() else None
+    if status is None or status.state != "finished":
+        if (run / "settings.json").exists():
+            from tinychat.cli.resume import go_on
+
+            go_on(NAME, root, given)
+        else:
+            from tinychat.cli.train import start_run
+
+            layer = Layer(FLAGS, nest(given.values), text=True)
+            start_run(run, resolve(read_preset(NAME), layer), command_line(), farewell=False)
+        status = RunReader(run).status
+    if status is None or status.state != "finished":
+        return 0  # stopped on the way; how to go on has been said
+    _talk(run)
+    print("\nGo on with:")
+    where = f" --checkpoints {checkpoints}" if checkpoints else ""
+    print(f"  tinychat chat {NAME}{where}        talk with it yourself")
+    print(f"  tinychat eval {NAME}{where}        ask it the questions it has never seen")
+    print(f"  tinychat train --data my.txt{where}    the same with a text of your own")
+    return 0
+
+
+def _talk(run: Path) -> None:
+    """A short conversation, printed as it comes. Always the likeliest words."""
+    from tinychat.config import RuntimeSettings
+    from tinychat.engine import Engine, Sampling
+    from tinychat.model import choose_runtime, load_model
+    from tinychat.runs import RunPaths, RunReader
+    from tinychat.text import Message
+    from tinychat.text.smalltalk import DEMO_TALK
+
+    best = RunReader(run).best
+    assert best is not None  # a finished run was evaluated
+    runtime = choose_runtime(RuntimeSettings())
+    loaded = load_model(RunPaths(run).checkpoint(best.step), runtime.torch_device)
+    engine = Engine(loaded.decoder, loaded.tokenizer, runtime)
+    print(f"\nA talk with {run.name}, step {best.step:,}:\n")
+    messages: list[Message] = []
+    for said in DEMO_TALK:
+        messages.append(Message("user", said))
+        print(f"  you       {said}\n  tinychat  ", end="", flush=True)
+        answer = ""
+        for piece in engine.stream_chat(messages, Sampling(temperature=0.0, max_new_tokens=80)):
+            answer += piece
+            print(inert(piece), end="", flush=True)
+        print()
+        messages.append(Message("assistant", answer))

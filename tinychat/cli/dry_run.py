@@ -1,0 +1,158 @@
+"""`tinychat train --dry-run`: everything that would hold, and nothing is started."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from tinychat.cli.output import screen, table
+from tinychat.cli.words import count, inert, number, size
+from tinychat.config import Settings, learning_rate
+
+if TYPE_CHECKING:  # it imports pydantic
+    from tinychat.config.load import Resolved
+
+CURVE_COLUMNS = 60
+_BARS = "▁▂▃▄▅▆▇█"
+_WEIGHT_BYTES = 4  # fp32; the optimizer keeps two more of each
+_BYTE_TOKENS = 262  # what every character vocabulary begins with: control tokens and bytes
+
+
+def show_dry_run(resolved: "Resolved") -> int:
+    """Print every setting with its source, the model's size, the learning rate and the files."""
+    from tinychat.model import choose_runtime, family_of
+
+    settings = resolved.settings
+    family = family_of(settings.model)  # the refusals of a real start
+    runtime = choose_runtime(settings.runtime)
+    console = screen()
+    _print_settings(console, resolved)
+    console.print("\nwhat it would be", style="bold")
+    facts = [
+        *_size(settings),
+        ("layout", f"{family}, as Hugging Face knows it"),
+        ("computed on", f"{runtime.device} in {runtime.dtype}, {count(runtime.threads, 'thread')}"),
+        *_batch(settings),
+        *_curve(settings),
+        *_files(settings),
+    ]
+    for line in table([(f"  {name}", words) for name, words in facts]):
+        console.print(line)
+    console.print("\nnothing was started")
+    return 0
+
+
+def _print_settings(console: Console, resolved: "Resolved") -> None:
+    """Name, value and source, section by section; what is not a default stands out."""
+    settings = resolved.settings
+    sections = {"": settings} | {
+        field.name: getattr(settings, field.name)
+        for field in dataclasses.fields(Settings)
+        if dataclasses.is_dataclass(getattr(settings, field.name))
+    }
+    for section, node in sections.items():
+        title = (type(node).__doc__ or "").partition(".")[0]
+        console.print(f"{section}: {title}" if section else "the run", style="bold")
+        names = [f.name for f in dataclasses.fields(node) if f.name not in sections]
+        sources = [resolved.sources[f"{section}.{n}" if section else n] for n in names]
+        rows = [
+            (f"  {name}", inert(_value(getattr(node, name))), inert(source))
+            for name, source in zip(names, sources, strict=True)
+        ]
+        for line, source in zip(table(rows), sources, strict=True):
+            console.print(Text(line, style="dim" if source == "default" else ""))
+
+
+def _size(settings: Settings) -> list[tuple[str, str]]:
+    """Parameters, as far as the vocabulary is known before the corpus is read."""
+    from tinychat.model import count_parameters
+
+    vocab_size = _vocab_size(settings)
+    counted = count_parameters(settings.model, vocab_size)
+    told = f"{number(counted['total'])}, {number(counted['embedding'])} of them for the vocabulary"
+    if settings.init_from is not None:
+        told += f" of {number(vocab_size)} tokens"
+    elif settings.tokenizer.kind == "bpe":
+        told += f" of {number(vocab_size)} tokens (fewer if the corpus holds fewer)"
+    else:
+        told += "; more for each character that the corpus holds"
+    return [("parameters", told)]
+
+
+def _vocab_size(settings: Settings) -> int:
+    """Tokens of the vocabulary; of one of characters, those that it will have at least."""
+    if settings.tokenizer.kind == "char" and settings.init_from is None:
+        return _BYTE_TOKENS
+    return settings.tokenizer.vocab_size
+
+
+def _batch(settings: Settings) -> list[tuple[str, str]]:
+    tokens = settings.batch_size * settings.model.context_length
+    told = f"{count(settings.batch_size, 'row')} of {settings.model.context_length} tokens"
+    if settings.grad_accum_steps > 1:
+        told += f" in {settings.grad_accum_steps} passes"
+    return [("a step", f"{told}: up to {number(tokens)} tokens")]
+
+
+def _curve(settings: Settings) -> list[tuple[str, str]]:
+    optim = settings.optim
+    told = f"{optim.schedule}, peak {optim.learning_rate:g}, floor {optim.min_learning_rate:g}"
+    if settings.max_steps is None:
+        return [("learning rate", f"{told}, over {settings.max_epochs:g} epochs")]
+    return [
+        ("learning rate", f"{told}, over {count(settings.max_steps, 'step')}"),
+        ("", sparkline(curve_of(settings, settings.max_steps))),
+    ]
+
+
+def curve_of(settings: Settings, max_steps: int) -> list[float]:
+    """The learning rate at evenly spread steps, the first and the last among them."""
+    columns = min(CURVE_COLUMNS, max_steps)
+    steps = [round(i * (max_steps - 1) / max(1, columns - 1)) for i in range(columns)]
+    return [learning_rate(step, max_steps, settings.optim) for step in steps]
+
+
+def sparkline(values: list[float]) -> str:
+    """A bar for each value, from zero to the highest."""
+    top = max(values) or 1.0
+    return "".join(_BARS[round(value / top * (len(_BARS) - 1))] for value in values)
+
+
+def _files(settings: Settings) -> list[tuple[str, str]]:
+    """How often what is written, and how large it gets."""
+    from tinychat.model import count_parameters
+
+    steps = settings.max_steps
+    keep = settings.checkpoint
+    lines = [
+        ("evaluated", _how_often(settings.eval.every_steps, steps) + ", and at the end"),
+        ("samples", _how_often(settings.sample.every_steps, steps)),
+        ("saved", _how_often(keep.every_steps, steps, keep.every_minutes)),
+    ]
+    weights = count_parameters(settings.model, _vocab_size(settings))["total"] * _WEIGHT_BYTES
+    whole = keep.keep_last + 1  # the best one too
+    most = (whole + 1) * 3 * weights + keep.milestones * weights  # one more while it is written
+    lines.append(
+        ("disk", f"about {size(3 * weights)} a checkpoint; {size(most)} at most, with the last "
+         f"{keep.keep_last}, the best, and {count(keep.milestones, 'milestone')} of weights only")
+    )  # fmt: skip
+    return lines
+
+
+def _how_often(every: int | None, steps: int | None, minutes: float | None = None) -> str:
+    told = []
+    if every is not None:
+        times = f" ({count(steps // every, 'time')})" if steps is not None else ""
+        told.append(f"every {count(every, 'step')}{times}")
+    if minutes is not None:
+        told.append(f"every {minutes:g} minutes")
+    return ", or ".join(told) or "never"
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,217 @@
+"""`tinychat eval`: what a checkpoint makes of text it has not learnt from, in exact numbers."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from tinychat.cli.output import Waiting, print_json, table
+from tinychat.cli.sampling import Device, Dtype
+from tinychat.cli.words import inert, number
+from tinychat.errors import SettingsError
+
+if TYPE_CHECKING:  # they import torch
+    from tinychat.cli.models import OpenedModel
+    from tinychat.training import Evaluation
+
+
+def eval_command(
+    run: str,
+    /,
+    *,
+    data: list[str] | None = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    checkpoints: Path | None = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Measure a checkpoint on the run's validation split, or on data of your own.
+
+    Tells val_loss in nats per token, perplexity, and bits per byte, which alone can be compared
+    between tokenizers. A run on the built-in small talk is also asked the questions that were
+    held back from it, greedily; an answer counts if it is right to the letter.
+
+        tinychat eval demo
+        tinychat eval demo@300 --data poems.txt --json
+
+    Parameters
+    ----------
+    run
+        A run's name, its folder, or one checkpoint: demo, demo@300, demo@latest.
+    data
+        Files or folders to measure on instead, whole and as they are.
+    device
+        Where to compute (auto: cuda, else mps, else cpu).
+    dtype
+        Precision (auto: bf16 on cuda that has it, else fp32).
+    checkpoints
+        Folder where runs live (else $TINYCHAT_CHECKPOINTS, else ./checkpoints).
+    as_json
+        Print one JSON document instead.
+    """
+    from tinychat.cli.models import open_run
+    from tinychat.config import RuntimeSettings
+    from tinychat.runs import default_checkpoints
+
+    settings = RuntimeSettings(device=device, dtype=dtype)
+    model = open_run(run, checkpoints or default_checkpoints(), settings)
+    with Waiting() as waiting:
+        if data:
+            document = _on_data(model, data, waiting)
+        else:
+            document = _on_validation(model, waiting)
+    if as_json:
+        print_json(document)
+    else:
+        _print(document)
+    return 0
+
+
+def _on_validation(model: "OpenedModel", waiting: Waiting) -> dict[str, Any]:
+    """The run's own validation split; for the built-in corpus the held-out questions too."""
+    from tinychat.config.load import from_json
+    from tinychat.runs import RunReader
+    from tinychat.text import prepare
+
+    reader = RunReader(model.run)
+    settings = from_json(reader.settings).settings
+    tokenizer = model.loaded.tokenizer
+    cache = model.run.absolute().parent / ".cache"
+    # its own tokenizer settings first: then the cache of the training is found
+    wanted = [tokenizer] if settings.init_from else [settings.tokenizer, tokenizer]
+    for each in wanted:
+        prepared = prepare(
+            settings.data, each, seed=settings.seed, cache=cache, progress=waiting
+        )
+        if prepared.tokenizer.sha256 == tokenizer.sha256:
+            break
+    if prepared.fingerprint != reader.run.data_fingerprint:
+        raise SettingsError(
+            f"the data of {model.run.name} has changed since the run began, so its validation "
+            "split is another one now; give the data to measure on with --data"
+        )
+    form = prepared.form
+    evaluation = _evaluate(model, prepared.valid, form, settings.rows_per_micro_batch, waiting)
+    document = _document(model, evaluation, "validation split of the run")
+    if not settings.data.paths:
+        from tinychat.cli.examination import examine
+
+        document["answers_right"] = examine(model, waiting)
+    return document
+
+
+def _on_data(model: "OpenedModel", paths: list[str], waiting: Waiting) -> dict[str, Any]:
+    """Everything in `paths`, tokenized with the model's tokenizer."""
+    from tinychat.text import Corpus
+
+    corpus = Corpus.scan(paths, waiting)
+    with tempfile.TemporaryDirectory(prefix="tinychat-eval-") as folder:
+        file = _token_file(corpus, model.loaded.tokenizer, model.card.loss, Path(folder))
+        evaluation = _evaluate(model, file, corpus.form, 32, waiting)
+    return _document(model, evaluation, ", ".join(paths))
+
+
+def _token_file(corpus: Any, tokenizer: Any, loss: str, folder: Path) -> Any:
+    """A whole corpus as one token file."""
+    from tinychat.runs import Disk
+    from tinychat.text import BOS, END, Conversation, TokenFile, encode_conversation
+    from tinychat.text.token_files import TokenWriter
+
+    masked = corpus.form == "chat"
+    size = tokenizer.vocab_size
+    writer = TokenWriter(folder, "all", vocab_size=size, masked=masked, disk=Disk())
+    for file in corpus.files:
+        for item in file.items():
+            if isinstance(item, Conversation):
+                ids, targets = encode_conversation(tokenizer, item)
+                if loss == "all":
+                    targets = [token != BOS for token in ids]
+                writer.begin_document()
+                writer.write(ids, targets)
+                continue
+            if item.first:
+                if writer.n_documents:
+                    writer.write([END])
+                writer.begin_document()
+                writer.write([BOS])
+            writer.write(tokenizer.encode(item.text))
+    if not masked and writer.n_documents:
+        writer.write([END])
+    writer.finish()
+    return TokenFile(folder / "all.bin")
+
+
+def _evaluate(
+    model: "OpenedModel", file: Any, form: str, batch_size: int, waiting: Waiting
+) -> "Evaluation":
+    from tinychat.training import evaluate, make_rows
+
+    context_length = model.card.model.context_length
+    # a text shorter than a row of text is a row of its own
+    rows = make_rows(file, form if file.n_tokens > context_length else "chat", context_length)
+    batches = -(-rows.count // batch_size)
+    return evaluate(
+        model.loaded.decoder,
+        rows,
+        model.loaded.tokenizer.token_bytes(),
+        model.runtime,
+        batch_size,
+        _counted(waiting, "evaluating", batches),
+    )
+
+
+def _counted(waiting: Waiting, stage: str, total: int) -> Callable[[], None]:
+    done = 0
+
+    def one_more() -> None:
+        nonlocal done
+        done += 1
+        waiting(stage, min(done, total), total)
+
+    return one_more
+
+
+def _document(model: "OpenedModel", evaluation: "Evaluation", on: str) -> dict[str, Any]:
+    return {
+        "run": model.run.absolute().name,
+        "step": model.card.step,
+        "checkpoint": str(model.path.absolute()),
+        "data": on,
+        "val_loss": evaluation.val_loss,
+        "perplexity": evaluation.perplexity,
+        "bits_per_byte": evaluation.bits_per_byte,
+        "target_tokens": evaluation.target_tokens,
+        "target_bytes": evaluation.target_bytes,
+        "device": model.runtime.device,
+        "dtype": model.runtime.dtype,
+    }
+
+
+def _print(document: dict[str, Any]) -> None:
+    bits = document["bits_per_byte"]
+    rows = [
+        ("checkpoint", f"{document['run']}@{document['step']}"),
+        ("measured on", f"{document['data']}, {number(document['target_tokens'])} tokens to guess"),
+        ("val_loss", f"{document['val_loss']:.4f} nats per token"),
+        ("perplexity", f"{document['perplexity']:.2f}"),
+        ("bits per byte", "–" if bits is None else f"{bits:.4f}"),
+    ]
+    if "answers_right" in document:
+        rows += _answers(document["answers_right"])
+    for line in table([(name, inert(words)) for name, words in rows]):
+        print(line)
+
+
+def _answers(found: dict[str, Any]) -> list[tuple[str, str]]:
+    def words(score: dict[str, Any]) -> str:
+        return f"{score['share']:.1%} ({number(score['right'])} of {number(score['asked'])})"
+
+    rows = [("answers right", words(found))]
+    rows += [(f"  {kind}", words(score)) for kind, score in found["kinds"].items()]
+    rows += [
+        ("unseen sums", words(found["unseen_sums"])),
+        ("unseen counting", words(found["unseen_counting"])),
+    ]
+    return rows
