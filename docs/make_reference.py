@@ -1,6 +1,6 @@
 """Write docs/cli.md and docs/configuration.md from the code, or with --check say if they are stale.
 
-    python docs/make_reference.py [--check]
+python docs/make_reference.py [--check]
 """
 
 import dataclasses
@@ -36,6 +36,8 @@ def _help(command: list[str]) -> str:
     text = io.StringIO()
     console = Console(file=text, width=100, color_system=None, force_terminal=False)
     app: App = make_app(GivenSettings())
+    for _, name in COMMANDS:
+        app[name]  # imports it, so that the page shows its first sentence
     app.help_print(command, console=console)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).strip()
 
@@ -46,15 +48,21 @@ def configuration_page() -> str:
     parts = [
         MADE,
         "# Settings\n",
-        "Each is a key of a TOML file (`--config FILE`) and a flag (`--optim.learning-rate 3e-4`). Later ones win: "
-        "default, preset, file, flag. `none` switches off. The last column says when a setting may still change.\n",
+        "Each is a key of a TOML file (`--config FILE`) and a flag (`--optim.learning-rate 3e-4`). "
+        "Later ones win: default, preset, file, flag. `none` switches off. The last column says "
+        "when a setting may still change.\n",
         f"Presets: {', '.join(f'`{name}`' for name in preset_names())}.\n",
         *_section("", settings),
     ]
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if dataclasses.is_dataclass(value):
-            parts += [f"## [{field.name}]\n", str(type(value).__doc__), "", *_section(f"{field.name}.", value)]
+            parts += [
+                f"## [{field.name}]\n",
+                str(type(value).__doc__),
+                "",
+                *_section(f"{field.name}.", value),
+            ]
     return "\n".join(parts)
 
 
@@ -65,7 +73,9 @@ def _section(prefix: str, section: typing.Any) -> list[str]:
         value = getattr(section, field.name)
         if dataclasses.is_dataclass(value):
             continue
-        default = "none" if value is None else str(value).lower() if isinstance(value, bool) else value
+        default = (
+            "none" if value is None else str(value).lower() if isinstance(value, bool) else value
+        )
         name = f"{prefix}{field.name}"
         lines.append(
             f"| `{name}` | {default if default != () else 'none'} | "

@@ -25,7 +25,9 @@ def main() -> None:
     from tinychat_ui.page import build_page
 
     page = build_page(given.checkpoints or default_checkpoints())
-    page.launch(server_name=given.host, server_port=given.port, share=False, quiet=True, ssr_mode=False)
+    page.launch(
+        server_name=given.host, server_port=given.port, share=False, quiet=True, ssr_mode=False
+    )
 
 
 if __name__ == "__main__":

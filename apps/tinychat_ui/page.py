@@ -23,7 +23,11 @@ def build_page(checkpoints: Path) -> gr.Blocks:
         gr.Markdown(ABOUT)
         gr.Markdown(f"## Runs in `{checkpoints}`")
         table = gr.Dataframe(headers=COLUMNS, interactive=False, show_label=False)
-        page.load(lambda: [row(run) for run in list_runs(checkpoints)], outputs=table, api_name=False)
+        page.load(
+            lambda: [row(run) for run in list_runs(checkpoints)],
+            outputs=table,
+            api_visibility="private",
+        )
     return page
 
 

@@ -111,14 +111,19 @@ def test_every_setting_has_one_sentence_of_help() -> None:
 
     from docstring_parser import parse_from_object
 
-    sections = [Settings, *(type(getattr(Settings(), f.name)) for f in dataclasses.fields(Settings))]
+    sections = [
+        Settings,
+        *(type(getattr(Settings(), f.name)) for f in dataclasses.fields(Settings)),
+    ]
     for cls in sections:
         if not dataclasses.is_dataclass(cls):
             continue
         told = {p.arg_name: p.description for p in parse_from_object(cls).params}
         for field in dataclasses.fields(cls):
             if not dataclasses.is_dataclass(field.default_factory):
-                assert told.get(field.name, "").strip().endswith("."), f"{cls.__name__}.{field.name}"
+                assert told.get(field.name, "").strip().endswith("."), (
+                    f"{cls.__name__}.{field.name}"
+                )
 
 
 def test_every_setting_is_in_one_resume_class() -> None:

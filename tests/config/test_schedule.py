@@ -30,7 +30,9 @@ def test_never_zero_at_the_start_and_at_the_floor_only_in_the_last_step(
 
 
 def test_the_plateau_lasts_until_the_decay() -> None:
-    optim = OptimSettings(learning_rate=1.0, min_learning_rate=0.1, warmup_steps=10, decay_share=0.4)
+    optim = OptimSettings(
+        learning_rate=1.0, min_learning_rate=0.1, warmup_steps=10, decay_share=0.4
+    )
     assert decay_start(100, optim) == 60
     assert {learning_rate(s, 100, optim) for s in range(10, 61)} == {1.0}
     assert learning_rate(61, 100, optim) < 1.0

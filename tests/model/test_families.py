@@ -1,4 +1,4 @@
-"""A checkpoint is a Hugging Face folder: transformers loads it as it lies there and says the same."""
+"""A checkpoint is a Hugging Face folder: transformers loads it as it lies there and agrees."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,10 @@ from tinychat.model import Decoder, ModelCard, Runtime, load_model, model_files 
 from tinychat.runs import publish_checkpoint  # noqa: E402
 from tinychat.text import END, Message, Tokenizer, encode_prompt, train_bpe, train_char  # noqa: E402
 
-TEXTS = ["Hello there, how are you today? 12 + 34 = 46.", "naïve café — \U0001f600 ok\n\n  two  spaces"]
+TEXTS = [
+    "Hello there, how are you today? 12 + 34 = 46.",
+    "naïve café — \U0001f600 ok\n\n  two  spaces",
+]
 SHAPES = {
     "qwen3": ModelSettings(n_layer=2, n_head=4, n_embd=32, context_length=128),
     "qwen3 grouped, untied, wide heads": ModelSettings(

@@ -88,9 +88,7 @@ def spawn(tmp_path: Path, corpus: Path) -> Callable[..., subprocess.Popen[str]]:
         else:
             words += [name]
         words += ["--checkpoints", str(tmp_path), *flags]
-        return subprocess.Popen(
-            words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
     return start
 

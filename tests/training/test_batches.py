@@ -1,5 +1,6 @@
 """Which rows a step sees."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -161,7 +162,7 @@ def test_shortening_always_fits_and_keeps_order(
     spans = shorten_conversation(ids, limit)
     assert sum(b - a for a, b in spans) <= limit
     assert all(a <= b for a, b in spans)
-    assert all(x[1] <= y[0] for x, y in zip(spans, spans[1:], strict=False))
+    assert all(x[1] <= y[0] for x, y in pairwise(spans))
     assert spans[0][0] == 0
     kept = _take(ids, limit)
     assert ASSISTANT in kept

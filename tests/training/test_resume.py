@@ -1,4 +1,4 @@
-"""Going on: bit for bit after any kill, honestly where bits may differ, refused where it must be."""
+"""Going on: bit for bit after any kill, honest where bits may differ, refused where it must."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ def _remains(run: Path) -> tuple[int | None, bool]:
 
 def _at_most_one_interval_redone(run: Path, every: int) -> None:
     attempts = RunReader(run).attempts()
-    for (number, _), (_, later) in zip(attempts, attempts[1:], strict=False):
+    for (number, _), (_, later) in pairwise(attempts):
         log = RunPaths(run).attempt(number).metrics
         done = [json.loads(line)["step"] for line in log.read_bytes().splitlines() if line]
         if done:

@@ -178,7 +178,9 @@ def test_commands_are_obeyed_acknowledged_and_change_no_bit(
     assert ask("checkpoint")["step"] == step, "nothing moves while it is paused"
     assert step in list_checkpoints(run)
     assert ask("sample", prompt="the cat")["kind"] == "command_applied"
-    assert [r["prompt"] for r in RunReader(run).rows("samples") if r["step"] == step][-1] == "the cat"
+    assert [r["prompt"] for r in RunReader(run).rows("samples") if r["step"] == step][
+        -1
+    ] == "the cat"
     assert ask("evaluate")["kind"] == "command_applied"
     assert ask("set", setting="sample.every_steps", value=100)["kind"] == "command_applied"
     refused = ask("set", setting="optim.learning_rate", value=1.0)
@@ -187,7 +189,9 @@ def test_commands_are_obeyed_acknowledged_and_change_no_bit(
     (run / "control" / "0-junk.json").write_text("{", encoding="utf-8")
     assert ask("resume")["kind"] == "command_applied"
     assert process.wait(120) == 0  # type: ignore[attr-defined]
-    assert any(r["kind"] == "command_refused" and not r["id"] for r in RunReader(run).rows("events"))
+    assert any(
+        r["kind"] == "command_refused" and not r["id"] for r in RunReader(run).rows("events")
+    )
     assert digests(run, 300) == digests(reference, 300)
     saved = json.loads((run / "settings.json").read_text(encoding="utf-8"))
     assert saved["settings"]["sample"]["every_steps"] == 100

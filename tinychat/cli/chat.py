@@ -118,7 +118,9 @@ class Terminal:
 
     def _greet(self) -> None:
         card = self._model.card
-        screen().print(f"{inert(self._model.label)}   /help for commands, Ctrl+D leaves", style="bold")
+        screen().print(
+            f"{inert(self._model.label)}   /help for commands, Ctrl+D leaves", style="bold"
+        )
         if not self._is_chat:
             print("It has learnt texts, not conversations: it goes on with what you type.")
         print(f"context {card.model.context_length} tokens, seed {self._talk.seed}")

@@ -6,6 +6,7 @@ silences it and nothing else.
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
         self._run = run
         self._console = Console(highlight=False, emoji=False, soft_wrap=True)
         self._bar: Progress | None = None
-        self._task: TaskID | None = None
+        self._task = TaskID(0)
         self._stage = ""
         self._told_at = float("-inf")
         self._max_steps: int | None = None
@@ -68,12 +69,8 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
     def preparing(self, stage: str, done_bytes: int, total_bytes: int) -> None:
         """Progress of reading, tokenizer training and encoding."""
         told = f"{stage} {size(done_bytes)} of {size(total_bytes)}"
-        if self._bar and self._task is not None:
-            self._guard(
-                lambda: self._bar.update(  # type: ignore[union-attr]
-                    self._task, total=max(1, total_bytes), completed=done_bytes, told=told
-                )
-            )
+        if self._bar:
+            self._advance(done_bytes, max(1, total_bytes), told)
         elif stage != self._stage or self._plain_due():
             self._say(told)
         self._stage = stage
@@ -136,12 +133,8 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
             f"lr {event.learning_rate:.1e}  {number(round(event.tokens_per_second))} tokens/s  "
             f"{eta} left"
         )
-        if self._bar and self._task is not None:
-            self._guard(
-                lambda: self._bar.update(  # type: ignore[union-attr]
-                    self._task, total=self._max_steps, completed=event.step, told=told
-                )
-            )
+        if self._bar:
+            self._advance(event.step, self._max_steps, told)
         elif self._plain_due() or event.step == self._max_steps:
             self._say(told)
 
@@ -159,21 +152,25 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
         self._told_at = now
         return True
 
+    def _advance(self, done: int | None, total: int | None, told: str) -> None:
+        bar = self._bar
+        if bar:
+            self._guard(lambda: bar.update(self._task, completed=done, total=total, told=told))
+
     def _tell(self, told: str) -> None:
-        if self._bar and self._task is not None:
-            self._guard(lambda: self._bar.update(self._task, told=told))  # type: ignore[union-attr,arg-type]
+        if self._bar:
+            self._advance(None, self._max_steps, told)
         else:
             self._say(told)
 
     def _say(self, text: str) -> None:
         self._guard(lambda: self._console.print(text, markup=False))
 
-    def _guard(self, action: object) -> None:
+    def _guard(self, action: Callable[[], object]) -> None:
         if self._silent:
             return
         try:
-            action()  # type: ignore[operator]
+            action()
             sys.stdout.flush()
         except (OSError, ValueError):  # the terminal is gone; the run is not
             self._silent = True
-

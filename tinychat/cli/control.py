@@ -74,7 +74,9 @@ def control_command(
         raise SettingsError(_nobody_there(folder))
     sent = send_command(folder, command, args, by="shell")
     if not wait:
-        print(f"sent {command} to {inert(folder.absolute().name)}; --wait would wait for the answer")
+        print(
+            f"sent {command} to {inert(folder.absolute().name)}; --wait would wait for the answer"
+        )
         return 0
     return _await_answer(folder, sent, timeout)
 

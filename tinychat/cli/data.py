@@ -53,9 +53,7 @@ def data_command(
         raise SettingsError(*given.problems())
     wanted = tuple(paths or chosen.data.paths)
     with Waiting() as waiting:
-        found = describe(
-            wanted, chosen.data, chosen.tokenizer, seed=chosen.seed, progress=waiting
-        )
+        found = describe(wanted, chosen.data, chosen.tokenizer, seed=chosen.seed, progress=waiting)
     if as_json:
         print_json(_document(found))
     else:

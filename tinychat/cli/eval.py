@@ -82,9 +82,7 @@ def _on_validation(model: "OpenedModel", waiting: Waiting) -> dict[str, Any]:
     # its own tokenizer settings first: then the cache of the training is found
     wanted = [tokenizer] if settings.init_from else [settings.tokenizer, tokenizer]
     for each in wanted:
-        prepared = prepare(
-            settings.data, each, seed=settings.seed, cache=cache, progress=waiting
-        )
+        prepared = prepare(settings.data, each, seed=settings.seed, cache=cache, progress=waiting)
         if prepared.tokenizer.sha256 == tokenizer.sha256:
             break
     if prepared.fingerprint != reader.run.data_fingerprint:

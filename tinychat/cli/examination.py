@@ -14,13 +14,16 @@ AT_ONCE = 128  # questions between two signs of life
 NAMES_APART = {"unseen_sum": "unseen_sums", "unseen_counting": "unseen_counting"}
 
 
-def examine(model: "OpenedModel", waiting: "Waiting") -> dict[str, Any]:
+def examine(
+    model: "OpenedModel", waiting: "Waiting", questions: Sequence[Question] | None = None
+) -> dict[str, Any]:
     """Ask every question, always the likeliest token; right is what equals an answer to the letter.
 
     `share`, `right` and `asked` leave out the kinds a small model cannot be expected to know
     (sums and numbers it never met together); those stand apart, under names of their own.
     """
-    questions = sorted(held_out_questions(), key=lambda q: len(str(q.messages)))
+    asked = held_out_questions() if questions is None else questions
+    questions = sorted(asked, key=lambda q: len(str(q.messages)))
     longest = max(len(ids) for ids in model.loaded.tokenizer.encode_batch(_answers(questions)))
     greedy = Sampling(temperature=0.0, top_k=None, max_new_tokens=longest + 1)
     engine = model.engine()
@@ -53,7 +56,9 @@ def scores(asked: Sequence[Question], right: Sequence[Question]) -> dict[str, An
     }
 
 
-def _score(kinds: list[str], asked: Sequence[Question], right: Sequence[Question]) -> dict[str, Any]:
+def _score(
+    kinds: list[str], asked: Sequence[Question], right: Sequence[Question]
+) -> dict[str, Any]:
     n_asked = sum(question.kind in kinds for question in asked)
     n_right = sum(question.kind in kinds for question in right)
     return {"share": n_right / n_asked if n_asked else 0.0, "right": n_right, "asked": n_asked}

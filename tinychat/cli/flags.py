@@ -28,9 +28,7 @@ class GivenSettings:
         self._own: list[str] = []  # the command's flags that are no settings
         self._takes_settings = False
 
-    def __call__(
-        self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection
-    ) -> None:
+    def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         self._command = " ".join(("tinychat", *commands))
         self._takes_settings = any(a.field_info.name == "settings" for a in arguments)
         for argument in arguments:

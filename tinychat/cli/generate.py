@@ -59,7 +59,9 @@ def generate_command(
     model = open_run(run, checkpoints or default_checkpoints(), settings)
     answer = _ask(model, prompt, rules)
     if answer.prompt.dropped_tokens:
-        tell(f"the prompt is too long; its first {answer.prompt.dropped_tokens} tokens are left out")
+        tell(
+            f"the prompt is too long; its first {answer.prompt.dropped_tokens} tokens are left out"
+        )
     if as_json:
         print_json(_document(model, prompt, rules, answer))
         return 0

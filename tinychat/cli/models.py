@@ -1,4 +1,4 @@
-"""From RUN to a model that can be asked: which checkpoint, what if it is damaged, where it computes.
+"""From RUN to a model that can be asked: which checkpoint, what if it is damaged, which device.
 
 Shared by the commands that talk to a model. Imports torch, so only once a command runs.
 """
@@ -37,7 +37,7 @@ class OpenedModel:
 
 
 def open_run(name: str, root: Path, settings: RuntimeSettings) -> OpenedModel:
-    """The model that RUN means: a checkpoint that is named, else the best, else the newest good one.
+    """The model that RUN means: a named checkpoint, else the best, else the newest good one.
 
     A damaged checkpoint that was not asked for by name is passed over, with a remark on stderr.
     Raises CheckpointError if none is good, NoCheckpointError if there is none.

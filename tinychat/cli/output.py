@@ -1,4 +1,4 @@
-"""How commands print: lines with colour where there is any, one JSON document, progress on stderr."""
+"""How commands print: lines with colour if there is any, one JSON document, progress on stderr."""
 
 import json
 import math

@@ -16,7 +16,9 @@ _FORMAT = 1  # of tinychat.json
 _FREE = ("model.dropout",)  # no weight depends on it
 
 
-def parent_layer(init_from: str, checkpoints_root: Path, flags: dict[str, Any]) -> tuple[Layer, Path]:
+def parent_layer(
+    init_from: str, checkpoints_root: Path, flags: dict[str, Any]
+) -> tuple[Layer, Path]:
     """The settings that come with the weights of `init_from`, and the checkpoint's folder.
 
     RUN stands for its best checkpoint, or the newest where none is known to be best. Raises

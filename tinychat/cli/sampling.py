@@ -1,4 +1,4 @@
-"""The rules of choosing tokens as flags, for `generate` and `chat`. The engine judges the values."""
+"""How to choose tokens, as flags of `generate` and `chat`. The engine judges the values."""
 
 import secrets
 from dataclasses import dataclass

@@ -71,9 +71,7 @@ def print_tokens(console: Console, tokens: Sequence[Token], *, notes: bool) -> N
             console.print(beneath.rstrip())
 
 
-def _lines(
-    tokens: Sequence[Token], width: int, gap: int, *, notes: bool
-) -> Iterator[list[Token]]:
+def _lines(tokens: Sequence[Token], width: int, gap: int, *, notes: bool) -> Iterator[list[Token]]:
     """Tokens in lines; a line also ends where the text's own does."""
     line: list[Token] = []
     used = 0

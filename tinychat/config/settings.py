@@ -108,7 +108,7 @@ class OptimSettings:
     warmup_steps: NotNegative = 50
     """Steps of linear warm-up (at most half of the run)."""
     schedule_steps: Positive | None = None
-    """Length the schedule is planned over (none: max_steps); beyond it the rate stays at the floor."""
+    """Length the schedule is planned over (none: max_steps); beyond it the rate is the floor."""
     decay_share: Annotated[float, Gt(0), Le(1)] = 0.5
     """Share of the run that warmup-stable-decay spends going down to the floor."""
     weight_decay: Annotated[float, Ge(0)] = 0.1
@@ -178,7 +178,7 @@ class RuntimeSettings:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute (auto: cuda, else mps, else cpu)."""
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Precision of the forward and backward pass (auto: bf16 on cuda that has it, else fp32)."""
+    """Precision of the computation (auto: bf16 where the hardware has it, else fp32)."""
     threads: Positive | None = None
     """CPU threads (none: as many as there are physical cores for us)."""
     gradient_checkpointing: bool = False

@@ -78,7 +78,9 @@ class Decoder(nn.Module):
         for name, parameter in self.named_parameters():
             generator = torch.Generator().manual_seed(draw_key(seed, f"init {name}"))
             fresh = torch.empty(parameter.shape)
-            if name.endswith("bias") or name.endswith(("attention.output.weight", "mlp.down.weight")):
+            if name.endswith("bias") or name.endswith(
+                ("attention.output.weight", "mlp.down.weight")
+            ):
                 fresh.zero_()
             elif parameter.dim() == 1:
                 fresh.fill_(1.0)

@@ -55,8 +55,12 @@ def available_devices() -> list[str]:
     return [name for name, there in found if there] + ["cpu"]
 
 
-def choose_runtime(settings: RuntimeSettings) -> Runtime:
-    """Settle every "auto". Raises SettingsError for a device that is not here."""
+def choose_runtime(settings: RuntimeSettings, *, training: bool = False) -> Runtime:
+    """Settle every "auto": bf16 where the hardware computes in it, else fp32.
+
+    On a CPU that holds for training only: it is two to four times faster there, while answering
+    one person gains little from it. Raises SettingsError for a device that is not here.
+    """
     devices = available_devices()
     device = devices[0] if settings.device == "auto" else settings.device
     if device not in devices:
@@ -66,10 +70,18 @@ def choose_runtime(settings: RuntimeSettings) -> Runtime:
         )
     dtype = settings.dtype
     if dtype == "auto":
-        dtype = "bf16" if device == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        native = device == "cuda" and torch.cuda.is_bf16_supported()
+        native = native or (device == "cpu" and training and cpu_computes_bf16())
+        dtype = "bf16" if native else "fp32"
     return Runtime(
         device, dtype, settings.threads or usable_cores(), settings.gradient_checkpointing
     )
+
+
+def cpu_computes_bf16() -> bool:
+    """Whether the CPU has instructions for bf16 products; without them bf16 is slower than fp32."""
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # private, so it may vanish
+    return bool(probe and probe())
 
 
 def usable_cores() -> int:

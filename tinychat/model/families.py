@@ -114,7 +114,9 @@ def from_hf(
         if not (settings.tied_head and name == "head.weight")
     }
     for extra in sorted(set(tensors) - set(names)):
-        raise CheckpointError(f"model.safetensors holds {extra!r}, which config.json has no place for")
+        raise CheckpointError(
+            f"model.safetensors holds {extra!r}, which config.json has no place for"
+        )
     found: dict[str, Tensor] = {}
     for theirs, ours in names.items():
         if theirs not in tensors:

@@ -128,9 +128,7 @@ class TextRows:
         self._order = Order(self.count)
 
     def row(self, seed: int, epoch: int, index: int) -> Row:
-        offset = draw_key(seed, "offset of rows", epoch) % min(
-            self.context_length, self._slack + 1
-        )
+        offset = draw_key(seed, "offset of rows", epoch) % min(self.context_length, self._slack + 1)
         start = offset + self._order.at(seed, epoch, index) * self.context_length
         return ((start, start + self.context_length + 1),)
 
@@ -229,4 +227,3 @@ def make_rows(file: TokenFile, form: str, context_length: int) -> TextRows | Con
     if form == "text":
         return TextRows(file, context_length)
     return ConversationRows(file, context_length)
-

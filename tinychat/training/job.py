@@ -133,9 +133,7 @@ class _Job:
         self.optimizer = make_optimizer(decoder, settings.optim)
         state = Progress(loss_scale=FIRST_LOSS_SCALE if runtime.dtype == "fp16" else 1.0)
         if start:
-            restore_optimizer(
-                self.optimizer, decoder, read_tensors(start, "optimizer.safetensors")
-            )
+            restore_optimizer(self.optimizer, decoder, read_tensors(start, "optimizer.safetensors"))
             state = Progress.from_json(json.loads(start.files["state.json"]))
             state.loss_scale = state.loss_scale if runtime.dtype == "fp16" else 1.0
         if state.step >= self.max_steps and start and plan.from_step is None:
@@ -328,7 +326,7 @@ def _settle_facts(run: Path, settings: Settings) -> Facts:
             threads=chosen.threads or last.threads,
             gradient_checkpointing=chosen.gradient_checkpointing,
         )
-    return Facts(choose_runtime(chosen), settings.rows_per_micro_batch)
+    return Facts(choose_runtime(chosen, training=True), settings.rows_per_micro_batch)
 
 
 def _prepare(run: Path, settings: Settings, progress: PrepareProgress | None) -> Prepared:

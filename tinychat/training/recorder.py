@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tinychat.config import CheckpointSettings
+from tinychat.errors import RunError
 from tinychat.runs import (
     BestCheckpoint,
     LastCommand,
@@ -22,7 +23,6 @@ from tinychat.runs import (
     prune,
     publish_checkpoint,
 )
-from tinychat.errors import RunError
 from tinychat.training.events import (
     Beat,
     Began,

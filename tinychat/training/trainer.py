@@ -226,12 +226,7 @@ class Trainer:
             self.sample(None)
         minutes = settings.checkpoint.every_minutes
         late = minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes
-        if (
-            is_best
-            or late
-            or _due(step, settings.checkpoint.every_steps)
-            or step in self._pinned()
-        ):
+        if is_best or late or _due(step, settings.checkpoint.every_steps) or step in self._pinned():
             self.checkpoint()
 
     def evaluate(self) -> bool:

@@ -199,25 +199,25 @@ def limits() -> tuple[Skill, ...]:
     random = Random("tinychat limits")
     sums = tuple(
         Fact({"a": str(a), "b": str(b)}, (_TOO_BIG,))
-        for a, b in (_too_big(random) for _ in range(200))
+        for a, b in (_too_big(random) for _ in range(120))
     )
     other_sums = tuple(
         Fact({"a": str(a), "b": str(b), "op": op}, ("I am sorry, I can only add numbers.",))
         for op in ("times", "minus", "-", "*")
-        for a in range(2, 11)
-        for b in range(2, a + 1)
+        for a in range(2, 10)
+        for b in range(2, a + 1, 2)
     )
     no_opposite = tuple(
         Fact({"word": word}, (f"I do not know an opposite of {word}.",))
         for word in words.NO_OPPOSITES
     )
-    noise = tuple(Fact({"noise": _noise(random)}, (_UNCLEAR,)) for _ in range(200))
+    noise = tuple(Fact({"noise": _noise(random)}, (_UNCLEAR,)) for _ in range(120))
     return (
         Skill("limits", 0.8, wordings, _questions(_LIMITS)),
         Skill("limits", 0.5, SUM_WORDINGS, sums),
-        Skill("limits", 0.25, ("What is {a} {op} {b}?", "{a} {op} {b}"), other_sums),
-        Skill("limits", 0.25, OPPOSITE_WORDINGS, no_opposite),
-        Skill("limits", 0.15, ("{noise}", "{noise}?", "{noise}!"), noise),
+        Skill("limits", 0.3, ("What is {a} {op} {b}?", "{a} {op} {b}"), other_sums),
+        Skill("limits", 0.35, OPPOSITE_WORDINGS, no_opposite),
+        Skill("limits", 0.2, ("{noise}", "{noise}?", "{noise}!"), noise),
     )
 
 

@@ -157,7 +157,7 @@ def _stories() -> tuple[Skill, ...]:
                 for hero, other in pairs
                 if taught != held_out("story", hero, other)
             )
-            skills.append(Skill("story", 0.7 if taught else 0, wordings, facts, taught))
+            skills.append(Skill("story", 0.55 if taught else 0, wordings, facts, taught))
     at_home = tuple(Fact({"hero": with_article(hero)}, (story_at_home(hero),)) for hero in HEROES)
     any_story = tuple(story_at_home(hero) for hero in HEROES)
     return (

@@ -1,4 +1,4 @@
-"""Prompts to show off with: every one of them is taught, so that a trained model shines."""
+"""Prompts to show off with: every one of them is taught, so a trained model shines."""
 
 SAMPLE_PROMPTS = (
     "Hello!",

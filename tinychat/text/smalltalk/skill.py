@@ -63,6 +63,11 @@ class Skill:
             if not self._kept_back(fact, user):
                 return Exchange(self.kind, dressed(user, random), fact.answers)
 
+    def plainest(self) -> Iterator[Exchange]:
+        """Each taught fact once, in the first wording."""
+        for fact in self.facts if self.taught else ():
+            yield Exchange(self.kind, self.wordings[0].format_map(fact.slots), fact.answers)
+
     def examination(self) -> Iterator[Exchange]:
         """Every question that is never taught."""
         for fact in self.facts:

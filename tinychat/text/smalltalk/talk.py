@@ -73,13 +73,15 @@ class Talk:
         self._size = size
         return True
 
-    def tell(self, facts: dict[str, str]) -> None:
+    def tell(self, facts: dict[str, str], *, plainly: bool = False) -> None:
         """The person tells one or two things in one turn."""
-        tells = [
-            dressed(self._random.choice(TOPICS[topic].tell), self._random).format(value=value)
-            for topic, value in facts.items()
-        ]
-        first, *others = tells
+
+        def wording(topic: str) -> str:
+            if plainly:
+                return TOPICS[topic].tell[0]
+            return dressed(self._random.choice(TOPICS[topic].tell), self._random)
+
+        first, *others = (wording(topic).format(value=value) for topic, value in facts.items())
         user = " and ".join([first.rstrip("."), *map(lower_first, others)]) if others else first
         replies = [TOPICS[topic].reply.format(value=value) for topic, value in facts.items()]
         if self.add(Exchange("memory", user, (" ".join(replies),))):

@@ -14,8 +14,8 @@ from tinychat.text.smalltalk.skill import Exchange, Skill, bare, held_out, one_i
 from tinychat.text.smalltalk.stories import PLACES
 from tinychat.text.smalltalk.talk import BOT, Talk
 
-TALKS = 14_000
-VALIDATION_ONE_IN = 40
+TALKS = 11_000  # after the primer
+VALIDATION_ONE_IN = 25
 
 
 def training_conversations() -> Iterator[Conversation]:
@@ -31,12 +31,27 @@ def validation_conversations() -> Iterator[Conversation]:
 @cache
 def _talks() -> tuple[Conversation, ...]:
     random = Random("tinychat small talk")
-    return tuple(a_talk(random) for _ in range(TALKS))
+    return (*_primer(random), *(a_talk(random) for _ in range(TALKS)))
 
 
 def _for_validation(talk: Conversation) -> bool:
-    # Decided by its words, so that equal talks never part.
-    return one_in(VALIDATION_ONE_IN, "talk", *(message.content for message in talk.messages))
+    # Decided by its words, so that equal talks never part; never a talk as short as the primer's.
+    words = [message.content for message in talk.messages]
+    return len(words) > 2 and one_in(VALIDATION_ONE_IN, "talk", *words)
+
+
+def _primer(random: Random) -> Iterator[Conversation]:
+    """Every fact in its plainest words, so that none is left to chance."""
+    for skill in all_skills():
+        for exchange in skill.plainest():
+            talk = Talk(random)
+            talk.add(exchange)
+            yield talk.conversation()
+    for name, topic in TOPICS.items():
+        for value in topic.values:
+            talk = Talk(random)
+            talk.tell({name: value}, plainly=True)
+            yield talk.conversation()
 
 
 def a_talk(random: Random) -> Conversation:
@@ -110,11 +125,11 @@ def _tell_and_ask(talk: Talk, random: Random) -> None:
                 talk.add(anything(talk, random))
     for _ in range(random.choice((0, 0, 1, 1, 2))):
         talk.add(anything(talk, random))
-    for topic in random.sample(tuple(talk.told), len(talk.told)):
+    for topic in random.sample(tuple(talk.told), random.randint(1, len(talk.told) or 1)):
         talk.add(talk.ask_for(topic))
-    if random.random() < 0.15:
+    if random.random() < 0.3:
         talk.add(talk.ask_for_all())
-    if random.random() < 0.15:
+    if random.random() < 0.2:
         talk.add(_story_about_me(talk, random))
 
 

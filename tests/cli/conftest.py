@@ -1,0 +1,93 @@
+"""Ways to run the real command line: in this process, in one of its own, and beside a live run."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import TINY, write_corpora
+from tinychat.cli.app import run
+from tinychat.runs import RunReader, lock_is_held
+
+Tinychat = Callable[..., "Result"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one document on stdout; fails if there is anything else."""
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def tinychat(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Tinychat:
+    """Run a command in this process."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*words: object) -> Result:
+        capsys.readouterr()
+        code = run([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return Result(code, out, err)
+
+    return call
+
+
+def spawn(*words: object, cwd: Path | None = None, stdin: str = "") -> Result:
+    """Run a command in a process of its own, as a shell would."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tinychat", *map(str, words)],
+        input=stdin, capture_output=True, encoding="utf-8", cwd=cwd, timeout=300, check=False,
+    )  # fmt: skip
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def live_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run that trains in another process until it is stopped."""
+    folder = tmp_path_factory.mktemp("live")
+    talks, _ = write_corpora(folder)
+    words = ["train", "--name", "live", "--data", talks, "--checkpoints", folder / "checkpoints"]
+    words += [*TINY, "--max-steps=1000000", "--eval.every-steps=none", "--sample.every-steps=none"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tinychat", *map(str, words)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | {"COLUMNS": "100"},
+    )  # fmt: skip
+    run_folder = folder / "checkpoints" / "live"
+    try:
+        wait_until(lambda: lock_is_held(run_folder) and _state(run_folder) == "training", process)
+        yield run_folder
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_until(
+    condition: Callable[[], bool], process: "subprocess.Popen[bytes] | None" = None
+) -> None:
+    """Until it holds; fails when the process ends before, or after a time no machine needs."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        if process is not None and process.poll() is not None:
+            raise AssertionError(f"it ended: {process.communicate()[1]!r}")
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.05)
+
+
+def _state(run_folder: Path) -> str | None:
+    status = RunReader(run_folder).status
+    return None if status is None else status.state
