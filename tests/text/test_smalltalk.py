@@ -2,6 +2,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from itertools import product
 
 import pytest
 
@@ -52,14 +53,14 @@ def about_me(question: Question) -> bool:
     return question.kind == "story" and " about me " in question.messages[-1].content
 
 
-def told(talk: Conversation | Question) -> dict[str, str]:
-    """What the assistant was told, read from its replies; told twice, the last one counts."""
-    found = {}
+def told(talk: Conversation | Question) -> dict[str, list[str]]:
+    """What the assistant was told of each topic, read from its replies."""
+    found: dict[str, list[str]] = {}
     for answer in said(talk, "assistant"):
         for name, topic in TOPICS.items():
             before, after = map(re.escape, topic.reply.split("{value}"))
-            if match := re.search(rf"{before}([^!.?]+?){after}", answer):
-                found[name] = match[1]
+            for match in re.finditer(rf"{before}([^!.?]+?){after}", answer):
+                found.setdefault(name, []).append(match[1])
     return found
 
 
@@ -143,26 +144,20 @@ def test_no_held_out_question_was_ever_asked(asked: set[str]) -> None:
 
 
 def test_no_name_meets_what_the_examination_tells_with_it(seen: list[Conversation]) -> None:
-    met = set()
-    for talk in seen:
+    def pairs(talk: Conversation | Question) -> set[tuple[str, str]]:
         facts = told(talk)
-        name = facts.pop("name", None)
-        met |= {(name, value) for value in facts.values()}
-        if any(" about me " in text.lower() for text in said(talk, "user")):
-            met |= {(name, place) for place in PLACES if place in " ".join(said(talk, "user"))}
-    pairs = 0
-    for question in held_out_questions():
-        facts = told(question)
-        if question.kind == "memory":
-            (value,) = [value for topic, value in facts.items() if topic != "name"]
-        elif about_me(question):
-            (value,) = [place for place in PLACES if place in question.messages[-1].content.lower()]
-        else:
-            continue
-        pairs += 1
-        assert (facts["name"], value) not in met
-        assert not may_meet(facts["name"], value)
-    assert pairs > 300
+        names = facts.pop("name", [])
+        asked = " ".join(said(talk, "user")).lower()
+        places = [place for place in PLACES if f" about me {place}" in asked]
+        return set(product(names, sum(facts.values(), places)))
+
+    met = set().union(*map(pairs, seen))
+    questions = [q for q in held_out_questions() if q.kind == "memory" or about_me(q)]
+    assert len(questions) > 300
+    for question in questions:
+        (pair,) = pairs(question)
+        assert pair not in met
+        assert not may_meet(*pair)
 
 
 def test_no_assistant_is_asked_for_its_name_as_in_the_examination(
@@ -256,7 +251,7 @@ def test_counting_is_right() -> None:
 def test_remembered_things_are_the_told_ones() -> None:
     for question in held_out_questions():
         if question.kind == "memory":
-            assert any(value in question.answers[0] for value in told(question).values())
+            assert any(value in question.answers[0] for (value,) in told(question).values())
 
 
 # --- to show off with -------------------------------------------------------------------------

@@ -4,7 +4,6 @@ What lies in the folder decides: with a good checkpoint the run goes on from it,
 starts at step 0. This is the one place where settings, corpus, model and run directory meet.
 """
 
-import json
 import platform
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -15,21 +14,15 @@ from pathlib import Path
 import torch
 
 from tinychat import __version__
-from tinychat.config import RuntimeSettings, Settings
+from tinychat.config import Settings
 from tinychat.config.load import Resolved
-from tinychat.errors import CheckpointError, NoCheckpointError, SettingsError, TrainingError
+from tinychat.errors import CheckpointError, SettingsError, TrainingError
 from tinychat.model import (
     Decoder,
     ModelCard,
-    Runtime,
-    available_devices,
-    choose_runtime,
     count_parameters,
     family_of,
-    load_model,
     model_files,
-    open_model,
-    read_tensors,
     trainer_files,
 )
 from tinychat.runs import (
@@ -41,24 +34,27 @@ from tinychat.runs import (
     RunRecord,
     RunWriter,
     list_checkpoints,
-    newest_good,
     prune,
-    quarantine,
-    read_checkpoint,
     sweep,
 )
-from tinychat.text import Prepared, Tokenizer, prepare
+from tinychat.text import Prepared, Tokenizer
 from tinychat.training.batches import ConversationRows, make_rows
 from tinychat.training.evaluate import Evaluation, evaluate
 from tinychat.training.events import Began, Event, Listener, Noted, State
 from tinychat.training.lineage import Facts, lineage_line, what_changed
-from tinychat.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
+from tinychat.training.optimizer import make_optimizer, optimizer_tensors
 from tinychat.training.recorder import RunRecorder
 from tinychat.training.requests import RunRequests, StopSignals
 from tinychat.training.samples import LiveSampler, prompt_book
-from tinychat.training.trainer import FIRST_LOSS_SCALE, Progress, Trainer
-
-PrepareProgress = Callable[[str, int, int], None]
+from tinychat.training.start import (
+    PrepareProgress,
+    build_model,
+    find_start,
+    prepare_corpus,
+    restore,
+    settle_facts,
+)
+from tinychat.training.trainer import Progress, Trainer
 
 
 @dataclass(frozen=True)
@@ -92,11 +88,11 @@ def train(
     run, settings = plan.run, plan.resolved.settings
     family_of(settings.model)  # refuse a shape that no checkpoint can hold, before any work
     leftovers = sweep(run)
-    start, problems = _find_start(plan)
-    facts = _settle_facts(run, settings)
+    start, problems = find_start(run, plan.from_step)
+    facts = settle_facts(run, settings)
     facts.runtime.apply()
-    prepared = _prepare(run, settings, progress)
-    decoder, tokenizer = _build_model(settings, prepared, start, facts.runtime)
+    prepared = prepare_corpus(run, settings, progress)
+    decoder, tokenizer = build_model(settings, prepared, start, facts.runtime)
     with StopSignals() as signals:
         job = _Job(plan, lock, facts, prepared, decoder, tokenizer, start, signals, listener)
         job.announce(leftovers, problems)
@@ -122,27 +118,27 @@ class _Job:
         self.decoder, self.tokenizer, self.start = decoder, tokenizer, start
         self.listener = listener
         settings = plan.resolved.settings
-        runtime = facts.runtime
-        rows = make_rows(prepared.train, prepared.form, settings.model.context_length)
-        valid_rows = make_rows(prepared.valid, prepared.form, settings.model.context_length)
-        self.max_steps = settings.max_steps or _steps_for(settings, rows.count)
-        self.reader = RunReader(plan.run)
-        self.writer = RunWriter(plan.run)
-        self.changes = what_changed(self.reader, facts, plan.changed)
-        self.lineage = lineage_line(self.reader, start.step if start else None, self.changes)
+        self.rows = make_rows(prepared.train, prepared.form, settings.model.context_length)
+        self.max_steps = settings.max_steps or _steps_for(settings, self.rows.count)
         self.optimizer = make_optimizer(decoder, settings.optim)
-        state = Progress(loss_scale=FIRST_LOSS_SCALE if runtime.dtype == "fp16" else 1.0)
-        if start:
-            restore_optimizer(self.optimizer, decoder, read_tensors(start, "optimizer.safetensors"))
-            state = Progress.from_json(json.loads(start.files["state.json"]))
-            state.loss_scale = state.loss_scale if runtime.dtype == "fp16" else 1.0
-        if state.step >= self.max_steps and start and plan.from_step is None:
+        reader = RunReader(plan.run)
+        self.progress = restore(
+            self.optimizer,
+            decoder,
+            start,
+            fp16=facts.runtime.dtype == "fp16",
+            was=any(attempt.dtype == "fp16" for _, attempt in reader.attempts()[-1:]),
+        )
+        if self.progress.step > self.max_steps:
             raise SettingsError(
-                f"{plan.run.name} is done: it has all of its {self.max_steps} steps; "
-                f"`tinychat resume {plan.run.name} --max-steps N` extends it"
+                f"{plan.run.name} has done {self.progress.step} steps, so max_steps cannot be "
+                f"{self.max_steps}; leave it out, or name a higher number"
             )
+        self.changes = what_changed(reader, facts, plan.changed)
+        self.lineage = lineage_line(reader, start.step if start else None, self.changes)
+        self.writer = RunWriter(plan.run)
         if start is None:
-            self._write_birth(rows)
+            self._write_birth()
         else:
             self._drop_other_future(start.step)
         self.writer.begin_attempt(self._attempt(start))
@@ -150,28 +146,44 @@ class _Job:
             self.writer,
             lock,
             max_steps=self.max_steps,
-            progress=state,
+            progress=self.progress,
             checkpoint_files=self.checkpoint_files,
             log_every=lambda: self.trainer.settings.log.every_steps,
         )
-        requests = RunRequests(
-            plan.run, signals, plan.resolved, lambda r: self.writer.write_settings(r.to_json()),
-            self.emit,
-        )  # fmt: skip
-        token_bytes = tokenizer.token_bytes()
+        self.trainer = self._make_trainer(signals)
 
-        def evaluator(beat: Callable[[], None]) -> Evaluation:
+    def _make_trainer(self, signals: StopSignals) -> Trainer:
+        settings, runtime, prepared = self.plan.resolved.settings, self.facts.runtime, self.prepared
+        valid_rows = make_rows(prepared.valid, prepared.form, settings.model.context_length)
+        token_bytes = self.tokenizer.token_bytes()
+        sampler = LiveSampler(
+            self.decoder, self.tokenizer, runtime, prompt_book(settings, prepared), settings.seed
+        )
+
+        def evaluate_now(beat: Callable[[], None]) -> Evaluation:
             rows_at_once = settings.rows_per_micro_batch
-            return evaluate(decoder, valid_rows, token_bytes, runtime, rows_at_once, beat)
+            return evaluate(self.decoder, valid_rows, token_bytes, runtime, rows_at_once, beat)
 
-        prompts = prompt_book(settings, prepared)
-        sampler = LiveSampler(decoder, tokenizer, runtime, prompts, settings.seed)
-        self.trainer = Trainer(
-            settings, self.max_steps, decoder, self.optimizer, rows, runtime, state, evaluator,
-            lambda step, prompt: sampler(step, prompt, self.trainer.settings.sample),
-            self.recorder, requests, self.emit,
-        )  # fmt: skip
-        self.rows = rows
+        return Trainer(
+            settings=settings,
+            max_steps=self.max_steps,
+            decoder=self.decoder,
+            optimizer=self.optimizer,
+            rows=self.rows,
+            runtime=runtime,
+            progress=self.progress,
+            evaluator=evaluate_now,
+            sampler=lambda step, prompt: sampler(step, prompt, self.trainer.settings.sample),
+            store=self.recorder,
+            requests=RunRequests(
+                self.plan.run,
+                signals,
+                self.plan.resolved,
+                save=lambda resolved: self.writer.write_settings(resolved.to_json()),
+                emit=self.emit,
+            ),
+            emit=self.emit,
+        )
 
     def emit(self, event: Event) -> None:
         self.recorder(event)
@@ -179,7 +191,7 @@ class _Job:
 
     def announce(self, leftovers: Sequence[str], problems: Sequence[CheckpointError]) -> None:
         """Say what was found, before the first step."""
-        step = self.trainer.progress.step
+        step = self.progress.step
         for problem in problems:
             self.emit(Noted("warning", step, f"{problem} It was set aside; nothing is deleted."))
         if leftovers:
@@ -206,14 +218,17 @@ class _Job:
                 self.lineage,
             )
         )
-        if self.start:
+        if step == self.max_steps:
+            more = f"`tinychat resume {self.plan.run.name} --max-steps N` makes the run longer"
+            self.emit(Noted("done", step, f"all {step} steps are done; {more}"))
+        elif self.start:
             how = f"bits may differ from here on ({self.changes})" if self.changes else "bit-exact"
             self.emit(Noted("resume", step, f"resumed from step {step}: {how}"))
         else:
             self.emit(Noted("start", step, f"{self.max_steps} steps from fresh weights"))
 
     def run(self) -> Outcome:
-        state = self.trainer.progress
+        state = self.progress
         try:
             if self.start is None:
                 self.trainer.checkpoint()
@@ -249,7 +264,7 @@ class _Job:
             **trainer_files(optimizer_tensors(self.optimizer, self.decoder), progress.to_json()),
         }
 
-    def _write_birth(self, rows: object) -> None:
+    def _write_birth(self) -> None:
         """run.json and tokenizer.json: what the run is, once it is known."""
         settings = self.plan.resolved.settings
         self.writer.write_tokenizer(self.tokenizer.to_json())
@@ -288,95 +303,6 @@ class _Job:
             changed=self.plan.changed,
             **self.facts.to_record(),
         )
-
-
-def _find_start(plan: Plan) -> tuple[CheckpointFiles | None, list[CheckpointError]]:
-    """The checkpoint to go on from (None: fresh), and what was wrong with newer ones."""
-    if plan.from_step is not None:
-        return read_checkpoint(RunPaths(plan.run).checkpoint(plan.from_step)), []
-    try:
-        good, problems = newest_good(plan.run)
-    except NoCheckpointError:
-        return None, []
-    if problems:
-        _set_damaged_aside(plan.run, good.step)
-    return good, problems
-
-
-def _set_damaged_aside(run: Path, good_step: int) -> None:
-    """Out of the way with newer checkpoints that do not read, so that none is met again."""
-    for step in list_checkpoints(run):
-        if step > good_step:
-            try:
-                read_checkpoint(RunPaths(run).checkpoint(step))
-            except CheckpointError:
-                quarantine(run, step)
-
-
-def _settle_facts(run: Path, settings: Settings) -> Facts:
-    """The runtime: what the run was computed on before, unless the settings say otherwise."""
-    chosen = settings.runtime
-    attempts = RunReader(run).attempts()
-    if attempts:
-        _, last = attempts[-1]
-        known = last.device in available_devices()
-        chosen = RuntimeSettings(
-            device=last.device if chosen.device == "auto" and known else chosen.device,  # type: ignore[arg-type]
-            dtype=last.dtype if chosen.dtype == "auto" and known else chosen.dtype,  # type: ignore[arg-type]
-            threads=chosen.threads or last.threads,
-            gradient_checkpointing=chosen.gradient_checkpointing,
-        )
-    return Facts(choose_runtime(chosen, training=True), settings.rows_per_micro_batch)
-
-
-def _prepare(run: Path, settings: Settings, progress: PrepareProgress | None) -> Prepared:
-    """The corpus as token files. A run that exists must find the corpus and tokenizer it had."""
-    cache = run.parent / ".cache"
-
-    def prepared_with(tokenizer: Tokenizer | None) -> Prepared:
-        return prepare(
-            settings.data,
-            tokenizer or settings.tokenizer,
-            seed=settings.seed,
-            cache=cache,
-            progress=progress,
-        )
-
-    given = load_model(Path(settings.init_from)).tokenizer if settings.init_from else None
-    found = prepared_with(given)
-    if not RunPaths(run).run_json.exists():
-        return found
-    record = RunReader(run).run
-    if found.fingerprint != record.data_fingerprint:
-        raise SettingsError(
-            f"the data of {run.name} has changed since the run began (fingerprint "
-            f"{found.fingerprint[:12]}, it was {str(record.data_fingerprint)[:12]}); "
-            "bring the old data back, or start a new run with --init-from"
-        )
-    if found.tokenizer.sha256 != record.tokenizer_sha256:
-        kept = RunPaths(run).tokenizer_json.read_text(encoding="utf-8")
-        return prepared_with(Tokenizer.from_json(kept))
-    return found
-
-
-def _build_model(
-    settings: Settings, prepared: Prepared, start: CheckpointFiles | None, runtime: Runtime
-) -> tuple[Decoder, Tokenizer]:
-    tokenizer = prepared.tokenizer
-    if start:
-        loaded = open_model(start, runtime.torch_device)
-        if loaded.tokenizer.sha256 != tokenizer.sha256:
-            raise CheckpointError(f"{start.path}: its tokenizer is not the one of the run")
-        decoder = loaded.decoder
-    else:
-        decoder = Decoder(settings.model, tokenizer.vocab_size)
-        decoder.initialise(settings.seed)
-        if settings.init_from:
-            parent = load_model(Path(settings.init_from)).decoder
-            decoder.load_state_dict(parent.state_dict())
-        decoder = decoder.to(runtime.torch_device)
-    decoder.gradient_checkpointing = runtime.gradient_checkpointing
-    return decoder, tokenizer
 
 
 def _steps_for(settings: Settings, rows_per_epoch: int) -> int:

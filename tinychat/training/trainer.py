@@ -114,7 +114,6 @@ class Trainer:
         self.stop: bool | None = None  # None: go on; else stop, True = save first
         self.saved_step: int | None = None
         self.saved_at = time.monotonic()
-        self.evaluated_step: int | None = None
 
     def run(self) -> State:
         """Train to the end or until told to stop. Returns "finished" or "stopped"."""
@@ -130,14 +129,9 @@ class Trainer:
                 break
             self.emit(self.update())
             self.do_what_is_due()
-        if self.stop is None:
-            if self.evaluated_step != self.progress.step:
-                self.evaluate()
+        if self.stop is not False:
             self.checkpoint()
-            return "finished"
-        if self.stop:
-            self.checkpoint()
-        return "stopped"
+        return "finished" if self.stop is None else "stopped"
 
     def update(self) -> Stepped:
         """One optimizer update: from `progress.step` to the next."""
@@ -237,7 +231,6 @@ class Trainer:
         seconds = time.monotonic() - began
         self.pace.note("evaluate", seconds)
         progress = self.progress
-        self.evaluated_step = progress.step
         best = progress.best_val_loss
         is_best = math.isfinite(result.val_loss) and (best is None or result.val_loss < best)
         if is_best:

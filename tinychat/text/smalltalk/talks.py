@@ -1,6 +1,6 @@
 """The seeded stream of whole talks that training and validation are cut from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from random import Random
 
@@ -125,24 +125,30 @@ def _tell_and_ask(talk: Talk, random: Random) -> None:
                 talk.add(anything(talk, random))
     for _ in range(random.choice((0, 0, 1, 1, 2))):
         talk.add(anything(talk, random))
-    for topic in random.sample(tuple(talk.told), random.randint(1, len(talk.told) or 1)):
-        talk.add(talk.ask_for(topic))
-    if random.random() < 0.3:
-        talk.add(talk.ask_for_all())
+    asked = [*map(talk.ask_for, talk.told), talk.ask_for_all()]
+    for question in random.sample(asked, random.randint(1, 2)):
+        talk.add(question)
     if random.random() < 0.2:
         talk.add(_story_about_me(talk, random))
+    if random.random() < 0.08:  # somebody else goes on, or the name was not right
+        talk.tell({"name": _name_for(talk.told, random)})
+        talk.add(talk.ask_for("name"))
 
 
 def _facts(random: Random) -> dict[str, str]:
     """What this person tells: a name, another thing, or both, if the two may meet."""
-    name = a_name(words.NAMES, random)
-    others = [topic for topic in TOPICS if topic != "name"]
-    while True:
-        topic = random.choice((*others, "colour", "colour", "food"))
-        value = random.choice(TOPICS[topic].values)
-        if may_meet(name, value):
-            break
+    topic = random.choice((*(topic for topic in TOPICS if topic != "name"), "colour", "food"))
+    value = random.choice(TOPICS[topic].values)
+    name = _name_for({topic: value}, random)
     return random.choice(({"name": name}, {topic: value}, *3 * ({"name": name, topic: value},)))
+
+
+def _name_for(told: Mapping[str, str], random: Random) -> str:
+    """A name that may meet all that was told."""
+    while True:
+        name = a_name(words.NAMES, random)
+        if all(may_meet(name, value) for topic, value in told.items() if topic != "name"):
+            return name
 
 
 def _story_about_me(talk: Talk, random: Random) -> Exchange:

@@ -1,0 +1,145 @@
+"""Where a run starts from: what lies in its folder, its corpus, its runtime, its weights.
+
+Everything here is about finding and checking; `job` puts the parts together.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from torch.optim import Optimizer
+
+from tinychat.config import RuntimeSettings, Settings
+from tinychat.errors import CheckpointError, NoCheckpointError, SettingsError
+from tinychat.model import (
+    Decoder,
+    Runtime,
+    available_devices,
+    choose_runtime,
+    load_model,
+    open_model,
+    read_tensors,
+)
+from tinychat.runs import (
+    CheckpointFiles,
+    RunPaths,
+    RunReader,
+    list_checkpoints,
+    newest_good,
+    quarantine,
+    read_checkpoint,
+)
+from tinychat.text import Prepared, Tokenizer, prepare
+from tinychat.training.lineage import Facts
+from tinychat.training.optimizer import restore_optimizer
+from tinychat.training.trainer import FIRST_LOSS_SCALE, Progress
+
+PrepareProgress = Callable[[str, int, int], None]
+
+
+def find_start(
+    run: Path, from_step: int | None
+) -> tuple[CheckpointFiles | None, list[CheckpointError]]:
+    """The checkpoint to go on from (None: fresh), and what was wrong with newer ones."""
+    if from_step is not None:
+        return read_checkpoint(RunPaths(run).checkpoint(from_step)), []
+    try:
+        good, problems = newest_good(run)
+    except NoCheckpointError:
+        return None, []
+    if problems:
+        _set_damaged_aside(run, good.step)
+    return good, problems
+
+
+def _set_damaged_aside(run: Path, good_step: int) -> None:
+    """Out of the way with newer checkpoints that do not read, so that none is met again."""
+    for step in list_checkpoints(run):
+        if step > good_step:
+            try:
+                read_checkpoint(RunPaths(run).checkpoint(step))
+            except CheckpointError:
+                quarantine(run, step)
+
+
+def settle_facts(run: Path, settings: Settings) -> Facts:
+    """The runtime: what the run was computed on before, unless the settings say otherwise."""
+    chosen = settings.runtime
+    attempts = RunReader(run).attempts()
+    if attempts:
+        _, last = attempts[-1]
+        known = last.device in available_devices()
+        chosen = RuntimeSettings(
+            device=last.device if chosen.device == "auto" and known else chosen.device,  # type: ignore[arg-type]
+            dtype=last.dtype if chosen.dtype == "auto" and known else chosen.dtype,  # type: ignore[arg-type]
+            threads=chosen.threads or last.threads,
+            gradient_checkpointing=chosen.gradient_checkpointing,
+        )
+    return Facts(choose_runtime(chosen, training=True), settings.rows_per_micro_batch)
+
+
+def prepare_corpus(run: Path, settings: Settings, progress: PrepareProgress | None) -> Prepared:
+    """The corpus as token files. A run that exists must find the corpus and tokenizer it had."""
+    cache = run.parent / ".cache"
+
+    def prepared_with(tokenizer: Tokenizer | None) -> Prepared:
+        return prepare(
+            settings.data,
+            tokenizer or settings.tokenizer,
+            seed=settings.seed,
+            cache=cache,
+            progress=progress,
+        )
+
+    given = load_model(Path(settings.init_from)).tokenizer if settings.init_from else None
+    found = prepared_with(given)
+    if not RunPaths(run).run_json.exists():
+        return found
+    record = RunReader(run).run
+    if found.fingerprint != record.data_fingerprint:
+        raise SettingsError(
+            f"the data of {run.name} has changed since the run began (fingerprint "
+            f"{found.fingerprint[:12]}, it was {str(record.data_fingerprint)[:12]}); "
+            "bring the old data back, or start a new run with --init-from"
+        )
+    if found.tokenizer.sha256 != record.tokenizer_sha256:
+        kept = RunPaths(run).tokenizer_json.read_text(encoding="utf-8")
+        return prepared_with(Tokenizer.from_json(kept))
+    return found
+
+
+def build_model(
+    settings: Settings, prepared: Prepared, start: CheckpointFiles | None, runtime: Runtime
+) -> tuple[Decoder, Tokenizer]:
+    tokenizer = prepared.tokenizer
+    if start:
+        loaded = open_model(start, runtime.torch_device)
+        if loaded.tokenizer.sha256 != tokenizer.sha256:
+            raise CheckpointError(f"{start.path}: its tokenizer is not the one of the run")
+        decoder = loaded.decoder
+    else:
+        decoder = Decoder(settings.model, tokenizer.vocab_size)
+        decoder.initialise(settings.seed)
+        if settings.init_from:
+            parent = load_model(Path(settings.init_from)).decoder
+            decoder.load_state_dict(parent.state_dict())
+        decoder = decoder.to(runtime.torch_device)
+    decoder.gradient_checkpointing = runtime.gradient_checkpointing
+    return decoder, tokenizer
+
+
+def restore(
+    optimizer: Optimizer, decoder: Decoder, start: CheckpointFiles | None, *, fp16: bool, was: bool
+) -> Progress:
+    """Where the run stands, with the optimizer's memory put back. `was`: it was fp16 before too."""
+    first_scale = FIRST_LOSS_SCALE if fp16 else 1.0
+    if start is None:
+        return Progress(loss_scale=first_scale)
+    restore_optimizer(optimizer, decoder, read_tensors(start, "optimizer.safetensors"))
+    try:
+        progress = Progress.from_json(json.loads(start.files["state.json"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{start.path}: state.json cannot be used ({error!r})") from None
+    if fp16 != was:
+        progress.loss_scale = first_scale
+    return progress
