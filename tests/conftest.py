@@ -1,4 +1,4 @@
-"""Two tiny real runs, one of conversations and one of text, trained once for all tests that read."""
+"""Two tiny real runs, one of conversations and one of text, trained once for all who read."""
 
 import random
 import shutil
@@ -9,12 +9,18 @@ import pytest
 
 from tinychat.cli.app import run as tinychat
 
-TINY = [
-    "--model.n-layer=1", "--model.n-head=2", "--model.n-embd=32", "--model.context-length=64",
-    "--tokenizer.vocab-size=300", "--batch-size=4", "--max-steps=20", "--eval.every-steps=10",
-    "--checkpoint.every-steps=10", "--sample.every-steps=10", "--sample.max-new-tokens=12",
-    "--runtime.threads=1",
-]  # fmt: skip
+TINY = {
+    "model.n-layer": 1, "model.n-head": 2, "model.n-embd": 32, "model.context-length": 64,
+    "tokenizer.vocab-size": 300, "batch-size": 4, "max-steps": 20, "eval.every-steps": 10,
+    "checkpoint.every-steps": 10, "sample.every-steps": 10, "sample.max-new-tokens": 12,
+    "runtime.threads": 1, "runtime.dtype": "fp32",
+}  # fmt: skip
+
+
+def tiny(**changed: object) -> list[str]:
+    """Flags of the smallest run that does everything; `max_steps=5`, `eval__every_steps=1`."""
+    values = TINY | {k.replace("__", ".").replace("_", "-"): v for k, v in changed.items()}
+    return [f"--{name}={value}" for name, value in values.items()]
 
 
 def write_corpora(folder: Path) -> tuple[Path, Path]:
@@ -46,7 +52,7 @@ def trained_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     talks, story = write_corpora(folder)
     runs = folder / "checkpoints"
     for name, data in (("talk", talks), ("story", story)):
-        words = ["train", "--name", name, "--data", str(data), "--checkpoints", str(runs), *TINY]
+        words = ["train", "--name", name, "--data", str(data), "--checkpoints", str(runs), *tiny()]
         assert tinychat(words) == 0
     return runs
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import TINY, write_corpora
+from tests.conftest import tiny, write_corpora
 from tinychat.cli.app import run
 from tinychat.runs import RunReader, lock_is_held
 
@@ -62,7 +62,10 @@ def live_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("live")
     talks, _ = write_corpora(folder)
     words = ["train", "--name", "live", "--data", talks, "--checkpoints", folder / "checkpoints"]
-    words += [*TINY, "--max-steps=1000000", "--eval.every-steps=none", "--sample.every-steps=none"]
+    words += tiny(
+        max_steps=1_000_000, eval__every_steps="none", sample__every_steps="none",
+        checkpoint__every_steps="none",
+    )  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "tinychat", *map(str, words)],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | {"COLUMNS": "100"},

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, write_corpora
+from tests.conftest import write_corpora
 from tinychat.cli.dry_run import curve_of, sparkline
 from tinychat.cli.parent import parent_layer
 from tinychat.config.load import read_preset, resolve, setting_names
@@ -88,8 +88,8 @@ def test_a_run_grows_from_another(tinychat: Tinychat, trained_runs: Path, tmp_pa
     parent = RunPaths(trained_runs / "story").checkpoint(20)
     found = tinychat(
         "train", "--init-from", trained_runs / "story", "--data", story, "--name", "child",
-        "--checkpoints", tmp_path, "--max-steps", 2, *TINY[5:6], "--eval.every-steps=1",
-        "--model.dropout", "0.1", "--runtime.threads=1", "--sample.every-steps=none",
+        "--checkpoints", tmp_path, "--max-steps", 2, "--batch-size", 4, "--eval.every-steps", 1,
+        "--model.dropout", 0.1, "--runtime.threads", 1, "--sample.every-steps", "none",
     )  # fmt: skip
     assert found.code == 0, found.err
     child = RunReader(tmp_path / "child")

@@ -1,6 +1,7 @@
 """`chat`: through a pipe it is a program, on a terminal it is a talk."""
 
 import codecs
+import fcntl
 import io
 import os
 import pty
@@ -8,6 +9,7 @@ import re
 import select
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -83,41 +85,40 @@ class Terminal:
             [sys.executable, "-m", "tinychat", *words],
             stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
             env=os.environ | {"TERM": "xterm", "COLUMNS": "100"},
-            preexec_fn=lambda: _take_terminal(0),
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )  # fmt: skip
         os.close(theirs)
         self.seen = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")()
 
-    def read_until(self, pattern: str) -> str:
-        """Everything up to the pattern; fails if the process ends before, or says nothing more."""
+    def read_until(self, pattern: str) -> None:
+        """Wait for it; fails if the process ends before, or says nothing more."""
+        assert self._said(pattern, SILENCE_SECONDS), f"no {pattern!r} in {self.seen!r}"
+
+    def _said(self, pattern: str, patience_seconds: float) -> bool:
         while not (match := re.search(pattern, self.seen, re.DOTALL)):
-            ready, _, _ = select.select([self._fd], [], [], SILENCE_SECONDS)
-            assert ready, f"nothing came before {pattern!r}: {self.seen!r}"
-            try:
-                data = os.read(self._fd, 65536)
-            except OSError:
-                data = b""
-            if not data:
-                raise AssertionError(f"it ended before {pattern!r}: {self.seen!r}")
-            self.seen += self._decoder.decode(data)
-        found, self.seen = self.seen[: match.end()], self.seen[match.end() :]
-        return found
+            ready, _, _ = select.select([self._fd], [], [], patience_seconds)
+            if not ready:
+                return False
+            self.seen += self._decoder.decode(os.read(self._fd, 65536))
+        self.seen = self.seen[match.end() :]
+        return True
 
     def type(self, text: str) -> None:
         os.write(self._fd, text.encode())
+
+    def insist(self, text: str, pattern: str) -> None:
+        """Type it again until it is heard: readline misses a signal now and then."""
+        for _ in range(SILENCE_SECONDS):
+            self.type(text)
+            if self._said(pattern, 1.0):
+                return
+        raise AssertionError(f"{text!r} is not heard: {self.seen!r}")
 
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
         os.close(self._fd)
-
-
-def _take_terminal(fd: int) -> None:
-    import fcntl
-    import termios
-
-    fcntl.ioctl(fd, termios.TIOCSCTTY, 0)
 
 
 def test_ctrl_c_stops_the_answer_and_ctrl_d_leaves(trained_runs: Path) -> None:
@@ -127,12 +128,10 @@ def test_ctrl_c_stops_the_answer_and_ctrl_d_leaves(trained_runs: Path) -> None:
     try:
         terminal.read_until("goes on with what you type")
         terminal.read_until("you › ")
-        terminal.type("\x03")
-        terminal.read_until(r"Ctrl\+D leaves.*you › ")
+        terminal.insist("\x03", r"Ctrl\+D leaves.*you › ")
         terminal.type("Anna saw\n")
         terminal.read_until("story › .{20}")  # it would go on for hours
-        terminal.type("\x03")
-        terminal.read_until("you › ")
+        terminal.insist("\x03", "you › ")
         terminal.type("/seed 4\n")
         terminal.read_until("seed 4.*you › ")
         terminal.type("\x04")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY, write_corpora
+from tests.conftest import tiny, write_corpora
 from tinychat.cli.examination import examine, is_right, scores
 from tinychat.cli.models import open_run
 from tinychat.cli.output import Waiting
@@ -60,8 +60,8 @@ def test_conversations_count_only_their_answers(
 
 def test_changed_data_is_refused(tinychat: Tinychat, tmp_path: Path) -> None:
     _, story = write_corpora(tmp_path)
-    words = ["--name", "r", "--data", story, "--checkpoints", tmp_path / "runs", *TINY]
-    assert tinychat("train", *words, "--max-steps", "1").code == 0
+    words = ["--name", "r", "--data", story, "--checkpoints", tmp_path / "runs"]
+    assert tinychat("train", *words, *tiny(max_steps=1)).code == 0
     story.write_text(story.read_text(encoding="utf-8") + " more", encoding="utf-8")
     found = tinychat("eval", "r", "--checkpoints", tmp_path / "runs")
     assert (found.code, found.out) == (2, "")
@@ -105,8 +105,8 @@ def test_every_question_asked_is_answered_greedily(trained_runs: Path) -> None:
 
 @pytest.mark.slow
 def test_the_built_in_corpus_is_examined(tinychat: Tinychat, tmp_path: Path) -> None:
-    words = ["--name", "r", "--checkpoints", tmp_path, *TINY, "--model.context-length=128"]
-    assert tinychat("train", *words, "--eval.every-steps=none").code == 0
+    words = ["--name", "r", "--checkpoints", tmp_path]
+    assert tinychat("train", *words, *tiny(model__context_length=128)).code == 0
     found = tinychat("eval", "r", "--checkpoints", tmp_path, "--json").json["answers_right"]
     assert found["asked"] > 1000
     assert 0 <= found["share"] < 0.2

@@ -42,7 +42,12 @@ def test_the_monitors_help_imports_nothing_heavy() -> None:
 
 
 def test_looking_at_runs_imports_nothing_heavy(trained_runs: Path) -> None:
-    words = [["runs"], ["show", "talk"], ["show", "talk", "--json"]]
+    words = [
+        ["runs"],
+        ["show", "talk"],
+        ["show", "talk", "--json"],
+        ["tokenizer", "show", "talk", "x"],
+    ]
     code = (
         "from tinychat.cli.app import run\n"
         f"for words in {words}: assert run([*words, '--checkpoints', {str(trained_runs)!r}]) == 0"
@@ -109,7 +114,7 @@ def test_every_problem_of_the_settings_is_told_at_once(tinychat: Tinychat, tmp_p
         (["train", "--preset", "dmeo"], 2, "did you mean 'demo'?"),
         (["train", "--config", "no.toml"], 2, "no.toml"),
         (["train", "--data", "no.txt"], 1, "no.txt"),
-        (["train", "--name", "../x"], 2, "cannot be called"),
+        (["train", "--name", "../x", "--max-steps", "1"], 2, "cannot be called"),
         (["resume", "nobody"], 2, "nobody"),
         (["show"], 2, "needs RUN"),
         (["show", "nobody"], 2, "nobody"),

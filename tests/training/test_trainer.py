@@ -63,7 +63,7 @@ def test_cutting_a_step_into_micro_batches_changes_nothing(
 ) -> None:
     """1 x 32 and 4 x 8: loss to 1e-5, weights to 1e-4 over 50 AdamW steps."""
     data = chat_corpus if form == "chat" else None
-    common = ("--max-steps=50", "--batch-size=32", "--sample.every-steps=none")
+    common = ("--max-steps=50", "--batch-size=32", "--sample.every-steps=none", "--dtype=fp32")
     whole = train("whole", *common, data=data)
     parts = train("parts", *common, "--micro-batch-size=8", data=data)
     uneven = train("uneven", *common, "--micro-batch-size=11", data=data)
@@ -97,9 +97,9 @@ def test_dropout_and_batches_follow_the_seed(train: Train) -> None:
 
 
 def test_gradient_checkpointing_trains_the_same_model(train: Train) -> None:
-    plain = train("plain", "--max-steps=20", "--model.dropout=0.1")
+    plain = train("plain", "--max-steps=20", "--model.dropout=0.1", "--dtype=fp32")
     frugal = train("frugal", "--max-steps=20", "--model.dropout=0.1",
-                   "--runtime.gradient-checkpointing")  # fmt: skip
+                   "--runtime.gradient-checkpointing", "--dtype=fp32")  # fmt: skip
     for name, tensor in weights(plain, 20).items():
         assert (weights(frugal, 20)[name] - tensor).abs().max() < 1e-5
 

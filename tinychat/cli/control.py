@@ -1,6 +1,7 @@
 """`tinychat control`: the mailbox of a running trainer, from a shell."""
 
 import time
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from cyclopts import Parameter
 from tinychat.cli.words import inert
 from tinychat.errors import SettingsError
 from tinychat.runs import (
+    COMMANDS,
     Row,
     RunReader,
     default_checkpoints,
@@ -89,7 +91,12 @@ def _arguments(
     save: bool,
     free: bool,
 ) -> dict[str, Any]:
-    """What goes into the mailbox. Raises SettingsError for flags of another command."""
+    """What goes into the mailbox. Raises SettingsError for a command that does not exist, and for
+    flags of another one."""
+    if command not in COMMANDS:
+        near = get_close_matches(command, COMMANDS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+        raise SettingsError(f"there is no command {command!r}; {hint}")
     given = {
         "set": {"setting": setting, "value": value},
         "sample": {"prompt": prompt},

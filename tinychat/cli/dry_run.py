@@ -25,7 +25,7 @@ def show_dry_run(resolved: "Resolved") -> int:
 
     settings = resolved.settings
     family = family_of(settings.model)  # the refusals of a real start
-    runtime = choose_runtime(settings.runtime)
+    runtime = choose_runtime(settings.runtime, training=True)
     console = screen()
     _print_settings(console, resolved)
     console.print("\nwhat it would be", style="bold")

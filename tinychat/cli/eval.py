@@ -14,6 +14,8 @@ from tinychat.errors import SettingsError
 
 if TYPE_CHECKING:  # they import torch
     from tinychat.cli.models import OpenedModel
+    from tinychat.config import Settings, TokenizerSettings
+    from tinychat.text import Corpus, Prepared, TokenFile, Tokenizer
     from tinychat.training import Evaluation
 
 
@@ -58,10 +60,7 @@ def eval_command(
     settings = RuntimeSettings(device=device, dtype=dtype)
     model = open_run(run, checkpoints or default_checkpoints(), settings)
     with Waiting() as waiting:
-        if data:
-            document = _on_data(model, data, waiting)
-        else:
-            document = _on_validation(model, waiting)
+        document = _on_data(model, data, waiting) if data else _on_validation(model, waiting)
     if as_json:
         print_json(document)
     else:
@@ -73,18 +72,10 @@ def _on_validation(model: "OpenedModel", waiting: Waiting) -> dict[str, Any]:
     """The run's own validation split; for the built-in corpus the held-out questions too."""
     from tinychat.config.load import from_json
     from tinychat.runs import RunReader
-    from tinychat.text import prepare
 
     reader = RunReader(model.run)
     settings = from_json(reader.settings).settings
-    tokenizer = model.loaded.tokenizer
-    cache = model.run.absolute().parent / ".cache"
-    # its own tokenizer settings first: then the cache of the training is found
-    wanted = [tokenizer] if settings.init_from else [settings.tokenizer, tokenizer]
-    for each in wanted:
-        prepared = prepare(settings.data, each, seed=settings.seed, cache=cache, progress=waiting)
-        if prepared.tokenizer.sha256 == tokenizer.sha256:
-            break
+    prepared = _prepared(model, settings, waiting)
     if prepared.fingerprint != reader.run.data_fingerprint:
         raise SettingsError(
             f"the data of {model.run.name} has changed since the run began, so its validation "
@@ -100,31 +91,48 @@ def _on_validation(model: "OpenedModel", waiting: Waiting) -> dict[str, Any]:
     return document
 
 
+def _prepared(model: "OpenedModel", settings: "Settings", waiting: Waiting) -> "Prepared":
+    """The run's corpus in the model's tokens; what the training left in the cache is found."""
+    from tinychat.text import prepare
+
+    cache = model.run.absolute().parent / ".cache"
+
+    def prepared_with(tokenizer: "Tokenizer | TokenizerSettings") -> "Prepared":
+        return prepare(settings.data, tokenizer, seed=settings.seed, cache=cache, progress=waiting)
+
+    own = model.loaded.tokenizer
+    found = prepared_with(own if settings.init_from else settings.tokenizer)
+    return found if found.tokenizer.sha256 == own.sha256 else prepared_with(own)
+
+
 def _on_data(model: "OpenedModel", paths: list[str], waiting: Waiting) -> dict[str, Any]:
     """Everything in `paths`, tokenized with the model's tokenizer."""
     from tinychat.text import Corpus
 
     corpus = Corpus.scan(paths, waiting)
     with tempfile.TemporaryDirectory(prefix="tinychat-eval-") as folder:
-        file = _token_file(corpus, model.loaded.tokenizer, model.card.loss, Path(folder))
+        file = _token_file(corpus, model, Path(folder), waiting)
         evaluation = _evaluate(model, file, corpus.form, 32, waiting)
     return _document(model, evaluation, ", ".join(paths))
 
 
-def _token_file(corpus: Any, tokenizer: Any, loss: str, folder: Path) -> Any:
+def _token_file(
+    corpus: "Corpus", model: "OpenedModel", folder: Path, waiting: Waiting
+) -> "TokenFile":
     """A whole corpus as one token file."""
     from tinychat.runs import Disk
     from tinychat.text import BOS, END, Conversation, TokenFile, encode_conversation
     from tinychat.text.token_files import TokenWriter
 
-    masked = corpus.form == "chat"
+    tokenizer, masked = model.loaded.tokenizer, corpus.form == "chat"
     size = tokenizer.vocab_size
     writer = TokenWriter(folder, "all", vocab_size=size, masked=masked, disk=Disk())
-    for file in corpus.files:
+    for done, file in enumerate(corpus.files):
         for item in file.items():
+            waiting("encoding", done, len(corpus.files))
             if isinstance(item, Conversation):
                 ids, targets = encode_conversation(tokenizer, item)
-                if loss == "all":
+                if model.card.loss == "all":
                     targets = [token != BOS for token in ids]
                 writer.begin_document()
                 writer.write(ids, targets)
@@ -142,7 +150,7 @@ def _token_file(corpus: Any, tokenizer: Any, loss: str, folder: Path) -> Any:
 
 
 def _evaluate(
-    model: "OpenedModel", file: Any, form: str, batch_size: int, waiting: Waiting
+    model: "OpenedModel", file: "TokenFile", form: str, batch_size: int, waiting: Waiting
 ) -> "Evaluation":
     from tinychat.training import evaluate, make_rows
 

@@ -20,7 +20,7 @@ _CLEAR_LINE = "\r\x1b[2K"
 
 def screen(*, stderr: bool = False) -> Console:
     """A console that prints text as it stands: no markup, no emoji codes, no wrapping."""
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    return _Screen(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def tell(sentence: str) -> None:
@@ -74,6 +74,11 @@ class Waiting(AbstractContextManager["Waiting"]):
         if self._terminal and self._told_at > -math.inf:
             sys.stderr.write(_CLEAR_LINE)
             sys.stderr.flush()
+
+
+class _Screen(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # the command line ends quietly; rich would end the process itself
 
 
 def _finite(value: Any) -> Any:

@@ -123,8 +123,8 @@ def _facts(reader: RunReader, row: Row) -> list[tuple[str, str]]:
         facts.append(("model", told))
     if row["tokens_seen"] is not None:
         facts.append(("tokens seen", number(row["tokens_seen"])))
-    facts.append(("train loss", f"{loss_text(row, 'train_loss')} nats per token"))
-    told = f"{loss_text(row, 'val_loss')} nats per token"
+    facts.append(("train loss", _loss(row, "train_loss")))
+    told = _loss(row, "val_loss")
     if row["bits_per_byte"] is not None:
         told += f", {row['bits_per_byte']:.3f} bits per byte"
     facts.append(("val loss", told))
@@ -132,6 +132,11 @@ def _facts(reader: RunReader, row: Row) -> list[tuple[str, str]]:
         facts.append(("best", f"val_loss {best['val_loss']:.4f} at step {number(best['step'])}"))
     facts.append(("checkpoints", _checkpoints_in_words(reader)))
     return [(name, inert(words)) for name, words in facts]
+
+
+def _loss(row: Row, key: str) -> str:
+    known = row[key] is not None or key in row["nonfinite"]
+    return f"{loss_text(row, key)} nats per token" if known else "not measured yet"
 
 
 def _lineage(reader: RunReader) -> list[tuple[str, str]]:

@@ -28,8 +28,12 @@ def train_command(
 ) -> int:
     """Start a run. With nothing given: the demo preset on its built-in small talk.
 
-    Settings come from the preset, then --config, then flags; each later one wins. Ctrl+C saves and
-    stops; `tinychat resume RUN` goes on as if nothing had happened.
+    Settings come from the preset, then --config, then flags; each later one wins, and the defaults
+    below hold where none of them speaks. Ctrl+C saves and stops; `tinychat resume RUN` goes on as
+    if nothing had happened.
+
+        tinychat train --data my.txt --name mine --max-steps 2000
+        tinychat train --optim.learning-rate 1e-3 --dry-run
 
     Parameters
     ----------
@@ -64,9 +68,9 @@ def train_command(
         from tinychat.cli.dry_run import show_dry_run
 
         return show_dry_run(resolved)
-    run = root / (name or f"{label}-{datetime.now():%Y%m%d-%H%M%S}")
-    check_name(run.name)
-    return start_run(run, resolved, command_line())
+    name = name or f"{label}-{datetime.now():%Y%m%d-%H%M%S}"
+    check_name(name)
+    return start_run(root / name, resolved, command_line())
 
 
 def check_name(name: str) -> None:

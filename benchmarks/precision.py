@@ -1,0 +1,74 @@
+"""Milliseconds of one training step in fp32 and bf16, side by side in one process.
+
+    python benchmarks/precision.py [threads]
+
+Shapes take turns, the fastest of several rounds counts, so that a busy machine disturbs all alike.
+"""
+
+import sys
+import time
+
+import torch
+
+from tinychat.config import ModelSettings, OptimSettings
+from tinychat.model import Decoder, Runtime
+from tinychat.training.batches import Batch
+from tinychat.training.evaluate import summed_loss
+from tinychat.training.optimizer import gradient_norm, make_optimizer
+
+ROUNDS = 10
+VOCAB_SIZE = 512
+SHAPES = {
+    "demo, 16 rows of 128": (
+        ModelSettings(n_layer=6, n_head=5, n_embd=160, context_length=128),
+        16,
+    ),
+    "demo, 32 rows of 128": (
+        ModelSettings(n_layer=6, n_head=5, n_embd=160, context_length=128),
+        32,
+    ),
+    "0.8 M, 12 rows of 64": (ModelSettings(n_layer=4, n_head=4, n_embd=128, context_length=64), 12),
+}
+
+
+class Case:
+    """One shape, ready to take steps."""
+
+    def __init__(self, settings: ModelSettings, rows: int) -> None:
+        self.decoder = Decoder(settings, VOCAB_SIZE)
+        self.decoder.initialise(0)
+        self.optimizer = make_optimizer(self.decoder, OptimSettings())
+        ids = torch.randint(6, VOCAB_SIZE, (rows, settings.context_length + 1))
+        self.batch = Batch(ids[:, :-1], ids[:, 1:], torch.ones(rows, settings.context_length) > 0)
+
+    def step(self, runtime: Runtime) -> float:
+        """Seconds of one update."""
+        began = time.monotonic()
+        with runtime.autocast():
+            loss = summed_loss(self.decoder, self.batch) / self.batch.target_tokens
+        loss.backward()
+        gradient_norm(self.decoder)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return time.monotonic() - began
+
+
+def main() -> None:
+    """Measure and print a table."""
+    threads = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+    torch.set_num_threads(threads)
+    cases = {name: Case(*shape) for name, shape in SHAPES.items()}
+    best: dict[tuple[str, str], float] = {}
+    for _ in range(ROUNDS):
+        for name, case in cases.items():
+            for dtype in ("fp32", "bf16"):
+                seconds = case.step(Runtime("cpu", dtype, threads))
+                best[name, dtype] = min(best.get((name, dtype), seconds), seconds)
+    print(f"{threads} threads, torch {torch.__version__}, fastest of {ROUNDS}")
+    for name in cases:
+        fp32, bf16 = best[name, "fp32"] * 1000, best[name, "bf16"] * 1000
+        print(f"{name:24} fp32 {fp32:7.1f} ms   bf16 {bf16:7.1f} ms   ratio {fp32 / bf16:.2f}")
+
+
+if __name__ == "__main__":
+    main()
