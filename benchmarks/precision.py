@@ -14,7 +14,7 @@ from tinychat.config import ModelSettings, OptimSettings
 from tinychat.model import Decoder, Runtime
 from tinychat.training.batches import Batch
 from tinychat.training.evaluate import summed_loss
-from tinychat.training.optimizer import gradient_norm, make_optimizer
+from tinychat.training.optimizer import Optimizer, gradient_norm
 
 ROUNDS = 10
 VOCAB_SIZE = 512
@@ -37,7 +37,7 @@ class Case:
     def __init__(self, settings: ModelSettings, rows: int) -> None:
         self.decoder = Decoder(settings, VOCAB_SIZE)
         self.decoder.initialise(0)
-        self.optimizer = make_optimizer(self.decoder, OptimSettings())
+        self.optimizer = Optimizer(self.decoder, OptimSettings())
         ids = torch.randint(6, VOCAB_SIZE, (rows, settings.context_length + 1))
         self.batch = Batch(ids[:, :-1], ids[:, 1:], torch.ones(rows, settings.context_length) > 0)
 
@@ -48,8 +48,8 @@ class Case:
             loss = summed_loss(self.decoder, self.batch) / self.batch.target_tokens
         loss.backward()
         gradient_norm(self.decoder)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.step(1e-4)
+        self.optimizer.zero_grad()
         return time.monotonic() - began
 
 

@@ -3,6 +3,7 @@
 python docs/make_picture.py
 """
 
+import io
 import re
 import subprocess
 import sys
@@ -19,7 +20,7 @@ def main() -> None:
     """Run the demo's talk and keep the screen as a picture."""
     command = [sys.executable, "-m", "tinychat", "demo"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    console = Console(record=True, width=WIDTH, file=Path("/dev/null").open("w", encoding="utf-8"))
+    console = Console(record=True, width=WIDTH, file=io.StringIO())
     console.print(Text("$ tinychat demo", style="bold"))
     for line in printed.strip("\n").splitlines():
         style = "bright_cyan" if line.startswith("  tinychat  ") else ""

@@ -23,7 +23,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_holds_every_module_and_data_file(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    for root in (ROOT / "tinychat", ROOT / "apps" / "tinychat_monitor", ROOT / "apps" / "tinychat_ui"):
+    for root in (
+        ROOT / "tinychat",
+        ROOT / "apps" / "tinychat_monitor",
+        ROOT / "apps" / "tinychat_ui",
+    ):
         for path in root.rglob("*"):
             if path.suffix in (".py", ".toml", ".tcss"):
                 assert path.relative_to(root.parent).as_posix() in names, path

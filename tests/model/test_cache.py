@@ -39,7 +39,7 @@ def test_stored_tokens_lie_at_their_rows_own_positions() -> None:
 
 def test_a_row_shares_memory() -> None:
     cache = cache_of(3)
-    row = cache.row(1)
+    row = cache.part(1, 1 + 1)
     row.store(0, torch.tensor([[0, 1]]), tokens(1, 2), tokens(1, 2), used=2)
     row.lengths += 2
     assert cache.lengths.tolist() == [0, 2, 0]
@@ -47,15 +47,15 @@ def test_a_row_shares_memory() -> None:
     assert not cache.keys[0][0].any()
 
 
-def test_kept_rows_are_copies_in_the_order_asked_for() -> None:
+def test_a_row_is_copied_over_another() -> None:
     cache = cache_of(3)
     cache.store(2, torch.tensor([[0], [0], [0]]), tokens(3, 1), tokens(3, 1), used=1)
     cache.lengths += torch.tensor([1, 2, 3])
-    kept = cache.keep(torch.tensor([2, 0]))
-    assert kept.lengths.tolist() == [3, 1]
-    assert torch.equal(kept.keys[2][:, 0], tokens(3, 1)[[2, 0], 0])
-    kept.keys[2].zero_()
-    assert cache.keys[2].any()
+    cache.copy_row(2, 0, 1)
+    assert cache.lengths.tolist() == [3, 2, 3]
+    assert torch.equal(cache.keys[2][0, 0], tokens(3, 1)[2, 0])
+    cache.keys[2][2].zero_()
+    assert cache.keys[2][0].any(), "it is a copy"
 
 
 def test_half_precision_storage_is_given_back_in_the_callers_precision() -> None:

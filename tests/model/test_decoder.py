@@ -62,7 +62,7 @@ def test_cached_logits_equal_uncached_ones(norm: str, position: str, mlp: str) -
             whole = decoder(ids)
             cache = KVCache.allocate(settings, len(lengths), torch.device("cpu"), torch.float32)
             for row, length in enumerate(lengths):
-                first = decoder(ids[row : row + 1, :length], cache.row(row))
+                first = decoder(ids[row : row + 1, :length], cache.part(row, row + 1))
                 torch.testing.assert_close(first[0], whole[row, :length], rtol=1e-4, atol=1e-5)
             for step in range(5):
                 at = torch.tensor(lengths)[:, None] + step

@@ -120,8 +120,8 @@ def test_packing_loses_nothing_and_never_overfills(sizes: list[int]) -> None:
         pieces.append(((at, at + size),))
         at += size
     rows = pack(pieces, 50)
-    assert sorted(span for row in rows for span in row) == [p[0] for p in pieces]
-    assert all(sum(b - a for a, b in row) <= 50 for row in rows)
+    assert sorted(piece for row in rows for piece in row) == pieces
+    assert all(sum(b - a for piece in row for a, b in piece) <= 50 for row in rows)
     assert len(rows) <= max(1, 2 * -(-sum(sizes) // 50)) or not rows
 
 

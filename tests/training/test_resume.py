@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +17,10 @@ import pytest
 from tinychat.runs import RunLock, RunPaths, RunReader, list_checkpoints
 from tinychat.runs.layout import checkpoint_name
 
-from .conftest import digests
+from .conftest import SHAPE, digests
 
 Train = Callable[..., Path]
+Resume = Callable[..., Path]
 Spawn = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -260,3 +262,72 @@ def test_a_start_killed_before_it_was_born_goes_on(spawn: Spawn, tmp_path: Path)
     )  # fmt: skip
     assert resumed.returncode == 0, resumed.stderr
     assert list_checkpoints(run)[-1] == 10
+
+
+def test_an_extension_that_is_killed_before_the_old_end_can_be_resumed(
+    train: Train, resume: Resume, spawn: Spawn, tmp_path: Path
+) -> None:
+    """The old end's checkpoints lie beyond the new stretch and must not push its own out."""
+    schedule = ("--optim.decay-share=0.5", "--optim.warmup-steps=5", "--checkpoint.every-steps=5")
+    straight = train("straight", "--max-steps=400", *schedule)
+    run = train("grown", "--max-steps=300", *schedule)
+    process = spawn("resume", "grown", "--max-steps=400")
+    while RunReader(run).attempts()[-1][1].from_step != 150 or len(train_rows(run)) < 165:
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    resume("grown")
+    assert 150 < RunReader(run).attempts()[-1][1].from_step < 300
+    assert train_rows(run) == train_rows(straight)
+    assert digests(run, 400) == digests(straight, 400)
+
+
+def test_a_refused_resume_changes_nothing(train: Train, resume: Resume) -> None:
+    run = train("kept", "--max-steps=20")
+    before = (run / "settings.json").read_bytes()
+    resume("kept", "--max-steps=10", exit_code=2)
+    resume("kept", "--device=mps", exit_code=2)
+    assert (run / "settings.json").read_bytes() == before
+    resume("kept", "--max-steps=30")
+
+
+def test_a_run_measured_in_epochs_can_be_extended(train: Train, resume: Resume) -> None:
+    run = train("epochs", "--max-epochs=0.2")
+    steps = list_checkpoints(run)[-1]
+    saved = json.loads((run / "settings.json").read_text("utf-8"))["settings"]
+    assert (saved["max_steps"], saved["max_epochs"]) == (steps, None)
+    resume("epochs", f"--max-steps={steps + 5}")
+    assert train_rows(run)[-1][0] == steps + 5
+
+
+def test_a_child_goes_on_without_its_parent(train: Train, resume: Resume) -> None:
+    parent = train("parent", "--max-steps=10")
+    child = train("child", "--max-steps=10", f"--init-from={parent}")
+    shutil.rmtree(parent)
+    resume("child", "--max-steps=15")
+    assert train_rows(child)[-1][0] == 15
+
+
+def test_damaged_settings_are_told_in_a_sentence(
+    train: Train, resume: Resume, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train("garbled", "--max-steps=5")
+    for content in (b"", b"[]", b'{"format": 1}', b'{"format": 1, "settings": 3, "sources": {}}'):
+        (run / "settings.json").write_bytes(content)
+        capsys.readouterr()
+        resume("garbled", exit_code=2 if content.startswith(b'{"format"') else 1)
+        assert "settings.json" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_does_not_end_the_training(corpus: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "tinychat", "train", "--name=piped", f"--data={corpus}"]
+    words += [f"--checkpoints={tmp_path}", "--max-steps=40", *SHAPE]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(120) == 0
+    status = RunReader(tmp_path / "piped").status
+    assert status is not None
+    assert status.state == "finished"

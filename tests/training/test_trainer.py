@@ -104,6 +104,18 @@ def test_gradient_checkpointing_trains_the_same_model(train: Train) -> None:
         assert (weights(frugal, 20)[name] - tensor).abs().max() < 1e-5
 
 
+def test_muon_learns_and_resumes_bit_for_bit(train: Train, resume: Train) -> None:
+    flags = ("--optim.optimizer=muon", "--model.dropout=0.1", "--optim.warmup-steps=5")
+    straight = train("straight", "--max-steps=40", *flags)
+    assert losses(straight)[40] < 0.5 * losses(straight)[1]
+    run = train("extended", "--max-steps=30", *flags)
+    resume("extended", "--max-steps=40")
+    assert RunReader(run).attempts()[-1][1].from_step == 15
+    assert digests(run, 40) == digests(straight, 40)
+    again = train("again", "--max-steps=40", *flags)
+    assert digests(again, 40) == digests(straight, 40)
+
+
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 def test_half_precision_learns_and_stores_fp32(dtype: str, train: Train, resume: Train) -> None:
     run = train("half", "--max-steps=60", f"--dtype={dtype}")

@@ -104,6 +104,14 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:  # `tinychat show RUN | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        _tell(_os_error(error))
+        return 1
+
+
+def _os_error(error: OSError) -> str:
+    what = error.strerror or str(error)
+    return f"{error.filename}: {what}" if error.filename else what
 
 
 def _dispatch(argv: list[str]) -> int:

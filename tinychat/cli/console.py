@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from tinychat.cli.output import screen
 from tinychat.cli.words import duration, inert, number, size
 from tinychat.training import (
     Began,
@@ -36,7 +36,7 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
 
     def __init__(self, run: Path) -> None:
         self._run = run
-        self._console = Console(highlight=False, emoji=False, soft_wrap=True)
+        self._console = screen()
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._stage = ""

@@ -32,7 +32,7 @@ def demo_command(
         raise SettingsError(*given.problems())
     root = checkpoints or default_checkpoints()
     run = root / NAME
-    status = RunReader(run).status if (run / "status.json").exists() else None
+    status = RunReader(run).status
     if status is None or status.state != "finished":
         if (run / "settings.json").exists():
             from tinychat.cli.resume import go_on
@@ -57,19 +57,15 @@ def demo_command(
 
 def _talk(run: Path) -> None:
     """A short conversation, printed as it comes. Always the likeliest words."""
+    from tinychat.cli.models import open_run
     from tinychat.config import RuntimeSettings
     from tinychat.engine import Engine, Sampling
-    from tinychat.model import choose_runtime, load_model
-    from tinychat.runs import RunPaths, RunReader
     from tinychat.text import Message
     from tinychat.text.smalltalk import DEMO_TALK
 
-    best = RunReader(run).best
-    assert best is not None  # a finished run was evaluated
-    runtime = choose_runtime(RuntimeSettings())
-    loaded = load_model(RunPaths(run).checkpoint(best.step), runtime.torch_device)
-    engine = Engine(loaded.decoder, loaded.tokenizer, runtime)
-    print(f"\nA talk with {run.name}, step {best.step:,}:\n")
+    model = open_run(str(run), run.parent, RuntimeSettings())
+    engine = Engine(model.loaded.decoder, model.loaded.tokenizer, model.runtime)
+    print(f"\nA talk with {run.name}, step {model.card.step:,}:\n")
     messages: list[Message] = []
     for said in DEMO_TALK:
         messages.append(Message("user", said))

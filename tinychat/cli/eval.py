@@ -155,8 +155,7 @@ def _evaluate(
     from tinychat.training import evaluate, make_rows
 
     context_length = model.card.model.context_length
-    # a text shorter than a row of text is a row of its own
-    rows = make_rows(file, form if file.n_tokens > context_length else "chat", context_length)
+    rows = make_rows(file, form, context_length)
     batches = -(-rows.count // batch_size)
     return evaluate(
         model.loaded.decoder,

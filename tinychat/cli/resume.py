@@ -1,6 +1,5 @@
 """`tinychat resume`: go on with a run."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,12 +62,12 @@ def go_on(
     """Resume the run `name` with the given changes."""
     from tinychat.config.load import FLAGS, Layer, from_json, nest
     from tinychat.config.resume import continue_with
-    from tinychat.runs import RunLock, RunWriter
+    from tinychat.runs import RunLock, RunReader
 
     if given.unknown:
         raise SettingsError(*given.problems())
     run, step = _find(name, root)
-    before = from_json(json.loads((run / "settings.json").read_text(encoding="utf-8")))
+    before = from_json(RunReader(run).settings)
     flags = dict(given.values)
     if device:
         flags["runtime.device"] = device
@@ -77,8 +76,6 @@ def go_on(
     from_step, extension = _extension(run, before, flags, start, rewarm, step)
     resolved, changed = continue_with(before, Layer(FLAGS, nest(flags | extension), text=True))
     with RunLock(run) as lock:
-        if resolved != before:
-            RunWriter(run).write_settings(resolved.to_json())
         from tinychat.cli.train import train_to_the_end
         from tinychat.training import Plan
 
@@ -91,8 +88,9 @@ def _find(name: str, root: Path) -> tuple[Path, int | None]:
 
     half_born = root / name  # killed while its data was being prepared
     if (half_born / "settings.json").is_file() and not (half_born / "run.json").exists():
-        return half_born, None
-    return find_run(name, root)
+        return half_born.absolute(), None
+    run, step = find_run(name, root)
+    return run.resolve(), step  # "." has no name
 
 
 def _extension(
@@ -108,18 +106,22 @@ def _extension(
             raise RunError(f"{run.name} has no checkpoint {start}; it has {steps}")
         step = int(start)
     old = before.settings.max_steps
-    text = flags.get("max_steps")
-    if text is None or old is None or not steps or not str(text).isdigit() or int(text) <= old:
+    try:
+        longer = old is not None and bool(steps) and int(flags["max_steps"]) > old
+    except (KeyError, ValueError):  # not given, or refused by the loader in a moment
+        longer = False
+    if not longer:
         return step, {}
     optim = before.settings.optim
-    plateau = decay_start(old, optim)
+    plateau = decay_start(old or 1, optim)
     if plateau is not None and start != "latest" and steps[-1] > plateau and step is None:
         if plateau not in steps:
             raise RunError(
                 f"{run.name} has no checkpoint of step {plateau}, the last before its decay; "
                 "`--from latest` goes on at the floor"
             )
-        return plateau, {}
+        return plateau, {"optim.schedule_steps": "none"}
     if plateau is not None and start != "latest":
         return step, {}
-    return step, {} if rewarm else {"optim.schedule_steps": str(optim.schedule_steps or old)}
+    planned = "none" if rewarm else str(optim.schedule_steps or old)
+    return step, {"optim.schedule_steps": planned}

@@ -76,6 +76,9 @@ def resolve(*layers: Layer) -> Resolved:
 
 def from_json(document: Mapping[str, Any]) -> Resolved:
     """Read back what `Resolved.to_json` wrote; as strict as any other layer."""
+    parts = document.get("settings"), document.get("sources")
+    if not all(isinstance(part, Mapping) for part in parts):
+        raise SettingsError("settings.json is damaged: it lacks its settings or their sources")
     resolved = resolve(Layer("settings.json", json_to_layer(document["settings"])))
     return Resolved(resolved.settings, dict(document["sources"]))
 
@@ -181,7 +184,9 @@ def _read_layer(
                 yield name, _read_value(hint, value, layer.text)
             except ValidationError as error:
                 told = error.errors()[0]["msg"].removeprefix("Input ")
-                problems.append(f"{layer.source}: {name} = {json.dumps(value)}: {told}")
+                problems.append(
+                    f"{layer.source}: {name} = {json.dumps(value, default=str)}: {told}"
+                )
 
 
 def _read_value(hint: Any, value: Any, text: bool) -> Any:

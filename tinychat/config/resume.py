@@ -13,7 +13,14 @@ from tinychat.errors import SettingsError
 ResumeClass = Literal["free", "bits", "fixed"]
 
 _FREE = ("eval.", "sample.", "checkpoint.", "log.")
-_BITS = ("runtime.", "micro_batch_size", "max_steps", "optim.schedule_steps", "optim.max_bad_steps")
+_BITS = (
+    "runtime.",
+    "micro_batch_size",
+    "max_steps",
+    "max_epochs",
+    "optim.schedule_steps",
+    "optim.max_bad_steps",
+)
 
 
 def resume_class(name: str) -> ResumeClass:

@@ -6,6 +6,7 @@ are no other special values. What one field may hold stands in its type; what se
 agree on stands in `check.py`.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -13,7 +14,8 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 Positive = Annotated[int, Gt(0)]
 NotNegative = Annotated[int, Ge(0)]
-PositiveFloat = Annotated[float, Gt(0)]
+PositiveFloat = Annotated[float, Gt(0), Lt(math.inf)]
+NotNegativeFloat = Annotated[float, Ge(0), Lt(math.inf)]
 Share = Annotated[float, Ge(0), Lt(1)]
 
 
@@ -97,11 +99,13 @@ class DataSettings:
 class OptimSettings:
     """The optimizer and the learning rate over the run."""
 
-    optimizer: Literal["adamw"] = "adamw"
-    """The update rule."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """AdamW for everything, or Muon for the hidden matrices and AdamW for the rest."""
     learning_rate: PositiveFloat = 2e-3
-    """Peak learning rate."""
-    min_learning_rate: Annotated[float, Ge(0)] = 1e-4
+    """Peak learning rate of AdamW."""
+    muon_learning_rate: PositiveFloat = 0.02
+    """Peak learning rate of Muon; it follows the same schedule in proportion."""
+    min_learning_rate: NotNegativeFloat = 1e-4
     """The floor, which the schedule reaches only at the last step."""
     schedule: Literal["warmup-stable-decay", "cosine", "linear"] = "warmup-stable-decay"
     """Shape of the learning rate after the warm-up."""
@@ -111,7 +115,7 @@ class OptimSettings:
     """Length the schedule is planned over (none: max_steps); beyond it the rate is the floor."""
     decay_share: Annotated[float, Gt(0), Le(1)] = 0.5
     """Share of the run that warmup-stable-decay spends going down to the floor."""
-    weight_decay: Annotated[float, Ge(0)] = 0.1
+    weight_decay: NotNegativeFloat = 0.1
     """Decay of the weight matrices (never of norms, biases or embeddings)."""
     beta1: Share = 0.9
     """AdamW's memory of the gradient."""
@@ -143,7 +147,7 @@ class SampleSettings:
     """The fixed prompts (none: ten that suit the corpus)."""
     max_new_tokens: Positive = 60
     """Longest sample, in tokens."""
-    temperature: Annotated[float, Ge(0)] = 0.8
+    temperature: NotNegativeFloat = 0.8
     """How freely to choose; 0 always takes the likeliest token."""
     top_k: Positive | None = 40
     """Choose among this many likeliest tokens (none: among all)."""

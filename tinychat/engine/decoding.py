@@ -139,7 +139,7 @@ class Batch:
     def _fill(self, start: int, stop: int, length: int) -> None:
         """Put `length` tokens before the newest one into each of these rows, from the beginning."""
         rows = self.rows[start:stop]
-        cache = cache_rows(self.cache, start, stop)
+        cache = self.cache.part(start, stop)
         cache.lengths.zero_()
         for row in rows:
             row.held = length
@@ -176,7 +176,7 @@ class Batch:
 
     def _next_tokens(self) -> list[int]:
         newest = torch.tensor([[row.ids[-1]] for row in self.rows])
-        live = cache_rows(self.cache, 0, len(self.rows))
+        live = self.cache.part(0, len(self.rows))
         logits = self.decoder(newest.to(self.runtime.torch_device), live)[:, -1].float()  # (B, V)
         logits = logits.index_fill(1, self._forbidden, -math.inf)
         tokens = logits.argmax(-1).tolist()
@@ -200,7 +200,7 @@ class Batch:
             last = self.rows.pop()
             if last is not row:
                 self.rows[place] = last
-                copy_row(self.cache, len(self.rows), place, last.held)
+                self.cache.copy_row(len(self.rows), place, last.held)
             events.append((row.index, finish))
 
 
@@ -225,18 +225,3 @@ def answering(decoder: Decoder, runtime: Runtime) -> Iterator[None]:
     finally:
         if was_training:
             decoder.train()
-
-
-def cache_rows(cache: KVCache, start: int, stop: int) -> KVCache:
-    """Neighbouring rows as a cache of their own that shares the memory."""
-    here = slice(start, stop)
-    return KVCache(
-        [k[here] for k in cache.keys], [v[here] for v in cache.values], cache.lengths[here]
-    )
-
-
-def copy_row(cache: KVCache, source: int, target: int, length: int) -> None:
-    """Overwrite one row with another's first `length` tokens."""
-    for tensor in (*cache.keys, *cache.values):
-        tensor[target, :length] = tensor[source, :length]
-    cache.lengths[target] = cache.lengths[source]

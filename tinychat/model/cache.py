@@ -31,18 +31,18 @@ class KVCache:
             torch.zeros(rows, device=device, dtype=torch.long),
         )
 
-    def row(self, index: int) -> "KVCache":
-        """One row as a cache of its own that shares this one's memory."""
-        here = slice(index, index + 1)
+    def part(self, start: int, stop: int) -> "KVCache":
+        """Neighbouring rows as a cache of their own that shares this one's memory."""
+        here = slice(start, stop)
         return KVCache(
             [k[here] for k in self.keys], [v[here] for v in self.values], self.lengths[here]
         )
 
-    def keep(self, rows: Tensor) -> "KVCache":
-        """A cache of only these rows, in this order (copied)."""
-        return KVCache(
-            [k[rows] for k in self.keys], [v[rows] for v in self.values], self.lengths[rows]
-        )
+    def copy_row(self, source: int, target: int, length: int) -> None:
+        """Overwrite one row with another's first `length` tokens."""
+        for tensor in (*self.keys, *self.values):
+            tensor[target, :length] = tensor[source, :length]
+        self.lengths[target] = self.lengths[source]
 
     def store(
         self, layer: int, positions: Tensor, k: Tensor, v: Tensor, used: int

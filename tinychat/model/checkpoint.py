@@ -25,7 +25,6 @@ from tinychat.text import CHAT_TEMPLATE, CONTROL_TOKENS, Tokenizer
 
 FORMAT = 1
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tinychat.json")
-TRAINER_FILES = ("optimizer.safetensors", "state.json")
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def model_files(decoder: Decoder, tokenizer: Tokenizer, card: ModelCard) -> dict
     return {
         "config.json": to_json(hf_config(decoder.settings, decoder.vocab_size)),
         "generation_config.json": to_json(generation_config()),
-        "model.safetensors": tensor_bytes(weights, {"format": "pt"}),
+        "model.safetensors": tensor_bytes(weights),
         "tokenizer.json": tokenizer.to_json().encode(),
         "tokenizer_config.json": to_json(_tokenizer_config(decoder.settings.context_length)),
         "tinychat.json": to_json(card.to_json()),
@@ -82,7 +81,7 @@ def model_files(decoder: Decoder, tokenizer: Tokenizer, card: ModelCard) -> dict
 def trainer_files(optimizer: Mapping[str, Tensor], state: Mapping[str, Any]) -> dict[str, bytes]:
     """The two files that let a run go on: moments by parameter name, and the trainer's numbers."""
     return {
-        "optimizer.safetensors": tensor_bytes(optimizer, {"format": "pt"}),
+        "optimizer.safetensors": tensor_bytes(optimizer),
         "state.json": to_json(dict(state)),
     }
 
@@ -115,10 +114,10 @@ def open_model(files: CheckpointFiles, device: torch.device | None = None) -> Lo
     return LoadedModel(decoder, tokenizer, card)
 
 
-def tensor_bytes(tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """safetensors bytes, names sorted; half-precision never reaches the disk."""
+def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """safetensors bytes, names sorted, so that equal tensors give equal bytes."""
     plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
-    return safetensors.torch.save(plain, metadata)
+    return safetensors.torch.save(plain, {"format": "pt"})
 
 
 def read_tensors(files: CheckpointFiles, name: str) -> dict[str, Tensor]:

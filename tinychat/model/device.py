@@ -6,7 +6,7 @@ Nothing is chosen twice: a run settles its runtime once, writes it down, and rep
 import contextlib
 import os
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -44,9 +44,6 @@ class Runtime:
     def apply(self) -> None:
         """Set torch's threads. Called once by whoever owns the process."""
         torch.set_num_threads(self.threads)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def available_devices() -> list[str]:

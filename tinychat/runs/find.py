@@ -41,7 +41,7 @@ def _pick(run: Path, which: str) -> int:
     if not steps:
         raise NoCheckpointError(f"The run {run.name} has published no checkpoint yet.")
     if which == "latest":
-        return steps[-1]
+        return RunReader(run).latest or steps[-1]
     if which == "best":
         best = RunReader(run).best
         if best is None:

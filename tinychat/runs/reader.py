@@ -96,8 +96,14 @@ class RunReader:
 
     @property
     def latest(self) -> int | None:
-        """The step of the newest published checkpoint."""
-        return max(self.checkpoints(), default=None)
+        """The step of the newest checkpoint of the latest stretch of steps.
+
+        A run that was extended from an earlier step still holds later ones of its old end.
+        """
+        steps, status = self.checkpoints(), self.status
+        if status is not None and status.latest in steps:
+            return status.latest
+        return max(steps, default=None)
 
     @property
     def best(self) -> BestCheckpoint | None:

@@ -2,10 +2,12 @@
 
 A row is context_length + 1 tokens, so that each of its first context_length has a next one to be
 guessed. Text: documents joined and cut into windows, each epoch at another keyed offset and in
-another keyed order. Conversations: whole, packed best-fit into rows, padded; each epoch the rows
-come in another keyed order. Micro-batches, accumulation and restarts only cut what is defined here.
+another keyed order. Conversations: whole, packed best-fit into rows, padded; each epoch the rows,
+and the conversations within a row, come in another keyed order. Micro-batches, accumulation and
+restarts only cut what is defined here.
 """
 
+import random
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -115,11 +117,6 @@ class TextRows:
     """Documents joined and cut into windows."""
 
     def __init__(self, file: TokenFile, context_length: int) -> None:
-        if file.n_tokens <= context_length:
-            raise DataError(
-                f"the training text has {file.n_tokens:,} tokens, but one row needs "
-                f"{context_length + 1:,}; bring more text or a smaller model.context_length"
-            )
         self.file = file
         self.context_length = context_length
         # one window less than fits leaves room for the epoch's offset
@@ -152,10 +149,13 @@ class ConversationRows:
         self._order = Order(self.count)
 
     def row(self, seed: int, epoch: int, index: int) -> Row:
-        return self._rows[self._order.at(seed, epoch, index)]
+        number = self._order.at(seed, epoch, index)
+        pieces = list(self._rows[number])
+        random.Random(draw_key(seed, "order in a row", epoch, number)).shuffle(pieces)
+        return tuple(span for piece in pieces for span in piece)
 
     def in_order(self) -> Iterator[Row]:
-        return iter(self._rows)
+        return (tuple(span for piece in row for span in piece) for row in self._rows)
 
     def _pieces(self) -> Iterator[Row]:
         limit = self.context_length + 1
@@ -204,10 +204,10 @@ def shorten_conversation(ids: Sequence[int], limit: int) -> Row:
     return tuple((a, min(b, len(ids))) for a, b in spans)
 
 
-def pack(pieces: Sequence[Row], limit: int) -> list[Row]:
-    """Best-fit decreasing: longest piece first, each into the fullest row that has room."""
+def pack(pieces: Sequence[Row], limit: int) -> list[list[Row]]:
+    """Rows of pieces. Best-fit decreasing: longest first, each into the fullest row with room."""
     sized = sorted(((sum(b - a for a, b in p), i) for i, p in enumerate(pieces)), reverse=True)
-    rows: list[list[Span]] = []
+    rows: list[list[Row]] = []
     room: list[tuple[int, int]] = []  # (tokens left, row), sorted
     for size, i in sized:
         at = bisect_left(room, (size, -1))
@@ -216,14 +216,24 @@ def pack(pieces: Sequence[Row], limit: int) -> list[Row]:
             left, number = limit, len(rows) - 1
         else:
             left, number = room.pop(at)
-        rows[number].extend(pieces[i])
+        rows[number].append(pieces[i])
         if left > size:
             insort(room, (left - size, number))
-    return [tuple(row) for row in rows]
+    return rows
+
+
+def training_rows(file: TokenFile, form: str, context_length: int) -> TextRows | ConversationRows:
+    """The rows to train on. Raises DataError for a text that does not fill one."""
+    if form == "text" and file.n_tokens <= context_length:
+        raise DataError(
+            f"the training text has {file.n_tokens:,} tokens, but one row needs "
+            f"{context_length + 1:,}; bring more text or a smaller model.context_length"
+        )
+    return make_rows(file, form, context_length)
 
 
 def make_rows(file: TokenFile, form: str, context_length: int) -> TextRows | ConversationRows:
-    """The rows of a split of this form ("text" or "chat")."""
+    """The rows of a split of this form ("text" or "chat"), for evaluation of any length."""
     if form == "text":
         return TextRows(file, context_length)
     return ConversationRows(file, context_length)

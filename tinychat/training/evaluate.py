@@ -54,13 +54,15 @@ def evaluate(
     decoder.eval()
     bytes_of = torch.tensor(token_bytes)
     nats, tokens, size = 0.0, 0, 0
-    for batch in evaluation_batches(rows, batch_size):
-        tokens += batch.target_tokens
-        size += int(bytes_of[batch.next_ids[batch.is_target]].sum())
-        with runtime.autocast():
-            nats += summed_loss(decoder, batch.to(runtime.torch_device)).item()
-        beat()
-    decoder.train(was_training)
+    try:
+        for batch in evaluation_batches(rows, batch_size):
+            tokens += batch.target_tokens
+            size += int(bytes_of[batch.next_ids[batch.is_target]].sum())
+            with runtime.autocast():
+                nats += summed_loss(decoder, batch.to(runtime.torch_device)).item()
+            beat()
+    finally:
+        decoder.train(was_training)
     if not tokens:
         raise DataError("the validation data holds nothing to predict; bring more of it")
     per_byte = nats / math.log(2) / size if size else None

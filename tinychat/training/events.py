@@ -2,12 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-State = Literal[
-    "starting", "training", "evaluating", "sampling", "saving", "paused",
-    "finished", "stopped", "failed",
-]  # fmt: skip
+from tinychat.runs import State
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,6 @@ class Evaluated:
     step: int
     val_loss: float
     bits_per_byte: float | None
-    target_tokens: int
     seconds: float
     is_best: bool
 

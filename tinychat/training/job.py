@@ -7,14 +7,14 @@ starts at step 0. This is the one place where settings, corpus, model and run di
 import platform
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 
 from tinychat import __version__
-from tinychat.config import Settings
 from tinychat.config.load import Resolved
 from tinychat.errors import CheckpointError, SettingsError, TrainingError
 from tinychat.model import (
@@ -38,16 +38,16 @@ from tinychat.runs import (
     sweep,
 )
 from tinychat.text import Prepared, Tokenizer
-from tinychat.training.batches import ConversationRows, make_rows
+from tinychat.text import Progress as ReadingProgress
+from tinychat.training.batches import ConversationRows, make_rows, training_rows
 from tinychat.training.evaluate import Evaluation, evaluate
 from tinychat.training.events import Began, Event, Listener, Noted, State
 from tinychat.training.lineage import Facts, lineage_line, what_changed
-from tinychat.training.optimizer import make_optimizer, optimizer_tensors
-from tinychat.training.recorder import RunRecorder
+from tinychat.training.optimizer import Optimizer
+from tinychat.training.recorder import RunRecorder, tell_starting
 from tinychat.training.requests import RunRequests, StopSignals
 from tinychat.training.samples import LiveSampler, prompt_book
 from tinychat.training.start import (
-    PrepareProgress,
     build_model,
     find_start,
     prepare_corpus,
@@ -79,7 +79,7 @@ class Outcome:
 
 
 def train(
-    plan: Plan, lock: RunLock, listener: Listener, progress: PrepareProgress | None = None
+    plan: Plan, lock: RunLock, listener: Listener, progress: ReadingProgress | None = None
 ) -> Outcome:
     """Start the run, or go on with it, until it is finished or stopped. The caller holds the lock.
 
@@ -89,12 +89,14 @@ def train(
     family_of(settings.model)  # refuse a shape that no checkpoint can hold, before any work
     leftovers = sweep(run)
     start, problems = find_start(run, plan.from_step)
+    tell_starting(RunWriter(run), start.step if start else 0, "reading the data")
     facts = settle_facts(run, settings)
     facts.runtime.apply()
     prepared = prepare_corpus(run, settings, progress)
     decoder, tokenizer = build_model(settings, prepared, start, facts.runtime)
     with StopSignals() as signals:
         job = _Job(plan, lock, facts, prepared, decoder, tokenizer, start, signals, listener)
+        del start  # its bytes are several times the model's
         job.announce(leftovers, problems)
         return job.run()
 
@@ -115,20 +117,19 @@ class _Job:
         listener: Listener,
     ) -> None:
         self.plan, self.facts, self.prepared = plan, facts, prepared
-        self.decoder, self.tokenizer, self.start = decoder, tokenizer, start
+        self.decoder, self.tokenizer = decoder, tokenizer
+        self.resumed = start is not None
         self.listener = listener
         settings = plan.resolved.settings
-        self.rows = make_rows(prepared.train, prepared.form, settings.model.context_length)
-        self.max_steps = settings.max_steps or _steps_for(settings, self.rows.count)
-        self.optimizer = make_optimizer(decoder, settings.optim)
+        context_length = settings.model.context_length
+        self.rows = training_rows(prepared.train, prepared.form, context_length)
+        self.valid_rows = make_rows(prepared.valid, prepared.form, context_length)
+        self.resolved = _with_max_steps(plan.resolved, self.rows.count)
+        settings = self.resolved.settings
+        self.max_steps = settings.max_steps or 0
+        self.optimizer = Optimizer(decoder, settings.optim)
         reader = RunReader(plan.run)
-        self.progress = restore(
-            self.optimizer,
-            decoder,
-            start,
-            fp16=facts.runtime.dtype == "fp16",
-            was=any(attempt.dtype == "fp16" for _, attempt in reader.attempts()[-1:]),
-        )
+        self.progress = restore(self.optimizer, start, facts.runtime.dtype)
         if self.progress.step > self.max_steps:
             raise SettingsError(
                 f"{plan.run.name} has done {self.progress.step} steps, so max_steps cannot be "
@@ -142,6 +143,8 @@ class _Job:
         else:
             self._drop_other_future(start.step)
         self.writer.begin_attempt(self._attempt(start))
+        # only now: a start that was refused or killed before has changed nothing
+        self.writer.write_settings(self.resolved.to_json())
         self.recorder = RunRecorder(
             self.writer,
             lock,
@@ -153,8 +156,7 @@ class _Job:
         self.trainer = self._make_trainer(signals)
 
     def _make_trainer(self, signals: StopSignals) -> Trainer:
-        settings, runtime, prepared = self.plan.resolved.settings, self.facts.runtime, self.prepared
-        valid_rows = make_rows(prepared.valid, prepared.form, settings.model.context_length)
+        settings, runtime, prepared = self.resolved.settings, self.facts.runtime, self.prepared
         token_bytes = self.tokenizer.token_bytes()
         sampler = LiveSampler(
             self.decoder, self.tokenizer, runtime, prompt_book(settings, prepared), settings.seed
@@ -162,7 +164,7 @@ class _Job:
 
         def evaluate_now(beat: Callable[[], None]) -> Evaluation:
             rows_at_once = settings.rows_per_micro_batch
-            return evaluate(self.decoder, valid_rows, token_bytes, runtime, rows_at_once, beat)
+            return evaluate(self.decoder, self.valid_rows, token_bytes, runtime, rows_at_once, beat)
 
         return Trainer(
             settings=settings,
@@ -178,9 +180,8 @@ class _Job:
             requests=RunRequests(
                 self.plan.run,
                 signals,
-                self.plan.resolved,
+                self.resolved,
                 save=lambda resolved: self.writer.write_settings(resolved.to_json()),
-                emit=self.emit,
             ),
             emit=self.emit,
         )
@@ -221,7 +222,7 @@ class _Job:
         if step == self.max_steps:
             more = f"`tinychat resume {self.plan.run.name} --max-steps N` makes the run longer"
             self.emit(Noted("done", step, f"all {step} steps are done; {more}"))
-        elif self.start:
+        elif self.resumed:
             how = f"bits may differ from here on ({self.changes})" if self.changes else "bit-exact"
             self.emit(Noted("resume", step, f"resumed from step {step}: {how}"))
         else:
@@ -230,16 +231,17 @@ class _Job:
     def run(self) -> Outcome:
         state = self.progress
         try:
-            if self.start is None:
+            if not self.resumed:
                 self.trainer.checkpoint()
             else:
                 self.trainer.saved_step = state.step
             ended = self.trainer.run()
         except BaseException as error:
             message = str(error) or type(error).__name__
-            self.emit(Noted("error", state.step, message))
-            self.recorder.finish("failed", state.step, message)
-            if isinstance(error, torch.OutOfMemoryError):
+            with suppress(OSError):  # the disk may be what failed
+                self.emit(Noted("error", state.step, message))
+                self.recorder.finish("failed", state.step, message)
+            if _is_out_of_memory(error):
                 raise TrainingError(
                     f"memory ran out at step {state.step}; resume with a smaller "
                     f"--micro-batch-size (it is {self.trainer.settings.rows_per_micro_batch})"
@@ -261,7 +263,7 @@ class _Job:
         )
         return {
             **model_files(self.decoder, self.tokenizer, card),
-            **trainer_files(optimizer_tensors(self.optimizer, self.decoder), progress.to_json()),
+            **trainer_files(self.optimizer.tensors(), progress.to_json()),
         }
 
     def _write_birth(self) -> None:
@@ -305,6 +307,19 @@ class _Job:
         )
 
 
-def _steps_for(settings: Settings, rows_per_epoch: int) -> int:
-    epochs = settings.max_epochs or 1.0
-    return max(1, round(epochs * rows_per_epoch / settings.batch_size))
+def _with_max_steps(resolved: Resolved, rows_per_epoch: int) -> Resolved:
+    """A length in epochs becomes one in steps, before the first step and for good."""
+    settings = resolved.settings
+    if settings.max_epochs is None:
+        return resolved
+    steps = max(1, round(settings.max_epochs * rows_per_epoch / settings.batch_size))
+    sources = resolved.sources | {"max_steps": resolved.sources["max_epochs"]}
+    return Resolved(replace(settings, max_steps=steps, max_epochs=None), sources)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """CUDA has a class for it; MPS and the CPU only say so."""
+    told = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in told or "can't allocate" in told)
+    )

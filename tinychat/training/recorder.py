@@ -14,6 +14,7 @@ from tinychat.errors import RunError
 from tinychat.runs import (
     BestCheckpoint,
     LastCommand,
+    Pruned,
     RunLock,
     RunWriter,
     Status,
@@ -41,6 +42,10 @@ BEAT_SECONDS = 1.0
 # how long a silence is still normal: the slowest single thing between two beats is a step
 PATIENCE_SECONDS = 30.0
 PATIENCE_STEPS = 5
+# these say nothing until they are over
+LONG_STATES = ("starting", "sampling", "saving")
+LONG_PATIENCE_SECONDS = 600.0
+PREPARING_SECONDS = 24 * 3600.0  # of a large corpus
 
 
 class RunRecorder:
@@ -63,7 +68,7 @@ class RunRecorder:
         self._log_every = log_every
         self._beat_at = float("-inf")
         self._step_seconds = 0.0
-        steps = list_checkpoints(self._run)
+        steps = [step for step in list_checkpoints(self._run) if step <= progress.step]
         self._now: dict[str, Any] = {
             "state": "starting",
             "step": progress.step,
@@ -126,17 +131,24 @@ class RunRecorder:
         files = self._checkpoint_files(progress)
         self._writer.sync()
         publish_checkpoint(self._run, progress.step, files)
+        pruned = self._thin(progress, keep, pinned)
+        for problem in pruned.problems:
+            self(Noted("warning", progress.step, problem))
+        return sum(map(len, files.values())), tuple(pruned.deleted)
+
+    def _thin(self, progress: Progress, keep: CheckpointSettings, pinned: set[int]) -> Pruned:
+        """Keep what is to be kept. Checkpoints beyond this step are another future's (the run was
+        extended from an earlier step): they stay as weights and never count."""
+        steps = list_checkpoints(self._run)
+        later = {step for step in steps if step > progress.step}
         retention = plan_retention(
-            list_checkpoints(self._run),
+            set(steps) - later,
             best=progress.best_step,
             latest_n=keep.keep_last,
             pinned=pinned,
             milestones=keep.milestones,
         )
-        pruned = prune(self._run, retention.keep, retention.weights_only)
-        for problem in pruned.problems:
-            self(Noted("warning", progress.step, problem))
-        return sum(map(len, files.values())), tuple(pruned.deleted)
+        return prune(self._run, retention.keep, retention.weights_only | later)
 
     def finish(self, state: str, step: int, message: str = "") -> None:
         """The last word of this process on the run."""
@@ -215,8 +227,26 @@ class RunRecorder:
             return
         self._beat_at = now
         patience = max(PATIENCE_SECONDS, PATIENCE_STEPS * self._step_seconds)
+        if self._now["state"] in LONG_STATES:
+            patience = LONG_PATIENCE_SECONDS
         beat = time.time()
         self._writer.status(Status(time=beat, next_beat_by=beat + patience, **self._now))
+
+
+def tell_starting(writer: RunWriter, step: int, message: str) -> None:
+    """status.json while nothing is trained yet: data is read, a model is built."""
+    now = time.time()
+    writer.status(
+        Status(
+            state="starting",
+            step=step,
+            max_steps=None,
+            message=message,
+            time=now,
+            next_beat_by=now + PREPARING_SECONDS,
+            **process_identity(),
+        )
+    )
 
 
 def _best(step: int | None, val_loss: float | None) -> BestCheckpoint | None:

@@ -2,24 +2,25 @@
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import psutil
+
 from tinychat.config import Settings
 from tinychat.config.load import Resolved
 from tinychat.config.resume import change_setting
-from tinychat.runs import Command, ControlInbox
-from tinychat.training.events import CommandAnswered, Listener
+from tinychat.runs import Command, ControlInbox, Refusal
 
 
 class StopSignals(AbstractContextManager["StopSignals"]):
     """SIGINT and SIGTERM as a count: the first saves and stops, the second stops without saving,
     the third ends the process at once. A closed terminal (SIGHUP) is survived.
 
-    The handler only counts; the trainer looks between steps and inside long work.
+    The handler only counts; the trainer looks between steps and inside evaluations.
     """
 
     def __init__(self) -> None:
@@ -52,31 +53,36 @@ class RunRequests:
         signals: StopSignals,
         resolved: Resolved,
         save: Callable[[Resolved], None],
-        emit: Listener,
     ) -> None:
         self._inbox = ControlInbox(run)
         self._signals = signals
         self._resolved = resolved
         self._save = save
-        self._emit = emit
-        self.step = 0
+        self._since = psutil.Process().create_time()
 
-    def poll(self) -> Sequence[Command]:
-        """Commands that have come; what is no command is refused here, with the reason."""
-        commands = self._inbox.poll()
-        for refusal in self._inbox.refusals():
-            self._emit(
-                CommandAnswered(
-                    self.step, refusal.id or "", refusal.command or "", False, refusal.reason
-                )
-            )
-        return commands
+    def poll(self) -> tuple[list[Command], list[Refusal]]:
+        """Commands that have come, and what is refused without being tried.
+
+        A stop or pause from before this process was meant for the one before it.
+        """
+        commands, refused = [], []
+        for command in self._inbox.poll():
+            if command.command in ("stop", "pause") and command.at < self._since:
+                reason = f"this {command.command} was sent to a trainer that has ended"
+                refused.append(Refusal(command.id, command.command, reason))
+            else:
+                commands.append(command)
+        return commands, [*refused, *self._inbox.refusals()]
 
     def stop_signals(self) -> int:
+        """How often the process was asked to end."""
         return self._signals.count
 
-    def change(self, settings: Settings, name: str, value: Any) -> Settings:
-        """Change one setting that decides no bit of the weights, and write it down."""
+    def change(self, name: str, value: Any) -> Settings:
+        """Change one setting that decides no bit of the weights, and write it down.
+
+        Raises SettingsError for any other.
+        """
         self._resolved = change_setting(self._resolved, name, value)
         self._save(self._resolved)
         return self._resolved.settings

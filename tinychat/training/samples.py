@@ -48,10 +48,11 @@ class LiveSampler:
 
     def __call__(self, step: int, typed: str | None, settings: SampleSettings) -> Iterator[Sampled]:
         """A round of the book, or one sample of a typed prompt."""
-        if typed is None:
-            prompts = self._book.round(step // (settings.every_steps or 1))
-        else:
+        if typed is not None:
             prompts = [typed]
+        else:
+            prompts = list(settings.prompts)
+            prompts = prompts or self._book.round(step // (settings.every_steps or 1))
         told = {
             "temperature": settings.temperature,
             "top_k": settings.top_k,
@@ -65,10 +66,8 @@ class LiveSampler:
 
 
 def prompt_book(settings: Settings, prepared: Prepared) -> PromptBook:
-    """The prompts that the settings name, or ten that suit the corpus."""
+    """The prompts of a round whose settings name none: ten that suit the corpus."""
     chat = prepared.form == "chat"
-    if settings.sample.prompts:
-        return PromptBook(settings.sample.prompts, (), chat)
     if not settings.data.paths:
         from tinychat.text.smalltalk import SAMPLE_PROMPTS
 

@@ -4,10 +4,7 @@ Everything here is about finding and checking; `job` puts the parts together.
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-
-from torch.optim import Optimizer
 
 from tinychat.config import RuntimeSettings, Settings
 from tinychat.errors import CheckpointError, NoCheckpointError, SettingsError
@@ -30,11 +27,10 @@ from tinychat.runs import (
     read_checkpoint,
 )
 from tinychat.text import Prepared, Tokenizer, prepare
+from tinychat.text import Progress as ReadingProgress
 from tinychat.training.lineage import Facts
-from tinychat.training.optimizer import restore_optimizer
+from tinychat.training.optimizer import Optimizer
 from tinychat.training.trainer import FIRST_LOSS_SCALE, Progress
-
-PrepareProgress = Callable[[str, int, int], None]
 
 
 def find_start(
@@ -78,7 +74,7 @@ def settle_facts(run: Path, settings: Settings) -> Facts:
     return Facts(choose_runtime(chosen, training=True), settings.rows_per_micro_batch)
 
 
-def prepare_corpus(run: Path, settings: Settings, progress: PrepareProgress | None) -> Prepared:
+def prepare_corpus(run: Path, settings: Settings, progress: ReadingProgress | None) -> Prepared:
     """The corpus as token files. A run that exists must find the corpus and tokenizer it had."""
     cache = run.parent / ".cache"
 
@@ -91,7 +87,12 @@ def prepare_corpus(run: Path, settings: Settings, progress: PrepareProgress | No
             progress=progress,
         )
 
-    given = load_model(Path(settings.init_from)).tokenizer if settings.init_from else None
+    paths = RunPaths(run)
+    given = None
+    if settings.init_from and paths.run_json.exists():  # the parent may be gone by now
+        given = Tokenizer.from_json(paths.tokenizer_json.read_text(encoding="utf-8"))
+    elif settings.init_from:
+        given = load_model(Path(settings.init_from)).tokenizer
     found = prepared_with(given)
     if not RunPaths(run).run_json.exists():
         return found
@@ -128,18 +129,16 @@ def build_model(
     return decoder, tokenizer
 
 
-def restore(
-    optimizer: Optimizer, decoder: Decoder, start: CheckpointFiles | None, *, fp16: bool, was: bool
-) -> Progress:
-    """Where the run stands, with the optimizer's memory put back. `was`: it was fp16 before too."""
-    first_scale = FIRST_LOSS_SCALE if fp16 else 1.0
+def restore(optimizer: Optimizer, start: CheckpointFiles | None, dtype: str) -> Progress:
+    """Where the run stands, with the optimizer's memory put back."""
+    first_scale = FIRST_LOSS_SCALE if dtype == "fp16" else 1.0
     if start is None:
-        return Progress(loss_scale=first_scale)
-    restore_optimizer(optimizer, decoder, read_tensors(start, "optimizer.safetensors"))
+        return Progress(dtype=dtype, loss_scale=first_scale)
+    optimizer.restore(read_tensors(start, "optimizer.safetensors"))
     try:
         progress = Progress.from_json(json.loads(start.files["state.json"]))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{start.path}: state.json cannot be used ({error!r})") from None
-    if fp16 != was:
-        progress.loss_scale = first_scale
+    if progress.dtype != dtype:
+        progress.dtype, progress.loss_scale = dtype, first_scale
     return progress

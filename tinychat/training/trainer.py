@@ -9,19 +9,18 @@ Step n means n updates are done. Everything random in the update from n to n + 1
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import torch
-from torch.optim import Optimizer
 
 from tinychat.config import CheckpointSettings, Settings, learning_rate
 from tinychat.config.schedule import decay_start
 from tinychat.errors import TinychatError, TrainingError
 from tinychat.keys import draw_key
 from tinychat.model import Decoder, Runtime, memory_bytes, synchronize
-from tinychat.runs import Command
+from tinychat.runs import Command, State
 from tinychat.text import PAD
 from tinychat.training.batches import Rows, batch_at
 from tinychat.training.evaluate import Evaluation, summed_loss
@@ -33,12 +32,12 @@ from tinychat.training.events import (
     Listener,
     Noted,
     Sampled,
-    State,
     StateChanged,
     Stepped,
 )
-from tinychat.training.optimizer import gradient_norm
+from tinychat.training.optimizer import Optimizer, gradient_norm
 from tinychat.training.pace import Pace
+from tinychat.training.requests import RunRequests
 
 POLL_SECONDS = 0.1
 # fp16 gradients are computed on a scaled loss, or the small ones would vanish
@@ -56,6 +55,7 @@ class Progress:
     best_val_loss: float | None = None
     skipped_steps: int = 0
     bad_steps_in_a_row: int = 0
+    dtype: str = "fp32"  # what loss_scale belongs to
     loss_scale: float = 1.0
     steps_at_this_scale: int = 0
 
@@ -67,6 +67,10 @@ class Progress:
         return cls(**{name: document[name] for name in cls.__dataclass_fields__})
 
 
+class _AbandonedError(Exception):
+    """Somebody wants the process to end in the middle of an evaluation."""
+
+
 class Store(Protocol):
     """Where checkpoints go."""
 
@@ -74,20 +78,6 @@ class Store(Protocol):
         self, progress: Progress, keep: CheckpointSettings, pinned: set[int]
     ) -> tuple[int, tuple[int, ...]]:
         """Write a checkpoint durably, then thin older ones: (bytes written, steps removed)."""
-        ...
-
-
-class Requests(Protocol):
-    """What people ask of a running trainer."""
-
-    def poll(self) -> Sequence[Command]: ...
-
-    def stop_signals(self) -> int:
-        """How often the process was asked to end."""
-        ...
-
-    def change(self, settings: Settings, name: str, value: Any) -> Settings:
-        """The settings with one that may change while running; raises SettingsError."""
         ...
 
 
@@ -105,7 +95,7 @@ class Trainer:
     evaluator: Callable[[Callable[[], None]], Evaluation]
     sampler: Callable[[int, str | None], Iterable[Sampled]]
     store: Store
-    requests: Requests
+    requests: RunRequests
     emit: Listener
 
     def __post_init__(self) -> None:
@@ -153,7 +143,7 @@ class Trainer:
         good = math.isfinite(norm) and bool(torch.isfinite(loss))
         if good:
             self._apply(rate, norm)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         progress.step += 1
         progress.tokens_seen += int((batch.ids != PAD).sum())
         self._count(good, step)
@@ -181,9 +171,7 @@ class Trainer:
             for parameter in self.decoder.parameters():
                 if parameter.grad is not None:
                     parameter.grad.mul_(factor)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
+        self.optimizer.step(rate)
 
     def _count(self, good: bool, step: int) -> None:
         """Keep the loss scale and the count of steps that came to nothing."""
@@ -227,7 +215,10 @@ class Trainer:
         """Evaluate now; True when no earlier evaluation was as good."""
         self._turn_to("evaluating")
         began = time.monotonic()
-        result = self.evaluator(lambda: self.emit(Beat()))
+        try:
+            result = self.evaluator(self._beat_in_evaluation)
+        except _AbandonedError:
+            return False
         seconds = time.monotonic() - began
         self.pace.note("evaluate", seconds)
         progress = self.progress
@@ -235,12 +226,12 @@ class Trainer:
         is_best = math.isfinite(result.val_loss) and (best is None or result.val_loss < best)
         if is_best:
             progress.best_step, progress.best_val_loss = progress.step, result.val_loss
+            self.saved_step = None  # a checkpoint of this step does not know it is the best
         self.emit(
             Evaluated(
                 progress.step,
                 result.val_loss,
                 result.bits_per_byte,
-                result.target_tokens,
                 seconds,
                 is_best,
             )
@@ -248,12 +239,22 @@ class Trainer:
         self._turn_to("training")
         return is_best
 
+    def _beat_in_evaluation(self) -> None:
+        self.emit(Beat())
+        if self.requests.stop_signals():
+            raise _AbandonedError
+
     def sample(self, prompt: str | None) -> None:
         """A round of live samples, or one of a prompt that somebody typed."""
         self._turn_to("sampling")
         began = time.monotonic()
-        for sampled in self.sampler(self.progress.step, prompt):
-            self.emit(sampled)
+        try:
+            for sampled in self.sampler(self.progress.step, prompt):
+                self.emit(sampled)
+        except TinychatError as error:
+            if prompt is not None:
+                raise
+            self.emit(Noted("warning", self.progress.step, f"no samples: {error}"))
         self.pace.note("sample", time.monotonic() - began)
         self._turn_to("training")
 
@@ -262,7 +263,7 @@ class Trainer:
         progress = self.progress
         if self.saved_step == progress.step:
             return
-        if not all(bool(torch.isfinite(p).all()) for p in self.decoder.parameters()):
+        if not self._all_finite():
             raise TrainingError(
                 f"the weights at step {progress.step} are not finite, so they are not saved; "
                 "resume from the newest checkpoint with a lower optim.learning_rate"
@@ -280,9 +281,24 @@ class Trainer:
         )
         self._turn_to("training")
 
+    def _all_finite(self) -> bool:
+        tensors = [*self.decoder.parameters(), *self.optimizer.tensors().values()]
+        return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+
     def obey(self) -> None:
         """Take the commands that have come, and the signals."""
-        for command in self.requests.poll():
+        commands, refused = self.requests.poll()
+        for refusal in refused:
+            self.emit(
+                CommandAnswered(
+                    self.progress.step,
+                    refusal.id or "",
+                    refusal.command or "",
+                    False,
+                    refusal.reason,
+                )
+            )
+        for command in commands:
             try:
                 result, applied = self._do(command), True
             except TinychatError as error:
@@ -290,18 +306,23 @@ class Trainer:
             step = self.progress.step
             self.emit(CommandAnswered(step, command.id, command.command, applied, result))
         signals = self.requests.stop_signals()
-        if signals and self.stop is None:
-            self.stop = signals == 1
+        if signals > 1:
+            self.stop = False
+        elif signals and self.stop is None:
+            self.stop = True
 
     def _do(self, command: Command) -> str:
         step = self.progress.step
         match command.command:
             case "pause":
+                if command.args.get("free"):
+                    raise TrainingError("giving memory back in a pause is not built yet")
                 self.paused = True
                 self._turn_to("paused", "paused until told to resume")
                 return f"paused at step {step}"
             case "resume":
                 self.paused = False
+                self._turn_to("training")
                 return f"going on at step {step}"
             case "checkpoint":
                 self.checkpoint()
@@ -318,7 +339,7 @@ class Trainer:
                 return f"stopping at step {step}"
             case "set":
                 name, value = command.args.get("setting"), command.args.get("value")
-                self.settings = self.requests.change(self.settings, str(name), value)
+                self.settings = self.requests.change(str(name), value)
                 return f"{name} is now {value}"
         raise TrainingError(f"there is no command {command.command!r}")
 

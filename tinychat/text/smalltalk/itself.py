@@ -180,7 +180,7 @@ def identity() -> tuple[Skill, ...]:
 
 @cache
 def about_itself() -> tuple[Skill, ...]:
-    return (Skill("about", 1.2, _QUESTION_WORDINGS, _questions(_ABOUT)),)
+    return (Skill("about", 1.5, _QUESTION_WORDINGS, _questions(_ABOUT)),)
 
 
 @cache

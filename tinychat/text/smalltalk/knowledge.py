@@ -65,7 +65,7 @@ def _sums() -> tuple[Skill, ...]:
     seen = [pair for pair in pairs if pair not in unseen]
     return (
         Skill("sum", 1.6, SUM_WORDINGS, tuple(fact(*pair) for pair in small)),
-        Skill("sum", 2.8, SUM_WORDINGS, tuple(fact(*pair) for pair in seen)),
+        Skill("sum", 2.5, SUM_WORDINGS, tuple(fact(*pair) for pair in seen)),
         Skill("unseen_sum", 0, SUM_WORDINGS, tuple(fact(*pair) for pair in unseen), taught=False),
     )
 

@@ -64,7 +64,6 @@ _MOODS = {
     **dict.fromkeys(listed("hungry thirsty"), "Then it is time for something tasty{me}!"),
     **dict.fromkeys(["bored"], "Ask me for a story{me}, or for a joke!"),
     **dict.fromkeys(listed("cold freezing"), "A warm blanket may help{me}!"),
-    **dict.fromkeys(["hot"], "A cool drink may help{me}!"),
 }
 _KIND_WORDS = listed("nice funny clever great cute sweet kind smart helpful wonderful amazing")
 _HARD_WORDS = listed("stupid bad boring slow wrong silly useless dumb")
@@ -202,14 +201,14 @@ def chat() -> tuple[Skill, ...]:
         "I am {mood} today.",
         "I feel {mood} today.",
         "I am very {mood}.",
-        "I am a bit {mood}.",
+        "I am so {mood}.",
         "Today I am {mood}.",
         "I am {mood} right now.",
         "Oh, I am {mood}.",
         "I think I am {mood}.",
     )
     words = tuple(
-        Fact({"word": word}, (f"Thank you{{me}}! You are {word} too.",)) for word in _KIND_WORDS
+        Fact({"word": word}, ("Thank you{me}! That is kind of you.",)) for word in _KIND_WORDS
     ) + tuple(
         Fact({"word": word}, ("I am sorry{me}. I am still learning.",)) for word in _HARD_WORDS
     )
@@ -233,7 +232,7 @@ def chat() -> tuple[Skill, ...]:
     laughs = (Fact({}, ("I am glad you like it{me}!",)),)
     laugh_wordings = ("Haha!", "Hahaha!", "That is funny!", "Ha, good one!", "I like that!", "Lol")
     return (
-        Skill("chat", 0.7, mood_wordings, moods),
+        Skill("chat", 1.0, mood_wordings, moods),
         Skill("chat", 0.4, word_wordings, words),
         Skill("chat", 0.3, news_wordings, news),
         Skill("chat", 0.15, laugh_wordings, laughs),

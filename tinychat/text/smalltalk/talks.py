@@ -70,7 +70,7 @@ def a_talk(random: Random) -> Conversation:
     else:
         for _ in range(random.choice((0, 1, 1, 1, 1, 2, 2, 3, 4, 8))):
             talk.add(anything(talk, random))
-    if random.random() < 0.25:
+    if random.random() < 0.3:
         talk.add(from_skills(farewells(), talk, random))
     if not talk.messages or talk.messages[-1].role == "system":
         talk.add(anything(talk, random))
@@ -84,7 +84,7 @@ def anything(talk: Talk, random: Random) -> Exchange:
         return talk.ask_for(random.choice(tuple(TOPICS)))
     if chance < 0.05:
         return talk.ask_for_all()
-    if chance < 0.08:
+    if chance < 0.06:
         return _story_about_me(talk, random)
     return from_skills(middle_skills(), talk, random)
 
@@ -128,7 +128,7 @@ def _tell_and_ask(talk: Talk, random: Random) -> None:
     asked = [*map(talk.ask_for, talk.told), talk.ask_for_all()]
     for question in random.sample(asked, random.randint(1, 2)):
         talk.add(question)
-    if random.random() < 0.2:
+    if "name" in talk.told and random.random() < 0.35:
         talk.add(_story_about_me(talk, random))
     if random.random() < 0.08:  # somebody else goes on, or the name was not right
         talk.tell({"name": _name_for(talk.told, random)})
