@@ -88,7 +88,7 @@ class Engine:
     def fit(self, prompt: str | Sequence[Message], max_new_tokens: int) -> Prompt:
         """Token ids for a text to be continued or a conversation to be answered.
 
-        A conversation leaves room for max_new_tokens, though never more than half of the context.
+        A conversation leaves room for max_new_tokens, though never more than a third of the context.
         """
         context_length = self.decoder.settings.context_length
         if isinstance(prompt, str):
@@ -96,7 +96,7 @@ class Engine:
             kept = newest_that_fit(ids, context_length, max_new_tokens)
             return Prompt(tuple(kept), "slide", dropped_tokens=len(ids) - len(kept))
         ids = encode_prompt(self.tokenizer, prompt)
-        limit = context_length - min(max_new_tokens, context_length // 2)
+        limit = context_length - min(max_new_tokens, context_length // 3)
         return fit_conversation(ids, limit)
 
 
