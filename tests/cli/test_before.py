@@ -22,8 +22,8 @@ def test_a_dry_run_shows_everything_and_starts_nothing(tinychat: Tinychat, tmp_p
     for name in setting_names():
         assert any(line.split()[:1] == [name.rpartition(".")[2]] for line in lines), name
     assert any(line.split() == ["seed", "7", "command", "line"] for line in lines)
-    assert any(line.split() == ["n_embd", "160", "preset", "demo"] for line in lines)
-    assert "1,942,944" in found.out
+    assert any(line.split() == ["n_embd", "192", "preset", "demo"] for line in lines)
+    assert "1,968,064" in found.out
     assert "over 1,500 steps" in found.out
     assert "nothing was started" in found.out
 

@@ -19,6 +19,7 @@ from tinychat.training.batches import (
     make_rows,
     pack,
     shorten_conversation,
+    training_rows,
 )
 
 
@@ -110,7 +111,7 @@ def test_conversations_stay_whole_when_they_fit(chat: Prepared) -> None:
 
 def test_a_corpus_shorter_than_a_row_is_refused_with_both_numbers(text: Prepared) -> None:
     with pytest.raises(DataError, match=r"(?s)tokens.*1,000,001"):
-        TextRows(text.train, 1_000_000)
+        training_rows(text.train, "text", 1_000_000)
 
 
 @given(st.lists(st.integers(1, 50), max_size=60))

@@ -63,7 +63,10 @@ def test_cutting_a_step_into_micro_batches_changes_nothing(
 ) -> None:
     """1 x 32 and 4 x 8: loss to 1e-5, weights to 1e-4 over 50 AdamW steps."""
     data = chat_corpus if form == "chat" else None
-    common = ("--max-steps=50", "--batch-size=32", "--sample.every-steps=none", "--dtype=fp32")
+    common = (
+        "--max-steps=50", "--batch-size=32", "--sample.every-steps=none", "--dtype=fp32",
+        "--optim.optimizer=adamw", "--optim.learning-rate=2e-3",
+    )  # fmt: skip
     whole = train("whole", *common, data=data)
     parts = train("parts", *common, "--micro-batch-size=8", data=data)
     uneven = train("uneven", *common, "--micro-batch-size=11", data=data)

@@ -88,7 +88,7 @@ class Engine:
     def fit(self, prompt: str | Sequence[Message], max_new_tokens: int) -> Prompt:
         """Token ids for a text to be continued or a conversation to be answered.
 
-        A conversation leaves room for max_new_tokens, though never more than a third of the context.
+        A conversation leaves room for max_new_tokens, but at most a third of the context.
         """
         context_length = self.decoder.settings.context_length
         if isinstance(prompt, str):
