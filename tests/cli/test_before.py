@@ -24,7 +24,7 @@ def test_a_dry_run_shows_everything_and_starts_nothing(tinychat: Tinychat, tmp_p
     assert any(line.split() == ["seed", "7", "command", "line"] for line in lines)
     assert any(line.split() == ["n_embd", "192", "preset", "demo"] for line in lines)
     assert "1,968,064" in found.out
-    assert "over 1,500 steps" in found.out
+    assert "over 1,400 steps" in found.out
     assert "nothing was started" in found.out
 
 
