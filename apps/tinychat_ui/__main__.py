@@ -24,10 +24,21 @@ def main() -> None:
 
     from tinychat_ui.page import build_page
 
+    if not 0 < given.port < 65536:
+        parser.error(f"--port {given.port}: a port is a number from 1 to 65535")
     page = build_page(given.checkpoints or default_checkpoints())
-    page.launch(
-        server_name=given.host, server_port=given.port, share=False, quiet=True, ssr_mode=False
-    )
+    print(f"tinychat-ui: http://{given.host}:{given.port} (Ctrl+C ends it)", flush=True)
+    try:
+        page.launch(
+            server_name=given.host,
+            server_port=given.port,
+            share=False,
+            quiet=True,
+            ssr_mode=False,
+            footer_links=[],
+        )
+    except OSError:
+        parser.error(f"{given.host}:{given.port} cannot be used; name another --port")
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def test_what_would_make_another_run_is_refused_by_name() -> None:
         continue_with(before, flags(seed="5", model__n_layer="9"))
     assert len(caught.value.problems) == 2
     after, changed = continue_with(before, flags(max_steps="2000", sample__every_steps="10"))
-    assert changed == ("max_steps",)
+    assert changed == ("max_steps 1400 -> 2000",)
     assert after.settings.sample.every_steps == 10
     assert after.sources["max_steps"] == "command line"
     assert after.sources["model.n_layer"] == "preset demo"

@@ -29,7 +29,7 @@ ALSO = (
     "RUN is a run's name, its folder, one checkpoint folder, or name@300, name@best, name@latest.\n"
     "`tinychat COMMAND --help` tells more of each. With --json a command prints one JSON document "
     "on stdout and nothing else there.\n"
-    "`tinychat-monitor` watches runs in the terminal, `tinychat-ui` chats in the browser.\n"
+    "`tinychat-monitor` watches runs in the terminal, `tinychat-ui` lists them in the browser.\n"
     "Exit codes: 0 done, 1 it failed, 2 something was asked for that cannot be done."
 )
 

@@ -42,7 +42,7 @@ def change_setting(before: Resolved, name: str, value: Any) -> Resolved:
 
 
 def continue_with(before: Resolved, layer: Layer) -> tuple[Resolved, tuple[str, ...]]:
-    """The settings of a run that goes on with changes, and the names that changed class B.
+    """The settings of a run that goes on with changes, and what changed of class B, in words.
 
     Raises SettingsError naming every changed setting that would make it another run.
     """
@@ -63,7 +63,9 @@ def continue_with(before: Resolved, layer: Layer) -> tuple[Resolved, tuple[str, 
                 for name in fixed
             )
         )
-    bits = tuple(name for name in changed if resume_class(name) == "bits")
+    bits = tuple(
+        f"{name} {old[name]} -> {new[name]}" for name in changed if resume_class(name) == "bits"
+    )
     return Resolved(after.settings, sources), bits
 
 

@@ -225,6 +225,13 @@ class _Job:
         elif self.resumed:
             how = f"bits may differ from here on ({self.changes})" if self.changes else "bit-exact"
             self.emit(Noted("resume", step, f"resumed from step {step}: {how}"))
+            newer = [s for s in list_checkpoints(self.plan.run) if s > step]
+            if newer:
+                told = (
+                    f"steps {step + 1} to {newer[-1]} are done again, because their learning rate "
+                    "was already going down; their checkpoints stay as weights only"
+                )
+                self.emit(Noted("resume", step, told))
         else:
             self.emit(Noted("start", step, f"{self.max_steps} steps from fresh weights"))
 

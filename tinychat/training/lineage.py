@@ -46,7 +46,9 @@ def what_changed(reader: RunReader, facts: Facts, changed_settings: Sequence[str
         if getattr(last, name) != value
     ]
     told = {name.rpartition(".")[2] for name in facts.to_record()}
-    differs += [name for name in changed_settings if name.rpartition(".")[2] not in told]
+    differs += [
+        change for change in changed_settings if change.split()[0].rpartition(".")[2] not in told
+    ]
     return ", ".join(differs)
 
 

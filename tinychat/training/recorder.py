@@ -88,6 +88,8 @@ class RunRecorder:
                 )
             case StateChanged():
                 changed = event.state != self._now["state"]
+                if event.state == "paused":
+                    self._now["eta_seconds"] = None
                 self._now |= {"state": event.state, "step": event.step, "message": event.message}
                 if changed and event.state not in ("training", "starting"):
                     self._log(f"step {event.step}: {event.state} {event.message}".rstrip())

@@ -318,7 +318,7 @@ class Trainer:
                 if command.args.get("free"):
                     raise TrainingError("giving memory back in a pause is not built yet")
                 self.paused = True
-                self._turn_to("paused", "paused until told to resume")
+                self._turn_to("paused", "until told to resume")
                 return f"paused at step {step}"
             case "resume":
                 self.paused = False
