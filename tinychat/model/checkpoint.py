@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
-import safetensors.torch
 import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from tinychat.config import ModelSettings
@@ -117,13 +118,13 @@ def open_model(files: CheckpointFiles, device: torch.device | None = None) -> Lo
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:
     """safetensors bytes, names sorted, so that equal tensors give equal bytes."""
     plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
-    return safetensors.torch.save(plain, {"format": "pt"})
+    return save_tensors(plain, {"format": "pt"})
 
 
 def read_tensors(files: CheckpointFiles, name: str) -> dict[str, Tensor]:
     """The tensors in one safetensors file of a verified checkpoint."""
     try:
-        return safetensors.torch.load(files.files[name])
+        return load_tensors(files.files[name])
     except KeyError:
         raise CheckpointError(f"{files.path} has no {name}") from None
     except (safetensors.SafetensorError, ValueError) as error:
