@@ -19,7 +19,7 @@ def talks(tmp_path: Path) -> Path:
 def test_conversations_in_words(tinychat: Tinychat, talks: Path) -> None:
     found = tinychat("data", talks)
     assert (found.code, found.err) == (0, "")
-    for piece in ("120 conversations", "for training", "for validation", "bytes per token",
+    for piece in ("120 conversations", "training", "validation", "bytes each",
                   "<|user|>", "^ is learnt", "^^^^^^^"):  # fmt: skip
         assert piece in found.out, piece
     assert "\x1b" not in found.out

@@ -34,7 +34,10 @@ def collect(
     """Each request's tokens and the reason for its end."""
     tokens: list[list[int]] = [[] for _ in requests]
     reasons = [""] * len(requests)
-    for index, event in decode(decoder, requests, runtime=runtime, cancelled=cancelled):
+    events = decode(
+        decoder, requests, runtime=runtime, never_sampled=FORBIDDEN, cancelled=cancelled
+    )
+    for index, event in events:
         assert not reasons[index], "nothing comes after the Finish"
         if isinstance(event, Finish):
             reasons[index] = event.reason
@@ -131,7 +134,7 @@ def test_each_row_is_the_same_alone_and_in_a_batch(
         Sampling(temperature=0.0, repetition_penalty=1.2, max_new_tokens=12),
     ]
     requests = [
-        Request(prompt_ids=prompt_of(length, seed), sampling=sampling)
+        Request(prompt_ids=prompt_of(length, seed), sampling=sampling, stop_ids=(END,))
         for seed, length in enumerate((1, 5, 5, 17, 30, 32, 60))
         for sampling in rules
     ]
@@ -144,7 +147,11 @@ def test_each_row_is_the_same_alone_and_in_a_batch(
 def test_seeds_repeat_and_differ(make_decoder: MakeDecoder, runtime: Runtime) -> None:
     decoder = make_decoder(VOCAB)
     requests = [
-        Request(prompt_ids=prompt_of(4), sampling=Sampling(seed=seed, max_new_tokens=30))
+        Request(
+            prompt_ids=prompt_of(4),
+            sampling=Sampling(seed=seed, max_new_tokens=30),
+            stop_ids=(END,),
+        )
         for seed in (5, 6, 5)
     ]
     first, other, again = collect(decoder, requests, runtime)
@@ -177,7 +184,10 @@ def test_many_long_prompts_take_several_passes_and_change_nothing(
     decoder.embedding.register_forward_hook(
         lambda module, inputs, output: sizes.append(inputs[0].numel())
     )
-    requests = [Request(prompt_ids=prompt_of(60, seed), sampling=greedy(3)) for seed in range(200)]
+    requests = [
+        Request(prompt_ids=prompt_of(60, seed), sampling=greedy(3), stop_ids=(END,))
+        for seed in range(200)
+    ]
     together = collect(decoder, requests, runtime)
     assert sum(sizes[:2]) == 200 * 59
     assert max(sizes) <= PREFILL_TOKENS
@@ -242,7 +252,7 @@ def test_no_requests_give_no_events(make_decoder: MakeDecoder, runtime: Runtime)
 
 def test_a_request_without_a_prompt_is_refused(make_decoder: MakeDecoder, runtime: Runtime) -> None:
     with pytest.raises(ValueError, match="prompt"):
-        Batch(make_decoder(VOCAB), [Request(prompt_ids=[])], runtime)
+        Batch(make_decoder(VOCAB), [Request(prompt_ids=[], stop_ids=())], runtime)
 
 
 @pytest.mark.parametrize("training", [True, False])

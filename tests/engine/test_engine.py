@@ -6,9 +6,18 @@ import pytest
 import torch
 
 from tinychat.engine import Completion, Engine, Finish, Sampling
-from tinychat.engine.engine import GrowingText, fit_conversation
+from tinychat.engine.engine import GrowingText, Prompt, fit_conversation
 from tinychat.model import Decoder, Runtime
-from tinychat.text import ASSISTANT, BOS, SYSTEM, USER, Message, Tokenizer, encode_prompt
+from tinychat.text import (
+    ASSISTANT,
+    BOS,
+    SYSTEM,
+    USER,
+    Message,
+    Tokenizer,
+    encode_prompt,
+    encode_turns,
+)
 
 PROMPTS = [
     "The cat",
@@ -40,6 +49,10 @@ def engine_with_context(engine: Engine, make: Callable[..., Decoder], length: in
 
 def one(engine: Engine, prompt: str | Sequence[Message], sampling: Sampling) -> Completion:
     return engine.complete([prompt], sampling)[0]
+
+
+def fitted(tokenizer: Tokenizer, talk: Sequence[Message], limit: int) -> Prompt:
+    return fit_conversation(talk, encode_turns(tokenizer, talk), tokenizer.format, limit)
 
 
 def test_a_stream_put_together_is_the_finished_answer(engine: Engine) -> None:
@@ -104,7 +117,7 @@ def grow(tokenizer: Tokenizer, stop: tuple[str, ...], parts: Sequence[str]) -> l
     for part in parts:
         released.append("".join(growing.take(token) for token in tokenizer.encode(part)))
     released.append(growing.take(Finish("length")))
-    completion = growing.completion(fit_conversation([BOS], 8))
+    completion = growing.completion(Prompt((BOS,), "stop"))
     assert completion.text == "".join(released)
     assert completion.finish_reason == ("stop" if growing.stopped else "length")
     return released
@@ -201,7 +214,7 @@ def test_the_oldest_turns_go_and_the_system_turn_stays(tokenizer: Tokenizer) -> 
         (len(without_first) - 1, only_last, 2),
         (len(only_last), only_last, 2),
     ):
-        prompt = fit_conversation(ids, limit)
+        prompt = fitted(tokenizer, CHAT, limit)
         assert list(prompt.ids) == kept
         assert prompt.dropped_turns == turns
         assert prompt.dropped_tokens == len(ids) - len(kept)
@@ -210,7 +223,7 @@ def test_the_oldest_turns_go_and_the_system_turn_stays(tokenizer: Tokenizer) -> 
 def test_a_last_turn_that_is_too_long_is_cut_at_its_left(tokenizer: Tokenizer) -> None:
     question = [Message("system", "Be kind."), *CHAT[1:3], Message("user", "Where is Tom? " * 30)]
     ids = encode_prompt(tokenizer, question)
-    prompt = fit_conversation(ids, 30)
+    prompt = fitted(tokenizer, question, 30)
     system = encode_prompt(tokenizer, question[:1])[:-1]
     assert len(prompt.ids) == 30
     assert list(prompt.ids) == [*system, USER, *ids[-(30 - len(system) - 1) :]]
@@ -220,8 +233,8 @@ def test_a_last_turn_that_is_too_long_is_cut_at_its_left(tokenizer: Tokenizer) -
 
 
 def test_a_system_turn_of_more_than_half_the_room_goes_too(tokenizer: Tokenizer) -> None:
-    ids = encode_prompt(tokenizer, [Message("system", "Be kind. " * 20), CHAT[1]])
-    prompt = fit_conversation(ids, 24)
+    talk = [Message("system", "Be kind. " * 20), CHAT[1]]
+    prompt = fitted(tokenizer, talk, 24)
     assert SYSTEM not in prompt.ids
     assert list(prompt.ids) == encode_prompt(tokenizer, [CHAT[1]])
 
@@ -230,7 +243,7 @@ def test_a_system_turn_of_more_than_half_the_room_goes_too(tokenizer: Tokenizer)
 def test_any_limit_is_kept(tokenizer: Tokenizer, limit: int) -> None:
     for talk in (CHAT, CHAT[1:], CHAT[:1], CHAT[2:3], [Message("user", "cat " * 50)]):
         ids = encode_prompt(tokenizer, talk)
-        prompt = fit_conversation(ids, limit)
+        prompt = fitted(tokenizer, talk, limit)
         assert 1 <= len(prompt.ids) <= limit
         assert prompt.ids[-1] == ASSISTANT
         assert len(prompt.ids) + prompt.dropped_tokens == len(ids)

@@ -1,12 +1,18 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tinychat.config import DataSettings, TokenizerSettings
 from tinychat.errors import DataError
 from tinychat.text import Tokenizer, describe
+
+
+def settings(path: Path | str, **changed: Any) -> DataSettings:
+    return DataSettings(paths=(str(path),), **changed)
+
 
 BPE = TokenizerSettings(kind="bpe", vocab_size=300)
 
@@ -16,7 +22,7 @@ def test_conversations_are_described_with_one_in_tokens(
 ) -> None:
     records = [{"prompt": f"ask {i}", "completion": "ok"} for i in range(50)]
     path = write_jsonl("a.jsonl", [*records, "nonsense"])
-    found = describe((str(path),), DataSettings(), char)
+    found = describe(settings(str(path)), char)
     assert found.form == "chat"
     assert found.files[0].holds == "JSON lines, prompt -> completion"
     assert (found.files[0].documents, found.bad_records) == (50, 1)
@@ -31,14 +37,14 @@ def test_conversations_are_described_with_one_in_tokens(
     ]
     assert 0.2 < found.target_share < 0.3
     assert 0.5 < found.bytes_per_token < 1
-    everything = describe((str(path),), DataSettings(loss="all"), char)
+    everything = describe(settings(str(path), loss="all"), char)
     assert everything.sample_targets == (False, *[True] * (len(pieces) - 1))
 
 
 def test_text_is_described_with_its_beginning(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("Call me Ishmael.\n" * 10_000, encoding="utf-8")
-    found = describe((str(path),), DataSettings(), BPE)
+    found = describe(settings(str(path)), BPE)
     assert (found.form, found.files[0].documents) == ("text", 1)
     assert (found.train_documents, found.valid_documents) == (1, 1)
     assert found.sample_pieces[0] == "<|bos|>"
@@ -52,10 +58,10 @@ def test_text_is_described_with_its_beginning(tmp_path: Path) -> None:
 def test_nothing_is_written(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("x" * 100)
-    describe((str(path),), DataSettings(), BPE)
+    describe(settings(str(path)), BPE)
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_what_is_wrong_is_raised(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="neither"):
-        describe((str(tmp_path / "missing"),), DataSettings(), BPE)
+        describe(settings(str(tmp_path / "missing")), BPE)

@@ -1,14 +1,21 @@
+"""How a file is read: its layout, its shape, and what becomes of single records."""
+
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tinychat.config import DataSettings
 from tinychat.errors import DataError
 from tinychat.text import Conversation, Document, Message
-from tinychat.text.formats import LARGEST_RECORD, BadRecord, Shape, detect, mend
+from tinychat.text.formats import detect
 from tinychat.text.reading import Tally, read_items
+from tinychat.text.records import LARGEST_RECORD, parse_line, read_records
+from tinychat.text.shapes import BadRecord, LeftOut, Outcome, Parsed, Shape, mend
 
+AUTO = DataSettings()
 MESSAGES = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
 
 
@@ -27,19 +34,32 @@ def talk(*contents: str, system: str | None = None) -> Conversation:
         ("noending", "Hello", "plain text"),
         ("a.txt", "", "plain text"),
         ("a.c", "{\n  return;\n}\n{}\n", "plain text"),
+        ("a.c", "{}\nint main;\nint x;\n", "plain text"),
         ("a.txt", "[Chapter 1]\nHello", "plain text"),
+        ("a.rst", "[1] Somebody\n[2] Somebody else", "plain text"),
         ("a.jsonl", json.dumps(MESSAGES), "JSON lines, messages"),
         ("a.json", json.dumps(MESSAGES), "JSON lines, messages"),
         ("a.data", "\n\n  " + json.dumps(MESSAGES), "JSON lines, messages"),
         ("a.jsonl", "\ufeff" + json.dumps(MESSAGES), "JSON lines, messages"),
         ("a.jsonl", '{"text": "x"}', "JSON lines, text"),
         ("a.jsonl", '{"Text": "x", "id": 1}', "JSON lines, text"),
+        ("a.jsonl", '{"story": "x", "id": "1"}', "JSON lines, story"),
+        ("a.jsonl", json.dumps({"joke": "x " * 50, "id": "1"}), "JSON lines, joke"),
         ("a.jsonl", '{"prompt": "q", "completion": "a"}', "JSON lines, prompt -> completion"),
         ("a.jsonl", '{"prompt": "q", "response": "a"}', "JSON lines, prompt -> response"),
-        ("a.jsonl", '{"question": "q", "answer": "a"}', "JSON lines, question -> answer"),
-        ("a.jsonl", '{"Question": "q", "Best Answer": "a"}', "JSON lines, question -> best answer"),
+        (
+            "a.jsonl",
+            '{"question": "q", "answer": "a"}',
+            "JSON lines, question (+ context) -> answer",
+        ),
+        (
+            "a.jsonl",
+            '{"Question": "q", "Best Answer": "a"}',
+            "JSON lines, question (+ context) -> best answer",
+        ),
         ("a.jsonl", '{"user": "q", "assistant": "a"}', "JSON lines, user -> assistant"),
         ("a.jsonl", '{"input": "q", "output": "a"}', "JSON lines, input -> output"),
+        ("a.jsonl", '{"query": "q", "response": "a"}', "JSON lines, query -> response"),
         (
             "alpaca.jsonl",
             '{"instruction": "q", "input": "", "output": "a", "text": "long form"}',
@@ -51,28 +71,61 @@ def talk(*contents: str, system: str | None = None) -> Conversation:
             "JSON lines, instruction (+ input or context) -> response",
         ),
         ("a.jsonl", '{"broken\n' + json.dumps(MESSAGES) + "\n", "JSON lines, messages"),
+        ("a.jsonl", '{"text": "x"}\nno\nno\nno\n', "JSON lines, text"),
+        ("a.json", '[{"text": "x"}]', "JSON array, text"),
+        ("a.json", '[{"text": "x"},\n{"text": "y"}]', "JSON array, text"),
+        ("a.json", "[\n" + json.dumps(MESSAGES) + "\n]\n", "JSON array, messages"),
+        ("a.jsonl", json.dumps([MESSAGES], indent=1), "JSON array, messages"),
+        ("a.json", json.dumps([MESSAGES["messages"]]), "JSON array, lists of messages"),
+        ("a.jsonl", json.dumps(MESSAGES["messages"]) + "\n", "JSON lines, lists of messages"),
+        ("a.jsonl", (json.dumps(MESSAGES["messages"]) + "\n") * 9, "JSON lines, lists of messages"),
+        (
+            "a.jsonl",
+            json.dumps(MESSAGES["messages"])[:-9] + "\n" + json.dumps(MESSAGES["messages"]),
+            "JSON lines, lists of messages",
+        ),
+        ("a.csv", "prompt,completion\nq,a\n", "table, prompt -> completion"),
+        ("a.csv", "Prompt;Completion\nq;a\n", "table, prompt -> completion"),
+        ("a.tsv", "prompt\tcompletion\nq\ta\n", "table, prompt -> completion"),
+        ("a.csv", '"text"\n"a, b"\n', "table, text"),
+        ("a.csv", json.dumps(MESSAGES), "JSON lines, messages"),
+        ("a.txt", "a __eou__ b __eou__\n", "dialogues, __eou__ after each turn"),
     ],
 )
 def test_what_a_file_holds(tmp_path: Path, name: str, content: str, holds: str) -> None:
     path = tmp_path / name
     path.write_text(content, encoding="utf-8")
-    detected = detect(path)
+    detected = detect(path, AUTO)
     assert str(detected.shape) == holds
-    assert detected.hints == ()
+    assert [hint for hint in detected.hints if "several lines" not in hint] == []
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "hint"),
+    ("name", "content", "holds", "hint"),
     [
-        ("a.txt", json.dumps(MESSAGES), "looks like JSON lines"),
-        ("a.jsonl", "just words", "holds plain text"),
+        ("a.txt", json.dumps(MESSAGES), "plain text", "add --format json"),
+        ("a.md", json.dumps([MESSAGES], indent=1), "plain text", "add --format json"),
+        ("a.jsonl", "just words", "plain text", "holds plain text"),
+        ("a.txt", "User: q\nAssistant: a\n", "plain text", "add --format turns"),
+        ("a.txt", "<|user|>q<|assistant|>a\n", "plain text", "add --format turns"),
+        ("a.txt", "a\r\nb\r\n", "plain text", "Windows line ends"),
+        ("a.json", json.dumps(MESSAGES, indent=1), "JSON objects, messages", "several lines"),
+        (
+            "a.json",
+            json.dumps(MESSAGES["messages"], indent=1),
+            "JSON objects, lists of messages",
+            "several lines",
+        ),
     ],
 )
-def test_a_misleading_name_gives_a_hint(tmp_path: Path, name: str, content: str, hint: str) -> None:
+def test_what_may_surprise_gives_a_hint(
+    tmp_path: Path, name: str, content: str, holds: str, hint: str
+) -> None:
     path = tmp_path / name
-    path.write_text(content, encoding="utf-8")
-    detected = detect(path)
-    assert str(detected.shape) == "plain text"
+    path.write_bytes(content.encode())
+    detected = detect(path, AUTO)
+    assert str(detected.shape) == holds
+    assert len(detected.hints) == 1
     assert hint in detected.hints[0]
 
 
@@ -80,50 +133,122 @@ def test_a_misleading_name_gives_a_hint(tmp_path: Path, name: str, content: str,
     ("content", "sentence"),
     [
         (b"\x89PNG\r\n\x1a\n", "PNG"),
+        (b"\xff\xd8\xff\xe0", "JPEG"),
         (b"%PDF-1.7", "PDF"),
         (b"PK\x03\x04rest", "ZIP"),
         (b"\x1f\x8b\x08", "gzip"),
         (b"PAR1....", "parquet"),
-        ("hello".encode("utf-16"), "UTF-16"),
+        (b"x" * 257 + b"ustar\0" + b"\0" * 300, "tar archive"),
         (b"hello\0world", "zero byte at offset 5"),
-        (b'[{"text": "x"}]', "array"),
-        (b'{\n "text": "x"\n}', "is a JSON object"),
-        (b'{"foo": 1, "bar": 2}', "bar, foo"),
-        (b'{"chosen": "a", "rejected": "b"}', "preference"),
+        ("hello".encode("utf-32"), "zero byte"),
+        (b'{"foo": 1, "bar": 2}', "foo, bar"),
+        (b"[[[1]]]", "none tell what to learn"),
+        (b'{"chosen": "a", "rejected": "b"}', "--take chosen"),
+        (b'{"content": "a", "story": "b"}', "--text-field content"),
+        (b'{"content": "a",', "line 1: it begins like JSON"),
+        (b'[{"content": "a', "line 1: it begins like JSON"),
+        (b"[" * 100_000, "too deeply nested"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, content: bytes, sentence: str) -> None:
     path = tmp_path / "given.jsonl"
     path.write_bytes(content)
     with pytest.raises(DataError, match=sentence) as caught:
-        detect(path)
+        detect(path, AUTO)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("changed", "content", "holds"),
+    [
+        ({"format": "text"}, "a __eou__ b __eou__\n", "plain text"),
+        ({"format": "text"}, json.dumps(MESSAGES), "plain text"),
+        ({"format": "json"}, json.dumps(MESSAGES), "JSON lines, messages"),
+        ({"format": "turns"}, "User: q\nAssistant: a\n", "marked turns"),
+        ({"format": "turns"}, "a __eou__ b\n", "dialogues, __eou__ after each turn"),
+    ],
+)
+def test_the_format_may_be_given(
+    tmp_path: Path, changed: dict[str, Any], content: str, holds: str
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(content, encoding="utf-8")
+    assert str(detect(path, DataSettings(**changed)).shape) == holds
+
+
+@pytest.mark.parametrize("wanted", ["json", "turns"])
+def test_a_format_that_cannot_be_is_refused(tmp_path: Path, wanted: Any) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("Once upon a time", encoding="utf-8")
+    with pytest.raises(DataError, match=f"--data.format {wanted}|--format {wanted}"):
+        detect(path, DataSettings(format=wanted))
+
+
+@pytest.mark.parametrize(
+    ("changed", "holds"),
+    [
+        ({"user_field": "Frage", "assistant_field": "antwort"}, "frage -> antwort"),
+        ({"user_field": "prompt", "assistant_field": "antwort"}, "prompt -> antwort"),
+        ({"assistant_field": "antwort"}, "prompt -> antwort"),
+        ({"user_field": "frage"}, "frage -> completion"),
+        ({"text_field": "frage"}, "frage"),
+        ({}, "prompt -> completion"),
+    ],
+)
+def test_fields_may_be_named(
+    write_jsonl: Callable[..., Path], changed: dict[str, Any], holds: str
+) -> None:
+    record = {"prompt": "p", "completion": "c", "Frage": "f", "Antwort": "a"}
+    path = write_jsonl("a.jsonl", [record])
+    assert str(detect(path, DataSettings(**changed)).shape) == f"JSON lines, {holds}"
+
+
+@pytest.mark.parametrize(
+    "changed", [{"user_field": "x"}, {"text_field": "x"}, {"assistant_field": "x"}]
+)
+def test_a_field_that_is_not_there_is_named(
+    write_jsonl: Callable[..., Path], changed: dict[str, Any]
+) -> None:
+    path = write_jsonl("a.jsonl", [{"prompt": "p", "completion": "c"}])
+    with pytest.raises(DataError, match="prompt, completion, among which `x` is not"):
+        detect(path, DataSettings(**changed))
+
+
 def test_most_records_decide_the_shape(write_jsonl: Callable[..., Path]) -> None:
     path = write_jsonl("a.jsonl", [{"text": "x"}, MESSAGES, MESSAGES])
-    assert detect(path).shape == Shape("messages")
+    assert detect(path, AUTO).shape == Shape("messages", "lines", "messages")
 
 
 # --- records ----------------------------------------------------------------------------------
 
-COLUMNS = Shape("columns", "instruction", ("input", "context"), "response")
+COLUMNS = Shape("columns", "lines", "instruction", ("input", "context"), "response")
+TALKS = Shape("messages", "lines", "messages")
+TEXT = Shape("text", "lines", "text")
 
 
-def parse(shape: Shape, record: object) -> Conversation | Document | BadRecord:
-    return shape.parse(json.dumps(record).encode())
+def parse(shape: Shape, record: object) -> Outcome:
+    return shape.parse(parse_line(json.dumps(record).encode()))
+
+
+def item(shape: Shape, record: object) -> Conversation | Document:
+    parsed = parse(shape, record)
+    assert isinstance(parsed, Parsed), parsed
+    return parsed.item
 
 
 def test_an_instruction_with_and_without_context() -> None:
     record = {"instruction": "Do it.", "context": "", "response": "Done."}
-    assert parse(COLUMNS, record) == talk("Do it.", "Done.")
-    assert parse(COLUMNS, {**record, "context": None}) == talk("Do it.", "Done.")
-    assert parse(COLUMNS, {**record, "context": "Here."}) == talk("Do it.\n\nHere.", "Done.")
+    assert item(COLUMNS, record) == talk("Do it.", "Done.")
+    assert item(COLUMNS, {**record, "context": None}) == talk("Do it.", "Done.")
+    assert item(COLUMNS, {**record, "context": "Here."}) == talk("Do it.\n\nHere.", "Done.")
     del record["context"]
-    assert parse(COLUMNS, record) == talk("Do it.", "Done.")
+    assert item(COLUMNS, record) == talk("Do it.", "Done.")
     with_system = {**record, "system": "Be kind."}
-    assert parse(COLUMNS, with_system) == talk("Do it.", "Done.", system="Be kind.")
+    assert item(COLUMNS, with_system) == talk("Do it.", "Done.", system="Be kind.")
+    earlier = {**record, "history": [["q", "a"], ["r", "b"]]}
+    assert item(COLUMNS, earlier) == talk("q", "a", "r", "b", "Do it.", "Done.")
+    assert item(COLUMNS, {**record, "history": []}) == talk("Do it.", "Done.")
 
 
 @pytest.mark.parametrize(
@@ -134,22 +259,48 @@ def test_an_instruction_with_and_without_context() -> None:
 def test_roles_have_many_names(given: str, role: str) -> None:
     turns = [
         {"role": given, "content": "x"},
-        {"role": "user", "content": "y"},
-        {"role": "assistant", "content": "z"},
+        {"from": "user", "value": "y"},
+        {"role": "assistant", "content": ["z", {"type": "text", "text": "!"}]},
     ]
-    parsed = parse(Shape("messages"), {"messages": turns})
+    parsed = item(TALKS, {"messages": turns})
     assert isinstance(parsed, Conversation)
     assert [m.role for m in parsed.messages] == [role, "user", "assistant"]
+    assert parsed.messages[2].content == "z!"
 
 
 def test_an_open_question_at_the_end_is_dropped() -> None:
     turns = [*MESSAGES["messages"], {"role": "user", "content": "and?"}]
-    assert parse(Shape("messages"), {"messages": turns}) == talk("q", "a")
+    assert parse(TALKS, {"messages": turns}) == Parsed(talk("q", "a"), 3, unanswered=True)
+    assert parse(TALKS, MESSAGES) == Parsed(talk("q", "a"), 2)
 
 
 def test_an_empty_system_message_is_dropped() -> None:
     turns = [{"role": "System", "content": " "}, *MESSAGES["messages"]]
-    assert parse(Shape("messages"), {"messages": turns}) == talk("q", "a")
+    assert item(TALKS, {"messages": turns}) == talk("q", "a")
+
+
+CHOSEN = Shape("chosen", "lines", "prompt", answer="chosen")
+HH = "\n\nHuman: hi\n\nAssistant: yes?\n\nHuman: q\n\nAssistant:"
+ASKED = [{"role": "user", "content": "q"}]
+ANSWERED = [{"role": "assistant", "content": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("record", "wanted"),
+    [
+        ({"prompt": "q", "chosen": "a"}, talk("q", "a")),
+        ({"prompt": ASKED, "chosen": ANSWERED}, talk("q", "a")),
+        ({"prompt": "q", "chosen": [*ASKED, *ANSWERED]}, talk("q", "a")),
+        ({"chosen": [*ASKED, *ANSWERED]}, talk("q", "a")),
+        ({"chosen": f"{HH} a"}, talk("hi", "yes?", "q", "a")),
+        ({"prompt": HH, "chosen": " a"}, talk("hi", "yes?", "q", " a")),
+        ({"chosen": "a"}, BadRecord("there is no prompt for the chosen answer")),
+    ],
+)
+def test_chosen_answers(record: dict[str, Any], wanted: object) -> None:
+    shape = CHOSEN if "prompt" in record else Shape("chosen", "lines", answer="chosen")
+    parsed = parse(shape, record)
+    assert (parsed.item if isinstance(parsed, Parsed) else parsed) == wanted
 
 
 def _messages(*turns: object) -> dict[str, object]:
@@ -159,57 +310,81 @@ def _messages(*turns: object) -> dict[str, object]:
 USER = {"role": "user", "content": "q"}
 
 
+def answer(content: object) -> dict[str, object]:
+    return {"role": "assistant", "content": content}
+
+
 @pytest.mark.parametrize(
     ("shape", "record", "reason"),
     [
-        ("messages", _messages(), "no answer"),
-        ("messages", _messages(USER), "no answer"),
-        ("messages", _messages(USER, {"role": "assistant", "content": "\n"}), "empty assistant"),
-        ("messages", _messages(USER, {"role": "assistant", "content": None}), "`content`"),
-        ("messages", _messages(USER, {"role": "assistant", "content": [1]}), "`content`"),
-        ("messages", _messages(USER, {"content": "a"}), "role None"),
-        ("messages", _messages(USER, {"role": "tool", "content": "a"}), "role 'tool'"),
-        ("messages", _messages("q", "a"), "`content`"),
-        ("messages", {"messages": "x"}, "no list"),
-        ("messages", {"other": 1}, "missing"),
-        ("messages", [1, 2], "not a JSON object but a list"),
-        ("messages", "text", "not a JSON object but a str"),
-        ("text", {"text": 3}, "no string"),
-        ("text", {"text": " \n"}, "empty"),
-        ("columns", {"instruction": "q"}, "`response` is missing"),
-        ("columns", {"instruction": "q", "response": ""}, "empty assistant"),
-        ("columns", {"instruction": " ", "response": "a"}, "empty user"),
-        ("columns", {"instruction": "q", "response": "a", "context": 3}, "`context`"),
+        (TALKS, _messages(USER, answer("\n")), "empty assistant"),
+        (TALKS, _messages(USER, answer(None)), "`content`"),
+        (TALKS, _messages(USER, answer([1])), "`content`"),
+        (TALKS, _messages(USER, answer([])), "`content`"),
+        (TALKS, _messages(USER, {"content": "a"}), "`role`"),
+        (TALKS, _messages("q", "a"), "no JSON object"),
+        (TALKS, {"messages": "x"}, "no list"),
+        (TALKS, {"other": 1}, "missing"),
+        (TALKS, [1, 2], "not a JSON object but a list"),
+        (TALKS, "text", "not a JSON object but a string"),
+        (TEXT, 5, "not a JSON object but a number"),
+        (TEXT, None, "not a JSON object but null"),
+        (TEXT, {"text": 3}, "no string"),
+        (TEXT, {"text": " \n"}, "empty"),
+        (COLUMNS, {"instruction": "q"}, "`response` is missing"),
+        (COLUMNS, {"instruction": "q", "response": ""}, "empty assistant"),
+        (COLUMNS, {"instruction": " ", "response": "a"}, "empty user"),
+        (COLUMNS, {"instruction": "q", "response": "a", "context": 3}, "`context`"),
+        (COLUMNS, {"instruction": "q", "response": "a", "history": ["x"]}, "`history`"),
     ],
 )
-def test_bad_records_say_why(shape: str, record: object, reason: str) -> None:
-    parsed = parse({"columns": COLUMNS}.get(shape) or Shape(shape), record)  # type: ignore[arg-type]
+def test_bad_records_say_why(shape: Shape, record: object, reason: str) -> None:
+    parsed = parse(shape, record)
     assert isinstance(parsed, BadRecord)
     assert reason in parsed.reason
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (_messages(), "no answer"),
+        (_messages(USER), "no answer"),
+        (_messages(USER, {"role": "tool", "content": None}, answer("a")), "the role 'tool'"),
+        (_messages(USER, answer([{"type": "image_url"}])), "a message with 'image_url'"),
+    ],
+)
+def test_good_records_of_no_use_are_told_apart(record: object, reason: str) -> None:
+    assert parse(TALKS, record) == LeftOut(reason)
 
 
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
         (b'{"text": "x"', "not JSON"),
-        (b'{"text": ' + b"[" * 100_000, "not JSON"),
+        (b'{"text": "x"} {"text": "y"}', "more follows at character 14"),
+        (b'{"text": ' + b"[" * 100_000, "too deeply nested"),
         (b'{"text": "\xff"}', "not UTF-8 at byte 10"),
-        (b'{"text": ' + b"9" * 5000 + b"}", "not JSON"),
+        (b'{"text": ' + b"9" * 6000 + b"}", "no string"),
+        (b'{"text": "x", "Text": "y"}', "`text` stands twice"),
+        (b'{"text": "x", "more": {"a": 1, "a": 2}}', "`a` stands twice"),
         (b'{"text": "' + b"x" * LARGEST_RECORD, "longer than"),
     ],
 )
 def test_bad_lines_say_why(line: bytes, reason: str) -> None:
-    parsed = Shape("text").parse(line)
+    parsed = TEXT.parse(parse_line(line))
     assert isinstance(parsed, BadRecord)
     assert reason in parsed.reason
 
 
 def test_lone_surrogates_are_mended_and_counted() -> None:
-    text = Shape("text").parse(b'{"text": "a\\ud800b\\ud83d\\ude00"}')
-    assert isinstance(text, Document)
-    assert mend(text) == (Document("a\ufffdb😀"), 1)
+    text = TEXT.parse(parse_line(b'{"text": "a\\ud800b\\ud83d\\ude00"}'))
+    assert isinstance(text, Parsed)
+    assert mend(text.item) == (Document("a\ufffdb😀"), 1)
     assert mend(talk("x\udfff", "a")) == (talk("x\ufffd", "a"), 1)
     assert mend(talk("x", "a")) == (talk("x", "a"), 0)
+
+
+# --- files of records -------------------------------------------------------------------------
 
 
 def test_bad_records_are_skipped_and_told_with_their_line(
@@ -218,13 +393,12 @@ def test_bad_records_are_skipped_and_told_with_their_line(
     records = [MESSAGES, "", "nonsense", {"x": 1}, MESSAGES, _messages(USER), "{", MESSAGES]
     path = write_jsonl("a.jsonl", records)
     tally = Tally()
-    assert len(list(read_items(path, Shape("messages"), tally))) == 3
-    assert (tally.records, tally.bad) == (7, 4)
-    assert [reason.split(": ")[0] for reason in tally.reasons] == [
-        f"{path}:3",
-        f"{path}:4",
-        f"{path}:6",
-    ]
+    assert len(list(read_items(path, TALKS, tally))) == 3
+    assert (tally.records, tally.bad, tally.turns) == (7, 3, 6)
+    assert dict(tally.left_out) == {"no answer": 1}
+    assert [reason.split(": ")[0] for reason in tally.reasons] == [f"{path}:{n}" for n in (3, 4, 7)]
+    with pytest.raises(DataError, match=r"a\.jsonl:3: .*--strict"):
+        list(read_items(path, TALKS, strict=True))
 
 
 def test_a_huge_line_is_one_bad_record(tmp_path: Path) -> None:
@@ -232,7 +406,58 @@ def test_a_huge_line_is_one_bad_record(tmp_path: Path) -> None:
     good = json.dumps({"text": "good"}).encode() + b"\n"
     path.write_bytes(good + b'{"text": "' + b"x" * (2 * LARGEST_RECORD + 5) + b'"}\n' + good)
     tally = Tally()
-    items = list(read_items(path, Shape("text"), tally))
+    items = list(read_items(path, TEXT, tally))
     assert len(items) == 2
     assert (tally.records, tally.bad) == (3, 1)
     assert tally.reasons[0].startswith(f"{path}:2: ")
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_an_array_larger_than_what_is_held(tmp_path: Path, indent: int | None) -> None:
+    path = tmp_path / "a.json"
+    records = [{"text": f"{i} " + "é\n" * (i * 997 % 40_000), "n": i} for i in range(60)]
+    path.write_text(json.dumps(records, ensure_ascii=False, indent=indent), encoding="utf-8")
+    found = list(read_records(path, "array"))
+    assert [record for _, record in found] == records
+    per_record = 4 if indent else 0
+    assert [line for line, _ in found] == [1 + bool(indent) + per_record * i for i in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "sentence"),
+    [
+        ('[{"text": "a"},\n{"text": "b"},\n{"text"', 3, "ends too early|Expecting"),
+        ('[{"text": "a"},\n{"text": "b"}\n', 3, "ends too early"),
+        ('[{"text": "a"}\n{"text": "b"}]', 2, "a comma or the end of the array"),
+        ('[{"text": "a"},\n{"text": b}]', 2, "Expecting value"),
+        ('[{"text": "a"}]\nmore', 2, "more follows"),
+        ('[{"text": "a"},\n' + "[" * 100_000, 2, "too deeply nested"),
+    ],
+)
+def test_a_broken_array_is_an_error_with_its_line(
+    tmp_path: Path, content: str, line: int, sentence: str
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=sentence) as caught:
+        list(read_records(path, "array"))
+    assert f"{path}, line {line}: " in str(caught.value)
+
+
+def test_a_table_with_newlines_in_quotes_keeps_count_of_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'\r\nid;text\r\n1;"a\r\nb; ""c"""\r\n\r\n2;d;e\r\n3;"f"g\r\n4;h\r\n')
+    found = list(read_records(path, "table"))
+    assert [line for line, _ in found] == [3, 6, 7, 8]
+    assert found[0][1] == {"id": "1", "text": 'a\nb; "c"'}
+    assert found[1][1] == BadRecord("3 columns, where the header has 2")
+    assert isinstance(found[2][1], BadRecord)
+    assert found[3][1] == {"id": "4", "text": "h"}
+
+
+def test_advance_tells_all_bytes(write_jsonl: Callable[..., Path]) -> None:
+    path = write_jsonl("a.jsonl", [{"text": "x" * 100_000}] * 10)
+    steps: list[int] = []
+    list(read_items(path, TEXT, None, steps.append))
+    assert sum(steps) == path.stat().st_size
+    assert len(steps) > 5

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from tinychat.errors import DataError
 from tinychat.text import Tokenizer, train_bpe
-from tinychat.text.formats import PLAIN
-from tinychat.text.reading import Piece, pieces_of, read_items
+from tinychat.text.items import Piece
+from tinychat.text.plain import pieces_of
+from tinychat.text.reading import read_items
+from tinychat.text.shapes import PLAIN
 
 
 def documents(path: Path) -> list[str]:
@@ -29,7 +31,7 @@ def documents(path: Path) -> list[str]:
         ("\n\none text", ["\n\none text"]),
         ("a\n<|endoftext|>\nb\n<|endoftext|>\n", ["a", "b"]),
         ("a\nb\n\n<|endoftext|>\n\n\nc", ["a\nb\n", "c"]),
-        ("a\r\n<|endoftext|>\r\nb\r\n", ["a", "b\r\n"]),
+        ("a\r\n<|endoftext|>\r\nb\r\n", ["a", "b\n"]),
         ("a <|endoftext|> b\n", ["a <|endoftext|> b\n"]),
         ("<|endoftext|>\n<|endoftext|>\na\n<|endoftext|>", ["a"]),
         ("", []),

@@ -5,17 +5,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tinychat.config import DataSettings
 from tinychat.errors import DataError
 from tinychat.text import Conversation, Corpus
-from tinychat.text.reading import Piece
+from tinychat.text.items import Piece
 from tinychat.text.split import Survey, sided_items, survey
 
 Write = Callable[..., Path]
 
 
+def scan(*paths: Path) -> Corpus:
+    return Corpus.scan(DataSettings(paths=tuple(map(str, paths))))
+
+
 def divide(*paths: Path, seed: int = 0, share: float = 0.1) -> tuple[dict[str, list[str]], Survey]:
     """The texts of each side (of conversations: the first question)."""
-    corpus = Corpus.scan(paths)
+    corpus = scan(*paths)
     found = survey(corpus, seed=seed, share=share)
     texts: dict[str, list[str]] = {"train": [], "valid": []}
     for side, item in sided_items(corpus, found):
@@ -176,7 +181,7 @@ def test_a_test_file_beside_a_validation_file_is_left_out(
     (tmp_path / "set" / "README.md").write_text("about the set")
     texts, _ = divide(tmp_path / "set")
     assert texts == {"train": ["train"], "valid": ["valid"]}
-    hints = " ".join(Corpus.scan([tmp_path / "set"]).hints)
+    hints = " ".join(scan(tmp_path / "set").hints)
     assert "test.jsonl is left out" in hints
     assert "README.md is left out" in hints
 
@@ -185,7 +190,7 @@ def test_a_train_file_alone_is_divided(tmp_path: Path) -> None:
     path = text_file(tmp_path / "train.txt", ["x" * 100])
     texts, _ = divide(path)
     assert texts == {"train": ["x" * 90], "valid": ["x" * 10]}
-    assert "only train" in Corpus.scan([path]).hints[0]
+    assert "only train" in scan(path).hints[0]
 
 
 # --- the corpus -------------------------------------------------------------------------------
@@ -197,13 +202,13 @@ def test_a_folder_is_read_in_order_without_hidden_files_and_links(tmp_path: Path
     (tmp_path / "set" / "link.txt").symlink_to(tmp_path / "set" / "b.txt")
     (tmp_path / "set" / "loop").symlink_to(tmp_path / "set")
     names = [Path(file.name).relative_to(tmp_path / "set") for file in
-             Corpus.scan([tmp_path / "set"]).files]  # fmt: skip
+             scan(tmp_path / "set").files]  # fmt: skip
     assert [str(name) for name in names] == ["a/z.txt", "b.txt", "c.txt"]
 
 
 def test_a_file_given_twice_is_read_once(tmp_path: Path) -> None:
     path = text_file(tmp_path / "set" / "a.txt", ["x" * 100])
-    corpus = Corpus.scan([path, tmp_path / "set" / ".." / "set" / "a.txt", tmp_path / "set"])
+    corpus = scan(path, tmp_path / "set" / ".." / "set" / "a.txt", tmp_path / "set")
     assert len(corpus.files) == 1
     assert len(corpus.hints) == 2
     survey(corpus, seed=0, share=0.1)
@@ -212,28 +217,28 @@ def test_a_file_given_twice_is_read_once(tmp_path: Path) -> None:
 def test_text_and_conversations_do_not_mix(tmp_path: Path, write_jsonl: Write) -> None:
     text = text_file(tmp_path / "a.txt", ["x"])
     with pytest.raises(DataError, match="one or the other"):
-        Corpus.scan([text, write_jsonl("b.jsonl", [pair("q")])])
+        scan(text, write_jsonl("b.jsonl", [pair("q")]))
 
 
 def test_paths_that_lead_nowhere_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="missing"):
-        Corpus.scan([tmp_path / "missing"])
+        scan(tmp_path / "missing")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no files"):
-        Corpus.scan([tmp_path / "empty"])
+        scan(tmp_path / "empty")
 
 
 def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
     first = text_file(tmp_path / "one" / "a.txt", ["x" * 100])
     second = text_file(tmp_path / "two" / "b.txt", ["x" * 100])
     third = text_file(tmp_path / "three" / "a.txt", ["x" * 99 + "y"])
-    fingerprints = [Corpus.scan([path]).fingerprint for path in (first, second, third)]
+    fingerprints = [scan(path).fingerprint for path in (first, second, third)]
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
 
 
 def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None:
     path = text_file(tmp_path / "a.txt", ["x" * 100])
-    corpus = Corpus.scan([path])
+    corpus = scan(path)
     path.write_text("y" * 101)
     with pytest.raises(DataError, match="changed while"):
         survey(corpus, seed=0, share=0.1)
@@ -248,7 +253,7 @@ def test_many_bad_records_stop_the_reading(
     write_jsonl: Write, good: int, bad: int, refused: bool
 ) -> None:
     records = [pair(f"q{i}") for i in range(good)] + [{"prompt": "q", "completion": ""}] * bad
-    corpus = Corpus.scan([write_jsonl("a.jsonl", records)])
+    corpus = scan(write_jsonl("a.jsonl", records))
     if refused:
         with pytest.raises(DataError, match=rf"{bad} of the .* records .* empty assistant"):
             survey(corpus, seed=0, share=0.1)
@@ -261,7 +266,7 @@ def test_many_bad_records_stop_the_reading(
 def test_a_large_document_comes_in_pieces_on_one_side(tmp_path: Path) -> None:
     stories = [f"story {i}\n" * 20_000 for i in range(10)]
     path = text_file(tmp_path / "a.txt", stories)
-    corpus = Corpus.scan([path])
+    corpus = scan(path)
     items = [item for _, item in sided_items(corpus, survey(corpus, seed=0, share=0.3))]
     assert len(items) > 20
     assert all(isinstance(item, Piece) for item in items)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tinychat.errors import DataError
 from tinychat.runs import Disk
-from tinychat.text import TokenFile
+from tinychat.text import TokenFile, tinychat_format
 from tinychat.text.token_files import TokenWriter, check_file
 
 Documents = list[tuple[list[int], list[bool]]]
@@ -19,14 +19,21 @@ def write(
     folder: Path, documents: Documents, *, vocab_size: int = 1000, masked: bool = True
 ) -> TokenFile:
     folder.mkdir(parents=True, exist_ok=True)
-    writer = TokenWriter(folder, "train", vocab_size=vocab_size, masked=masked, disk=Disk())
+    writer = TokenWriter(
+        folder,
+        "train",
+        vocab_size=vocab_size,
+        chat_format=tinychat_format(),
+        masked=masked,
+        disk=Disk(),
+    )
     for ids, targets in documents:
         writer.begin_document()
         writer.write(ids, targets if masked else None)
     checks = writer.finish()
     for name, check in checks.items():
         check_file(folder / name, check)
-    return TokenFile(folder / "train.bin")
+    return TokenFile(folder / "train.bin", tinychat_format())
 
 
 @settings(max_examples=100, deadline=None)
@@ -109,14 +116,18 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path, name: str, change: st
     if change == "missing":
         path.unlink()
         if name == "train.mask":
-            assert not TokenFile(tmp_path / "train.bin").has_mask  # its manifest tells, see prepare
+            assert not TokenFile(
+                tmp_path / "train.bin", tinychat_format()
+            ).has_mask  # its manifest tells, see prepare
             return
     with pytest.raises(DataError, match=name.replace("idx", r"(idx|bin)")):
-        TokenFile(tmp_path / "train.bin")
+        TokenFile(tmp_path / "train.bin", tinychat_format())
 
 
 def test_each_flipped_bit_is_found(tmp_path: Path) -> None:
-    writer = TokenWriter(tmp_path, "train", vocab_size=500, masked=True, disk=Disk())
+    writer = TokenWriter(
+        tmp_path, "train", vocab_size=500, chat_format=tinychat_format(), masked=True, disk=Disk()
+    )
     writer.begin_document()
     writer.write([7, 8, 9] * 200, [True, False, True] * 200)
     chance = random.Random(5)
@@ -148,8 +159,15 @@ class ShortWrites(Disk):
 
 
 def test_short_writes_lose_nothing(tmp_path: Path) -> None:
-    writer = TokenWriter(tmp_path, "train", vocab_size=500, masked=False, disk=ShortWrites())
+    writer = TokenWriter(
+        tmp_path,
+        "train",
+        vocab_size=500,
+        chat_format=tinychat_format(),
+        masked=False,
+        disk=ShortWrites(),
+    )
     writer.begin_document()
     writer.write([7] * 1000)
     writer.finish()
-    assert TokenFile(tmp_path / "train.bin").read(0, 1000).tolist() == [7] * 1000
+    assert TokenFile(tmp_path / "train.bin", tinychat_format()).read(0, 1000).tolist() == [7] * 1000

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from tinychat.config import DataSettings, TokenizerSettings
 from tinychat.errors import DataError
-from tinychat.text import ASSISTANT, BOS, END, PAD, SYSTEM, USER, Prepared, prepare
+from tinychat.text import (
+    ASSISTANT,
+    BOS,
+    END,
+    PAD,
+    SYSTEM,
+    USER,
+    Prepared,
+    prepare,
+    tinychat_format,
+)
 from tinychat.training.batches import (
     ConversationRows,
     TextRows,
@@ -160,7 +170,7 @@ def test_shortening_always_fits_and_keeps_order(
     ids = _turns(*lengths[: len(lengths) // 2 * 2], system=system)
     if len(ids) <= limit:
         return
-    spans = shorten_conversation(ids, limit)
+    spans = shorten_conversation(ids, limit, tinychat_format())
     assert sum(b - a for a, b in spans) <= limit
     assert all(a <= b for a, b in spans)
     assert all(x[1] <= y[0] for x, y in pairwise(spans))
@@ -170,4 +180,4 @@ def test_shortening_always_fits_and_keeps_order(
 
 
 def _take(ids: list[int], limit: int) -> list[int]:
-    return [token for a, b in shorten_conversation(ids, limit) for token in ids[a:b]]
+    return [token for a, b in shorten_conversation(ids, limit, tinychat_format()) for token in ids[a:b]]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from tinychat.cli.flags import READING_FLAGS, GivenFlags, Reading, data_settings
 from tinychat.cli.output import Waiting, print_json, table
 from tinychat.cli.sampling import Device, Dtype
 from tinychat.cli.words import inert, number
@@ -14,7 +15,7 @@ from tinychat.errors import SettingsError
 
 if TYPE_CHECKING:  # they import torch
     from tinychat.cli.models import OpenedModel
-    from tinychat.config import Settings, TokenizerSettings
+    from tinychat.config import DataSettings, Settings, TokenizerSettings
     from tinychat.text import Corpus, Prepared, TokenFile, Tokenizer
     from tinychat.training import Evaluation
 
@@ -28,6 +29,8 @@ def eval_command(
     dtype: Dtype = "auto",
     checkpoints: Path | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    reading: Reading = READING_FLAGS,
+    given: GivenFlags,
 ) -> int:
     """Measure a checkpoint on the run's validation split, or on data of your own.
 
@@ -41,7 +44,8 @@ def eval_command(
     Parameters
     ----------
     run
-        A run's name, its folder, or one checkpoint: demo, demo@300, demo@latest.
+        A run's name, its folder, or one checkpoint: demo, demo@300, demo@latest; or a Hugging Face
+        model folder.
     data
         Files or folders to measure on instead, whole and as they are.
     device
@@ -57,10 +61,13 @@ def eval_command(
     from tinychat.config import RuntimeSettings
     from tinychat.runs import default_checkpoints
 
+    wanted = data_settings(given, data or ())
+    if given.values and not data:
+        raise SettingsError("flags that say how files are read go together with --data")
     settings = RuntimeSettings(device=device, dtype=dtype)
     model = open_run(run, checkpoints or default_checkpoints(), settings)
     with Waiting() as waiting:
-        document = _on_data(model, data, waiting) if data else _on_validation(model, waiting)
+        document = _on_data(model, wanted, waiting) if data else _on_validation(model, waiting)
     if as_json:
         print_json(document)
     else:
@@ -73,6 +80,11 @@ def _on_validation(model: "OpenedModel", waiting: Waiting) -> dict[str, Any]:
     from tinychat.config.load import from_json
     from tinychat.runs import RunReader
 
+    if model.step is None:
+        raise SettingsError(
+            f"{model.run} was not trained here and has no validation split; give --data to measure "
+            "it on"
+        )
     reader = RunReader(model.run)
     settings = from_json(reader.settings).settings
     prepared = _prepared(model, settings, waiting)
@@ -101,19 +113,25 @@ def _prepared(model: "OpenedModel", settings: "Settings", waiting: Waiting) -> "
         return prepare(settings.data, tokenizer, seed=settings.seed, cache=cache, progress=waiting)
 
     own = model.loaded.tokenizer
-    found = prepared_with(own if settings.init_from else settings.tokenizer)
+    named = settings.init_from or settings.tokenizer.path  # so it was not trained on the corpus
+    found = prepared_with(own if named else settings.tokenizer)
     return found if found.tokenizer.sha256 == own.sha256 else prepared_with(own)
 
 
-def _on_data(model: "OpenedModel", paths: list[str], waiting: Waiting) -> dict[str, Any]:
-    """Everything in `paths`, tokenized with the model's tokenizer."""
+def _on_data(model: "OpenedModel", data: "DataSettings", waiting: Waiting) -> dict[str, Any]:
+    """Everything in `data.paths`, tokenized with the model's tokenizer."""
     from tinychat.text import Corpus
 
-    corpus = Corpus.scan(paths, waiting)
+    corpus = Corpus.scan(data, waiting)
+    if corpus.form == "chat" and not model.loaded.tokenizer.format.opening:
+        raise SettingsError(
+            f"{model.label} has learnt texts and knows no turns, so conversations cannot measure "
+            "it; give it plain text"
+        )
     with tempfile.TemporaryDirectory(prefix="tinychat-eval-") as folder:
         file = _token_file(corpus, model, Path(folder), waiting)
         evaluation = _evaluate(model, file, corpus.form, 32, waiting)
-    return _document(model, evaluation, ", ".join(paths))
+    return _document(model, evaluation, ", ".join(data.paths))
 
 
 def _token_file(
@@ -121,32 +139,38 @@ def _token_file(
 ) -> "TokenFile":
     """A whole corpus as one token file."""
     from tinychat.runs import Disk
-    from tinychat.text import BOS, END, Conversation, TokenFile, encode_conversation
+    from tinychat.text import Conversation, TokenFile, encode_conversation
     from tinychat.text.token_files import TokenWriter
 
     tokenizer, masked = model.loaded.tokenizer, corpus.form == "chat"
-    size = tokenizer.vocab_size
-    writer = TokenWriter(folder, "all", vocab_size=size, masked=masked, disk=Disk())
+    writer = TokenWriter(
+        folder,
+        "all",
+        vocab_size=tokenizer.vocab_size,
+        chat_format=tokenizer.format,
+        masked=masked,
+        disk=Disk(),
+    )
     for done, file in enumerate(corpus.files):
         for item in file.items():
             waiting("encoding", done, len(corpus.files))
             if isinstance(item, Conversation):
                 ids, targets = encode_conversation(tokenizer, item)
                 if model.card.loss == "all":
-                    targets = [token != BOS for token in ids]
+                    targets = [token != tokenizer.format.bos for token in ids]
                 writer.begin_document()
                 writer.write(ids, targets)
                 continue
             if item.first:
                 if writer.n_documents:
-                    writer.write([END])
+                    writer.write([tokenizer.format.end])
                 writer.begin_document()
-                writer.write([BOS])
+                writer.write(tokenizer.format.begin)
             writer.write(tokenizer.encode(item.text))
     if not masked and writer.n_documents:
-        writer.write([END])
+        writer.write([tokenizer.format.end])
     writer.finish()
-    return TokenFile(folder / "all.bin")
+    return TokenFile(folder / "all.bin", tokenizer.format)
 
 
 def _evaluate(
@@ -181,7 +205,7 @@ def _counted(waiting: Waiting, stage: str, total: int) -> Callable[[], None]:
 def _document(model: "OpenedModel", evaluation: "Evaluation", on: str) -> dict[str, Any]:
     return {
         "run": model.run.absolute().name,
-        "step": model.card.step,
+        "step": model.step,
         "checkpoint": str(model.path.absolute()),
         "data": on,
         "val_loss": evaluation.val_loss,
@@ -195,9 +219,9 @@ def _document(model: "OpenedModel", evaluation: "Evaluation", on: str) -> dict[s
 
 
 def _print(document: dict[str, Any]) -> None:
-    bits = document["bits_per_byte"]
+    bits, step = document["bits_per_byte"], document["step"]
     rows = [
-        ("checkpoint", f"{document['run']}@{document['step']}"),
+        ("checkpoint", document["run"] + ("" if step is None else f"@{step}")),
         ("measured on", f"{document['data']}, {number(document['target_tokens'])} tokens to guess"),
         ("val_loss", f"{document['val_loss']:.4f} nats per token"),
         ("perplexity", f"{document['perplexity']:.2f}"),

@@ -6,16 +6,46 @@ where each value came from.
 """
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from cyclopts import App, ArgumentCollection, Parameter
+from cyclopts import App, ArgumentCollection, Group, Parameter
 
-from tinychat.config import Settings
+from tinychat.config import DataSettings, Settings
+from tinychat.errors import SettingsError
 
 # Declares every setting as a flag, for parsing and help; its value is never used.
 SettingsFlags = Annotated[Settings, Parameter(name="*")]
 SETTINGS = Settings()
+READING = Group.create_ordered("How files are read (short for --data.…)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingFlags:
+    """Settings of `data` by a short name; their values are taken as those of the settings are."""
+
+    format: Literal["auto", "text", "json", "turns"] = "auto"
+    """How to read text files (auto: told from each file's content and name)."""
+    take: Literal["chosen"] | None = None
+    """Of preference data, learn the answers that were chosen."""
+    user_field: str | None = None
+    """Name of the field or column with the user's words (none: a known name)."""
+    assistant_field: str | None = None
+    """Name of the field or column with the answer (none: a known name)."""
+    text_field: str | None = None
+    """Name of the field or column whose text is learnt as it is (none: a known name)."""
+    strict: Annotated[bool, Parameter(negative="")] = False
+    """Stop at the first bad record instead of leaving out up to 1%."""
+    max_documents: int | None = None
+    """Read no more than this many documents."""
+
+
+# The group's name stands over them in `--help`.
+Reading = Annotated[ReadingFlags, Parameter(name="*", group=READING)]
+READING_FLAGS = ReadingFlags()
+_SHORT = frozenset(field.name for field in fields(ReadingFlags))
 
 
 class GivenSettings:
@@ -32,12 +62,15 @@ class GivenSettings:
         self._command = " ".join(("tinychat", *commands))
         self._takes_settings = any(a.field_info.name == "settings" for a in arguments)
         for argument in arguments:
-            if not argument.keys or not self._takes_settings:
+            name = ".".join(argument.keys)
+            if not name or not (self._takes_settings or name in _SHORT):
                 self._own += argument.names
             elif argument.tokens:
                 words = [_word(token) for token in argument.tokens]
                 many = "tuple" in str(argument.hint)
-                self.values[".".join(argument.keys)] = tuple(words) if many else words[-1]
+                self.values[f"data.{name}" if name in _SHORT else name] = (
+                    tuple(words) if many else words[-1]
+                )
                 argument.tokens.clear()
 
     def problems(self) -> list[str]:
@@ -55,6 +88,28 @@ class GivenSettings:
 
 
 GivenFlags = Annotated[GivenSettings, Parameter(parse=False)]
+
+
+def settings_of(given: GivenSettings) -> Settings:
+    """The demo's settings with those on the command line, for commands that start no run.
+
+    Raises SettingsError for all that is wrong with the flags.
+    """
+    from tinychat.config.load import FLAGS, Layer, nest, read_preset, resolve
+
+    layer = Layer(FLAGS, nest(given.values), text=True)
+    try:
+        settings = resolve(read_preset("demo"), layer).settings
+    except SettingsError as error:
+        raise SettingsError(*given.problems(), *error.problems) from None
+    if given.unknown:
+        raise SettingsError(*given.problems())
+    return settings
+
+
+def data_settings(given: GivenSettings, paths: Sequence[str]) -> DataSettings:
+    """How these files are to be read. Raises SettingsError as `settings_of` does."""
+    return replace(settings_of(given).data, paths=tuple(paths))
 
 
 def _word(token: Any) -> str:

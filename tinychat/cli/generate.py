@@ -94,7 +94,7 @@ def _document(
     assert completion is not None  # the last piece was given
     return {
         "run": model.run.absolute().name,
-        "step": model.card.step,
+        "step": model.step,
         "checkpoint": str(model.path.absolute()),
         "kind": model.card.kind,
         "prompt": prompt,

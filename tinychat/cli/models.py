@@ -10,8 +10,8 @@ from tinychat.cli.output import tell
 from tinychat.config import RuntimeSettings
 from tinychat.engine import Engine
 from tinychat.errors import CheckpointError, NoCheckpointError
-from tinychat.model import LoadedModel, ModelCard, Runtime, choose_runtime, load_model
-from tinychat.runs import RunPaths, RunReader, find_run
+from tinychat.model import LoadedModel, ModelCard, Runtime, choose_runtime, load_foreign, load_model
+from tinychat.runs import RunPaths, RunReader, find_model, is_foreign
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,32 @@ class OpenedModel:
         return self.loaded.card
 
     @property
+    def step(self) -> int | None:
+        """None for a model from elsewhere."""
+        return None if is_foreign(self.path) else self.card.step
+
+    @property
     def label(self) -> str:
-        """`<run>@<step>`"""
-        return f"{self.run.absolute().name}@{self.card.step}"
+        """`<run>@<step>`, or the folder of a model from elsewhere"""
+        name = self.run.absolute().name
+        return name if self.step is None else f"{name}@{self.step}"
 
     def engine(self) -> Engine:
         return Engine(self.loaded.decoder, self.loaded.tokenizer, self.runtime)
 
 
 def open_run(name: str, root: Path, settings: RuntimeSettings) -> OpenedModel:
-    """The model that RUN means: a named checkpoint, else the best, else the newest good one.
+    """The model that RUN means: a named checkpoint, else the best, else the newest good one; or the
+    one in a folder from elsewhere.
 
     A damaged checkpoint that was not asked for by name is passed over, with a remark on stderr.
     Raises CheckpointError if none is good, NoCheckpointError if there is none.
     """
-    run, step = find_run(name, root)
+    run, step = find_model(name, root)
     runtime = choose_runtime(settings)
     runtime.apply()
+    if step is None and is_foreign(run):
+        return OpenedModel(run, run, load_foreign(run, runtime.torch_device), runtime)
     problems: list[CheckpointError] = []
     for path in [RunPaths(run).checkpoint(step)] if step is not None else in_order(run):
         try:

@@ -1,19 +1,25 @@
-"""A run that grows from another one's checkpoint: which one, and what it decides for the new run.
+"""A run that grows from another one's checkpoint, or from a foreign model folder: which one, and
+what it decides for the new run.
 
-Reads verified files as bytes and JSON; no torch, so that a contradiction is told at once.
+Of our own checkpoints it reads verified files as bytes and JSON; no torch, so that a contradiction
+is told at once.
 """
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tinychat.config import TokenizerSettings
 from tinychat.config.load import Layer, json_to_layer, nest
 from tinychat.errors import CheckpointError, FormatError, NoCheckpointError, SettingsError
-from tinychat.runs import RunPaths, RunReader, find_run, read_checkpoint
+from tinychat.runs import RunPaths, RunReader, find_model, is_foreign, read_checkpoint
+from tinychat.text import Tokenizer, given_tokenizer
 
 _FORMAT = 1  # of tinychat.json
 _FREE = ("model.dropout",)  # no weight depends on it
+_SHRINKABLE = ("model.context_length",)  # what lies beyond is left out
 
 
 def parent_layer(
@@ -24,21 +30,48 @@ def parent_layer(
     RUN stands for its best checkpoint, or the newest where none is known to be best. Raises
     SettingsError for every flag that asks for another shape, CheckpointError for damaged files.
     """
-    folder = _checkpoint(init_from, checkpoints_root)
-    files = read_checkpoint(folder, only={"tinychat.json", "tokenizer.json"})
-    card = _card(files.files["tinychat.json"], folder)
-    name = f"{folder.parent.name}@{files.step}"
+    folder = _folder(init_from, checkpoints_root)
+    if is_foreign(folder):
+        name, shape, tokenizer = folder.name, *_foreign(folder)
+    else:
+        files = read_checkpoint(folder, only={"tinychat.json", "tokenizer.json"})
+        name = f"{folder.parent.name}@{files.step}"
+        shape = _shape(files.files["tinychat.json"], folder)
+        tokenizer = Tokenizer.from_json(files.files["tokenizer.json"].decode())
     values = {
-        **{f"model.{key}": value for key, value in card["model"].items()},
-        "tokenizer.kind": _tokenizer_kind(files.files["tokenizer.json"]),
-        "tokenizer.vocab_size": card["vocab_size"],
+        **{f"model.{key}": value for key, value in shape.items()},
+        "tokenizer.kind": tokenizer.kind,
+        "tokenizer.vocab_size": tokenizer.vocab_size,
     }
     _refuse_contradictions(flags, values, name)
     return Layer(f"checkpoint {name}", json_to_layer(nest(values))), folder
 
 
-def _checkpoint(init_from: str, root: Path) -> Path:
-    run, step = find_run(init_from, root)
+def tokenizer_layer(settings: TokenizerSettings, source: str, flags: dict[str, Any]) -> Layer:
+    """What a given tokenizer.json decides. Raises SettingsError for flags that ask otherwise."""
+    tokenizer = given_tokenizer(settings)
+    assert tokenizer is not None and settings.path is not None  # asked only where one is given
+    values = {
+        "tokenizer.path": str(Path(settings.path).absolute()),
+        "tokenizer.kind": tokenizer.kind,
+        "tokenizer.vocab_size": tokenizer.vocab_size,
+    }
+    asked = {name: value for name, value in flags.items() if name != "tokenizer.path"}
+    _refuse_contradictions(asked, values, settings.path)
+    return Layer(source, nest(values))
+
+
+def _foreign(folder: Path) -> tuple[dict[str, Any], Tokenizer]:
+    from tinychat.model import foreign_shape, foreign_tokenizer  # torch, only where it is needed
+
+    settings, _ = foreign_shape(folder)
+    return asdict(settings), foreign_tokenizer(folder)
+
+
+def _folder(init_from: str, root: Path) -> Path:
+    run, step = find_model(init_from, root)
+    if step is None and is_foreign(run):
+        return run
     if step is None:
         reader = RunReader(run)
         best = reader.best
@@ -48,12 +81,12 @@ def _checkpoint(init_from: str, root: Path) -> Path:
     return RunPaths(run.absolute()).checkpoint(step)
 
 
-def _card(data: bytes, folder: Path) -> dict[str, Any]:
-    """What tinychat.json says, as far as it is needed here."""
+def _shape(data: bytes, folder: Path) -> dict[str, Any]:
+    """The model's settings, from tinychat.json."""
     where = folder / "tinychat.json"
     try:
         card = json.loads(data)
-        number, model, vocab_size = card["format"], dict(card["model"]), int(card["vocab_size"])
+        number, model = card["format"], dict(card["model"])
     except (ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{where} cannot be used ({error!r}).") from None
     if number > _FORMAT:
@@ -61,21 +94,18 @@ def _card(data: bytes, folder: Path) -> dict[str, Any]:
             f"{where} has format {number} and was made by a newer tinychat; "
             f"this one reads up to format {_FORMAT}: please update tinychat."
         )
-    return {"model": model, "vocab_size": vocab_size}
-
-
-def _tokenizer_kind(data: bytes) -> str:
-    from tinychat.text import Tokenizer
-
-    return Tokenizer.from_json(data.decode()).kind
+    return model
 
 
 def _refuse_contradictions(flags: Mapping[str, Any], values: Mapping[str, Any], name: str) -> None:
     problems = [
-        f"{flag} is {_spelled(values[flag])} in {name}, whose weights --init-from takes along, and "
-        f"cannot become {asked}; leave the flag out"
+        f"{flag} is {_spelled(values[flag])} in {name}, which this run starts from, and cannot "
+        f"become {asked}; leave the flag out"
         for flag, asked in flags.items()
-        if flag in values and flag not in _FREE and not _means(str(asked), values[flag])
+        if flag in values
+        and flag not in _FREE
+        and not _means(str(asked), values[flag])
+        and not (flag in _SHRINKABLE and _is_smaller(str(asked), values[flag]))
     ]
     if problems:
         raise SettingsError(*problems)
@@ -89,6 +119,10 @@ def _means(text: str, value: Any) -> bool:
         except ValueError:
             return False
     return text.lower() == _spelled(value)
+
+
+def _is_smaller(text: str, value: int) -> bool:
+    return text.isdigit() and 0 < int(text) < value
 
 
 def _spelled(value: Any) -> str:

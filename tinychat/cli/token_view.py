@@ -48,15 +48,26 @@ def with_ids(pieces: Sequence[str], ids: Sequence[int]) -> list[Token]:
     ]
 
 
-def print_tokens(console: Console, tokens: Sequence[Token], *, notes: bool) -> None:
+def has_colour(console: Console) -> bool:
+    """Whether colours are seen on it: not in a pipe, and not where NO_COLOR is set."""
+    return console.color_system is not None and not console.no_color
+
+
+def print_tokens(
+    console: Console, tokens: Sequence[Token], *, notes: bool, lines: int | None = None
+) -> int:
     """The pieces in lines that fit; beneath them the notes, on a terminal only if `notes`.
 
-    Without colour a bar parts the tokens.
+    Without colour a bar parts the tokens. At most about `lines` lines are printed; returns how many
+    tokens were not.
     """
-    colour = console.color_system is not None
+    colour = has_colour(console)
     notes = notes or not colour
     gap = 1 if notes else 0
+    shown = printed = 0
     for line in _lines(tokens, console.width, gap, notes=notes):
+        if lines is not None and printed >= lines:
+            break
         pieces, beneath = Text(), ""
         for i, token in enumerate(line):
             padding = " " * (token.width - cell_len(token.shown) if notes else 0)
@@ -67,8 +78,12 @@ def print_tokens(console: Console, tokens: Sequence[Token], *, notes: bool) -> N
             pieces.append(padding)
             beneath += token.note + " " * (token.width - cell_len(token.note))
         console.print(pieces)
+        shown += len(line)
+        printed += 1
         if notes and beneath.strip():
             console.print(beneath.rstrip())
+            printed += 1
+    return len(tokens) - shown
 
 
 def _lines(tokens: Sequence[Token], width: int, gap: int, *, notes: bool) -> Iterator[list[Token]]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from tinychat.cli.flags import READING_FLAGS, GivenFlags, Reading, data_settings
 from tinychat.cli.output import Waiting, print_json, screen
 from tinychat.cli.token_view import print_tokens, with_ids
 from tinychat.cli.words import count, inert, number
@@ -28,6 +29,8 @@ def train_tokenizer(
     kind: Literal["bpe", "char"] = "bpe",
     vocab_size: int = 4096,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
+    reading: Reading = READING_FLAGS,
+    given: GivenFlags,
 ) -> int:
     """Train a tokenizer on texts and write it as tokenizer.json, which Hugging Face reads too.
 
@@ -51,10 +54,11 @@ def train_tokenizer(
     from tinychat.runs import Disk, replace_file
     from tinychat.text import Corpus, train_bpe, train_char
 
+    data = data_settings(given, paths)
     if out.is_dir() or (out.exists() and not overwrite):
         raise SettingsError(f"{out} exists already; choose another name, or add --overwrite")
     with Waiting() as waiting:
-        corpus = Corpus.scan(paths, waiting)
+        corpus = Corpus.scan(data, waiting)
         texts = _texts(corpus, waiting)
         made = train_char(texts) if kind == "char" else train_bpe(texts, vocab_size)
     try:

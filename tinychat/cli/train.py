@@ -8,7 +8,14 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from tinychat.cli.flags import SETTINGS, GivenFlags, SettingsFlags, command_line
+from tinychat.cli.flags import (
+    READING_FLAGS,
+    SETTINGS,
+    GivenFlags,
+    Reading,
+    SettingsFlags,
+    command_line,
+)
 from tinychat.errors import RunExistsError, SettingsError
 
 
@@ -23,6 +30,7 @@ def train_command(
     dtype: str | None = None,
     resume: str | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
+    reading: Reading = READING_FLAGS,
     settings: SettingsFlags = SETTINGS,
     given: GivenFlags,
 ) -> int:
@@ -123,11 +131,17 @@ def _resolve(
         raise SettingsError(*given.problems(), *error.problems) from None
     if given.unknown:
         raise SettingsError(*given.problems())
-    paths = [str(Path(p).absolute()) for p in resolved.settings.data.paths]
-    if paths:  # a run must find its data again from any folder
-        layer = Layer(resolved.sources["data.paths"], {"data": {"paths": paths}})
-        resolved = resolve(*layers, flags_layer, layer)
+    settings, sources = resolved.settings, resolved.sources
+    paths = [str(Path(p).absolute()) for p in settings.data.paths]
+    found = []  # a run must find its files again from any folder
+    if paths:
+        found.append(Layer(sources["data.paths"], {"data": {"paths": paths}}))
         label = label if preset or config else Path(paths[0]).stem
+    if settings.tokenizer.path:
+        from tinychat.cli.parent import tokenizer_layer
+
+        found.append(tokenizer_layer(settings.tokenizer, sources["tokenizer.path"], flags))
+    resolved = resolve(*layers, flags_layer, *found)
     return resolved, re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-.") or "run"
 
 

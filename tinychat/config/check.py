@@ -51,6 +51,11 @@ def _run(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             f"micro_batch_size ({settings.micro_batch_size}) is above "
             f"batch_size ({settings.batch_size})",
         )
+    if settings.init_from is not None and settings.tokenizer.path is not None:
+        yield (
+            ("init_from", "tokenizer.path"),
+            "a run that starts from other weights has their tokenizer; leave out tokenizer.path",
+        )
     if settings.checkpoint.every_steps is None and settings.checkpoint.every_minutes is None:
         yield (
             ("checkpoint.every_steps", "checkpoint.every_minutes"),

@@ -45,8 +45,8 @@ class ModelSettings:
     """How the model knows where a token stands."""
     rope_theta: PositiveFloat = 10000.0
     """Base of the rotary frequencies (only with position = rope)."""
-    mlp: Literal["swiglu", "gelu", "relu2"] = "swiglu"
-    """The MLP: gated SiLU, GELU, or squared ReLU."""
+    mlp: Literal["swiglu", "gelu", "gelu_tanh", "relu2"] = "swiglu"
+    """The MLP: gated SiLU, GELU, GPT-2's approximation of GELU, or squared ReLU."""
     qk_norm: bool = True
     """Normalise queries and keys in each head, which keeps attention calm at high rates."""
     tied_head: bool = True
@@ -81,6 +81,8 @@ class TokenizerSettings:
     """Byte-level BPE, or one token a character (unknown ones fall back to bytes)."""
     vocab_size: Annotated[int, Ge(262), Le(1_000_000)] = 4096
     """Size of a BPE vocabulary, the 6 control tokens and 256 bytes included."""
+    path: str | None = None
+    """A tokenizer.json to take instead of training one, ours or another byte-level BPE."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,20 @@ class DataSettings:
     """Share of the documents kept for validation."""
     loss: Literal["answers", "all"] = "answers"
     """In conversations: learn the assistant's answers only, or every token."""
+    format: Literal["auto", "text", "json", "turns"] = "auto"
+    """How to read text files (auto: told from each file's content and name)."""
+    take: Literal["chosen"] | None = None
+    """Of preference data, learn the answers that were chosen (none: refuse such data)."""
+    user_field: str | None = None
+    """Name of the field or column with the user's words (none: a known name)."""
+    assistant_field: str | None = None
+    """Name of the field or column with the answer (none: a known name)."""
+    text_field: str | None = None
+    """Name of the field or column whose text is learnt as it is (none: a known name)."""
+    strict: bool = False
+    """Stop at the first bad record instead of leaving out up to 1%."""
+    max_documents: Positive | None = None
+    """Read no more than this many documents (none: all)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,14 +19,8 @@ from torch import Tensor
 from tinychat.engine.sampling import Sampling, pick
 from tinychat.keys import draw_key
 from tinychat.model import Decoder, KVCache, Runtime
-from tinychat.text import ASSISTANT, BOS, END, PAD, SYSTEM, USER
 
 FinishReason = Literal["end", "length", "stop", "cancelled"]
-
-# They are structure, not text: decoding skips them, so nobody would see one that was sampled, and a
-# role token would let the model speak in the person's name.
-NEVER_SAMPLED = (BOS, SYSTEM, USER, ASSISTANT, PAD)
-CONTROL_IDS = {*NEVER_SAMPLED, END}
 
 # Most tokens in one pass over prompts, which bounds the memory of its activations.
 PREFILL_TOKENS = 8192
@@ -41,7 +35,7 @@ class Request:
 
     prompt_ids: Sequence[int]
     sampling: Sampling = field(default_factory=Sampling)
-    stop_ids: tuple[int, ...] = (END,)
+    stop_ids: tuple[int, ...]
     overflow: Literal["slide", "stop"] = "slide"
 
 
@@ -72,16 +66,18 @@ def decode(
     requests: Sequence[Request],
     *,
     runtime: Runtime,
+    never_sampled: Sequence[int] = (),
     cancelled: Callable[[int], bool] = lambda index: False,
 ) -> Iterator[Event]:
     """The tokens of all requests as they come, and one Finish for each request.
 
-    A token that ends a request (`stop_ids`) is not given out. `cancelled(index)` is asked for each
-    row before each token. All rows share the memory of one cache: the caller bounds their number.
+    A token that ends a request (`stop_ids`) is not given out, one of `never_sampled` never comes.
+    `cancelled(index)` is asked for each row before each token. All rows share the memory of one
+    cache: the caller bounds their number.
     """
     if not requests:
         return
-    batch = Batch(decoder, requests, runtime)
+    batch = Batch(decoder, requests, runtime, never_sampled)
     while batch.rows:
         yield from batch.step(cancelled)
 
@@ -92,7 +88,13 @@ class Batch:
     Row i lives in row i of the cache. Between steps the model's training flag is as it was found.
     """
 
-    def __init__(self, decoder: Decoder, requests: Sequence[Request], runtime: Runtime) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        requests: Sequence[Request],
+        runtime: Runtime,
+        never_sampled: Sequence[int] = (),
+    ) -> None:
         self.decoder = decoder
         self.runtime = runtime
         self.context_length = decoder.settings.context_length
@@ -105,7 +107,9 @@ class Batch:
             self.cache = KVCache.allocate(
                 shape, len(rows), runtime.torch_device, runtime.torch_dtype
             )
-            self._forbidden = torch.tensor(NEVER_SAMPLED, device=runtime.torch_device)
+            self._forbidden = torch.tensor(
+                never_sampled, dtype=torch.long, device=runtime.torch_device
+            )
             self._prefill()
 
     def step(self, cancelled: Callable[[int], bool]) -> list[Event]:
@@ -124,7 +128,7 @@ class Batch:
         ids = newest_that_fit(request.prompt_ids, self.context_length, new_tokens)
         if not ids:
             raise ValueError("a request needs at least one prompt id")
-        return Row(index, request, ids, seen_ids=set(ids) - CONTROL_IDS)
+        return Row(index, request, ids, seen_ids=set(ids) - set(request.stop_ids))
 
     def _prefill(self) -> None:
         """Every row's prompt, without its newest token, goes into the cache."""

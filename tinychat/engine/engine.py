@@ -7,12 +7,13 @@ engine works when it is asked, in the caller's thread, and holds nothing between
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from tinychat.engine.decoding import Finish, FinishReason, Request, decode, newest_that_fit
 from tinychat.engine.sampling import Sampling
 from tinychat.model import Decoder, Runtime
-from tinychat.text import BOS, SYSTEM, USER, Message, TextStream, Tokenizer, encode_prompt
+from tinychat.text import ChatFormat, Message, TextStream, Tokenizer, encode_turns
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,12 @@ class Engine:
         self.tokenizer = tokenizer
         self.runtime = runtime
         self.batch_rows = batch_rows
+        chat = tokenizer.format
+        # Control tokens are structure, not text: decoding skips them, so nobody would see one that
+        # was sampled, and a role token would let the model speak in the person's name. Some models
+        # also have more rows than their vocabulary has tokens.
+        beyond = range(tokenizer.vocab_size, decoder.vocab_size)
+        self.never_sampled = sorted((chat.control_ids - {chat.end}).union(beyond))
 
     def complete(
         self,
@@ -67,11 +74,12 @@ class Engine:
         for start in range(0, len(order), self.batch_rows):
             chunk = order[start : start + self.batch_rows]
             growing = [answers[i] for i in chunk]
-            requests = [_request(fitted[i], sampling) for i in chunk]
+            requests = [self.request(fitted[i], sampling) for i in chunk]
             for row, event in decode(
                 self.decoder,
                 requests,
                 runtime=self.runtime,
+                never_sampled=self.never_sampled,
                 cancelled=lambda row, here=growing: here[row].stopped or cancelled(),
             ):
                 growing[row].take(event)
@@ -91,13 +99,23 @@ class Engine:
         A conversation leaves room for max_new_tokens, but at most a third of the context.
         """
         context_length = self.decoder.settings.context_length
+        chat = self.tokenizer.format
         if isinstance(prompt, str):
-            ids = [BOS, *self.tokenizer.encode(prompt)]
+            # a model that knows no bos begins where another text has ended
+            ids = [*chat.begin, *self.tokenizer.encode(prompt)] or [chat.end]
             kept = newest_that_fit(ids, context_length, max_new_tokens)
             return Prompt(tuple(kept), "slide", dropped_tokens=len(ids) - len(kept))
-        ids = encode_prompt(self.tokenizer, prompt)
         limit = context_length - min(max_new_tokens, context_length // 3)
-        return fit_conversation(ids, limit)
+        return fit_conversation(prompt, encode_turns(self.tokenizer, prompt), chat, limit)
+
+    def request(self, prompt: Prompt, sampling: Sampling) -> Request:
+        """What `decode` is asked for a fitted prompt."""
+        return Request(
+            prompt_ids=prompt.ids,
+            sampling=sampling,
+            stop_ids=(self.tokenizer.format.end,),
+            overflow=prompt.overflow,
+        )
 
 
 class Answer(Iterator[str]):
@@ -121,8 +139,9 @@ class Answer(Iterator[str]):
         growing = GrowingText(engine.tokenizer, sampling.stop)
         for _, event in decode(
             engine.decoder,
-            [_request(self.prompt, sampling)],
+            [engine.request(self.prompt, sampling)],
             runtime=engine.runtime,
+            never_sampled=engine.never_sampled,
             cancelled=lambda row: growing.stopped or self._cancelled,
         ):
             if piece := growing.take(event):
@@ -175,30 +194,31 @@ class GrowingText:
         return text[:certain]
 
 
-def fit_conversation(ids: Sequence[int], limit: int) -> Prompt:
-    """A conversation's prompt in at most `limit` tokens.
+def fit_conversation(
+    messages: Sequence[Message], turns: Sequence[list[int]], chat: ChatFormat, limit: int
+) -> Prompt:
+    """A conversation's prompt in at most `limit` tokens; `turns` are the messages as ids.
 
-    The system turn stays (if it takes at most half), the oldest whole turns go; if the last turn
-    alone is too long, its text is cut at the left. The trainer shortens its rows in the same way.
+    The system message stays (if it takes at most half), the oldest whole turns go; if the last
+    turn alone is too long, its text is cut at the left. The trainer shortens its rows likewise.
     """
-    ids = list(ids)
-    if len(ids) <= limit:
-        return Prompt(tuple(ids), "stop")
-    turns = [place for place, token in enumerate(ids) if token == USER]
-    first = turns[0] if turns else 1
-    head = ids[:first] if SYSTEM in ids[:first] and first <= limit // 2 else [BOS]
-    for dropped, start in enumerate(turns):
-        kept = [*head, *ids[start:]]
+    asking = chat.opening["assistant"]
+    whole = [*chat.begin, *chain.from_iterable(turns), *asking]
+    if len(whole) <= limit:
+        return Prompt(tuple(whole), "stop")
+    starts = [i for i, message in enumerate(messages) if message.role == "user"]
+    first = starts[0] if starts else 0
+    head = [*chat.begin, *chain.from_iterable(turns[:first])]
+    if len(head) > limit // 2 or all(message.role != "system" for message in messages[:first]):
+        head = chat.begin
+    for dropped, start in enumerate(starts):
+        kept = [*head, *chain.from_iterable(turns[start:]), *asking]
         if len(kept) <= limit:
-            return Prompt(tuple(kept), "stop", dropped, len(ids) - len(kept))
-    opening = [*head, USER] if turns else head
+            return Prompt(tuple(kept), "stop", dropped, len(whole) - len(kept))
+    opening = [*head, *chat.opening["user"]] if starts else head
     room = max(1, limit - len(opening))
-    kept = [*opening, *ids[-room:]][-limit:]
-    return Prompt(tuple(kept), "stop", max(0, len(turns) - 1), len(ids) - len(kept))
-
-
-def _request(prompt: Prompt, sampling: Sampling) -> Request:
-    return Request(prompt_ids=prompt.ids, sampling=sampling, overflow=prompt.overflow)
+    kept = [*opening, *whole[-room:]][-limit:]
+    return Prompt(tuple(kept), "stop", max(0, len(starts) - 1), len(whole) - len(kept))
 
 
 def _overlap(text: str, stop: str) -> int:

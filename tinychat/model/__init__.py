@@ -23,6 +23,8 @@ from tinychat.model.device import (
     synchronize,
 )
 from tinychat.model.families import family_of
+from tinychat.model.foreign import foreign_shape, read_foreign
+from tinychat.model.foreign_folder import adapted, foreign_tokenizer, load_foreign
 
 __all__ = [
     "Decoder",
@@ -30,14 +32,19 @@ __all__ = [
     "LoadedModel",
     "ModelCard",
     "Runtime",
+    "adapted",
     "available_devices",
     "choose_runtime",
     "count_parameters",
     "family_of",
+    "foreign_shape",
+    "foreign_tokenizer",
+    "load_foreign",
     "load_model",
     "memory_bytes",
     "model_files",
     "open_model",
+    "read_foreign",
     "read_tensors",
     "synchronize",
     "to_json",

@@ -20,7 +20,8 @@ from torch import Tensor
 from tinychat.config import ModelSettings
 from tinychat.errors import CheckpointError, FormatError
 from tinychat.model.decoder import Decoder
-from tinychat.model.families import from_hf, generation_config, hf_config, to_hf
+from tinychat.model.families import from_hf, generation_config, hf_config, hf_shapes, to_hf
+from tinychat.model.tensor_file import check_header
 from tinychat.runs import CheckpointFiles, read_checkpoint
 from tinychat.text import CHAT_TEMPLATE, CONTROL_TOKENS, Tokenizer
 
@@ -70,8 +71,8 @@ def model_files(decoder: Decoder, tokenizer: Tokenizer, card: ModelCard) -> dict
     """The files of the Hugging Face folder, and tinychat.json."""
     weights = to_hf(decoder.state_dict(), decoder.settings)
     return {
-        "config.json": to_json(hf_config(decoder.settings, decoder.vocab_size)),
-        "generation_config.json": to_json(generation_config()),
+        "config.json": to_json(hf_config(decoder.settings, decoder.vocab_size, tokenizer.format)),
+        "generation_config.json": to_json(generation_config(tokenizer.format)),
         "model.safetensors": tensor_bytes(weights),
         "tokenizer.json": tokenizer.to_json().encode(),
         "tokenizer_config.json": to_json(_tokenizer_config(decoder.settings.context_length)),
@@ -100,8 +101,10 @@ def open_model(files: CheckpointFiles, device: torch.device | None = None) -> Lo
             decoder = Decoder(card.model, card.vocab_size)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{files.path}: tinychat.json cannot be used ({error!r})") from None
+    expected = decoder.state_dict()
+    check_header(files.files["model.safetensors"], hf_shapes(expected, card.model))
     tensors = read_tensors(files, "model.safetensors")
-    weights = from_hf(tensors, decoder.state_dict(), card.model)
+    weights = from_hf(tensors, expected, card.model)
     decoder.load_state_dict(weights, assign=True)
     if card.model.tied_head:
         decoder.head.weight = decoder.embedding.weight

@@ -8,11 +8,13 @@ residual stream start at zero, so that every block begins as the identity.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, noop_context_fn
 
 from tinychat.config import ModelSettings
 from tinychat.keys import draw_key
@@ -65,7 +67,10 @@ class Decoder(nn.Module):
         view = CacheView(cache, positions) if cache else None
         for block in self.blocks:
             if self.gradient_checkpointing and self.training:
-                x = checkpoint(block, x, rotation, view, use_reentrant=False)
+                context = keep_mps_draws if x.device.type == "mps" else noop_context_fn
+                x = checkpoint(
+                    block, x, rotation, view, use_reentrant=False, context_fn=context
+                )
             else:
                 x = block(x, rotation, view)
         if cache:
@@ -153,7 +158,9 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """The position-wise network: gated SiLU, exact GELU, or squared ReLU (So et al. 2021)."""
+    """The position-wise network: gated SiLU, GELU (exact, or by tanh as OpenAI's GPT-2 has it), or
+    squared ReLU (So et al. 2021).
+    """
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
@@ -170,6 +177,8 @@ class MLP(nn.Module):
                 up = F.silu(self.gate(x)) * up
             case "gelu":
                 up = F.gelu(up)
+            case "gelu_tanh":
+                up = F.gelu(up, approximate="tanh")
             case "relu2":
                 up = F.relu(up).square()
         return self.down(up)
@@ -194,6 +203,26 @@ class CacheView:
 
     def store(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         return self.cache.store(layer, self.positions, k, v, self.used)
+
+
+def keep_mps_draws() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Contexts for a checkpointed block and for its recomputation, so that dropout masks agree.
+
+    torch's checkpoint restores the generators of the CPU and of CUDA, but passes over that of MPS
+    (pytorch issue 127676).
+    """
+    return nullcontext(), mps_generator_at(torch.mps.get_rng_state())
+
+
+@contextmanager
+def mps_generator_at(state: Tensor) -> Iterator[None]:
+    """Set the MPS generator to a former state for a while."""
+    now = torch.mps.get_rng_state()
+    torch.mps.set_rng_state(state)
+    try:
+        yield
+    finally:
+        torch.mps.set_rng_state(now)
 
 
 # Below this length the half-precision backward pass of CPU attention costs several times fp32's.

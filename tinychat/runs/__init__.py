@@ -24,7 +24,7 @@ from tinychat.runs.control import (
     wait_for_ack,
 )
 from tinychat.runs.durable import Disk, LineLog, replace_file
-from tinychat.runs.find import find_run
+from tinychat.runs.find import find_model, find_run, is_foreign
 from tinychat.runs.layout import (
     AttemptPaths,
     RunPaths,
@@ -87,7 +87,9 @@ __all__ = [
     "checkpoint_name",
     "checkpoint_step",
     "default_checkpoints",
+    "find_model",
     "find_run",
+    "is_foreign",
     "list_checkpoints",
     "list_runs",
     "lock_is_held",

@@ -4,7 +4,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from tinychat.errors import NoCheckpointError, RunNotFoundError
-from tinychat.runs.layout import RunPaths, checkpoint_step, list_checkpoints, run_names
+from tinychat.runs.layout import MANIFEST, RunPaths, checkpoint_step, list_checkpoints, run_names
 from tinychat.runs.reader import RunReader
 
 
@@ -26,6 +26,23 @@ def find_run(name_or_path: str | Path, checkpoints: Path) -> tuple[Path, int | N
     if at and (run := _run_folder(name, checkpoints)) is not None:
         return run, _pick(run, which)
     raise RunNotFoundError(_not_found(name if at else text, checkpoints))
+
+
+def find_model(name_or_path: str | Path, checkpoints: Path) -> tuple[Path, int | None]:
+    """Like `find_run`, but a model folder from elsewhere is found too: (that folder, None)."""
+    try:
+        return find_run(name_or_path, checkpoints)
+    except RunNotFoundError:
+        folder = Path(name_or_path)
+        if not is_foreign(folder):
+            raise
+        return folder.absolute(), None
+
+
+def is_foreign(folder: Path) -> bool:
+    """Whether a folder holds a model that is no checkpoint of a run: one from elsewhere."""
+    ours = checkpoint_step(folder.absolute().name) is not None and (folder / MANIFEST).is_file()
+    return (folder / "config.json").is_file() and not ours
 
 
 def _run_folder(text: str, checkpoints: Path) -> Path | None:

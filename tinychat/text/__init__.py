@@ -14,8 +14,10 @@ from tinychat.text.chat import (
     CONTROL_TOKENS,
     END,
     PAD,
+    ROLES,
     SYSTEM,
     USER,
+    ChatFormat,
     Conversation,
     Document,
     Message,
@@ -23,13 +25,21 @@ from tinychat.text.chat import (
     encode_conversations,
     encode_document,
     encode_prompt,
+    encode_turns,
+    tinychat_format,
 )
 from tinychat.text.corpus import Corpus, Progress
 from tinychat.text.describe import CorpusDescription, describe
 from tinychat.text.prepare import CorpusSummary, Prepared, SideSummary, prepare
 from tinychat.text.split import FileReport
 from tinychat.text.token_files import TokenFile
-from tinychat.text.tokenizer import TextStream, Tokenizer, train_bpe, train_char
+from tinychat.text.tokenizer import (
+    TextStream,
+    Tokenizer,
+    given_tokenizer,
+    train_bpe,
+    train_char,
+)
 
 __all__ = [
     "ASSISTANT",
@@ -38,8 +48,10 @@ __all__ = [
     "CONTROL_TOKENS",
     "END",
     "PAD",
+    "ROLES",
     "SYSTEM",
     "USER",
+    "ChatFormat",
     "Conversation",
     "Corpus",
     "CorpusDescription",
@@ -58,7 +70,10 @@ __all__ = [
     "encode_conversations",
     "encode_document",
     "encode_prompt",
+    "encode_turns",
+    "given_tokenizer",
     "prepare",
+    "tinychat_format",
     "train_bpe",
     "train_char",
 ]

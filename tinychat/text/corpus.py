@@ -8,15 +8,19 @@ to by its name; counting and dividing documents is the charge of `split`.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from tinychat.config import DataSettings
 from tinychat.errors import DataError
 from tinychat.text.chat import Conversation
-from tinychat.text.formats import Shape, detect
-from tinychat.text.reading import Item, Tally, read_items
+from tinychat.text.formats import detect
+from tinychat.text.items import Item
+from tinychat.text.reading import Advance, Tally, read_items
+from tinychat.text.shapes import Shape
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, the bytes done, and all bytes of the stage."""
@@ -32,6 +36,8 @@ _NAMED_SIDES = {
     "validation": "valid",
     "test": "test",
 }
+_PART_OF_NAME = re.compile(r"[a-z0-9]+")
+_ABOUT = frozenset({"readme", "license", "licence"})  # files about a set, beside its own
 
 
 @dataclass(frozen=True)
@@ -44,19 +50,26 @@ class CorpusFile:
     n_bytes: int
     digest: str
     modified_ns: int = 0
+    strict: bool = False
     built_in: tuple[Conversation, ...] = field(default=(), repr=False)
 
     @property
     def name(self) -> str:
         return str(self.path) if self.path else f"built-in small talk, {self.side}"
 
-    def items(self, tally: Tally | None = None) -> Iterator[Item]:
-        """All that the file holds, in order. Raises DataError if it changed since the scan."""
+    def items(self, tally: Tally | None = None, advance: Advance | None = None) -> Iterator[Item]:
+        """All that the file holds, in order. Raises DataError if it changed since the scan.
+
+        `advance` is called with the raw bytes of the file that were read since its last call;
+        together they are `n_bytes`.
+        """
         if self.path is None:
             yield from self.built_in
+            if advance:
+                advance(self.n_bytes)
             return
         try:
-            yield from read_items(self.path, self.shape, tally)
+            yield from read_items(self.path, self.shape, tally, advance, strict=self.strict)
             found = self.path.stat()
         except OSError as error:
             raise _unreadable(self.path, error) from error
@@ -90,21 +103,21 @@ class Corpus:
         return sum(file.n_bytes for file in self.files)
 
     @classmethod
-    def scan(cls, paths: Sequence[str | Path], progress: Progress | None = None) -> "Corpus":
-        """Find and read all files below `paths`; none given: the built-in small talk.
+    def scan(cls, data: DataSettings, progress: Progress | None = None) -> "Corpus":
+        """Find and read all files below `data.paths`; none given: the built-in small talk.
 
-        Raises DataError for a path that is not there, a file that is not UTF-8 text or JSON lines
-        in a known shape, and for text and conversations mixed.
+        Raises DataError for a path that is not there, a file that is neither text nor records in a
+        known shape, and for text and conversations mixed.
         """
-        if not paths:
+        if not data.paths:
             sources = (Source("built-in small talk", _built_in_files()),)
             return cls(sources, "chat", _fingerprint(sources))
-        found, hints = _choose([_find(Path(path).expanduser()) for path in paths])
+        found, hints = _choose([_find(Path(path).expanduser()) for path in data.paths])
         total = sum(entry.path.stat().st_size for _, entries in found for entry in entries)
         meter = Meter(progress, "reading", total)
         sources = []
         for given, entries in found:
-            scanned = [_scan_file(entry, meter) for entry in entries]
+            scanned = [_scan_file(entry, data, meter) for entry in entries]
             hints += [hint for _, file_hints in scanned for hint in file_hints]
             sources.append(Source(str(given), tuple(file for file, _ in scanned)))
         meter.finish()
@@ -148,7 +161,7 @@ _Found = tuple[Path, list[_Entry]]
 def _find(given: Path) -> _Found:
     """The file, or all files below the folder in a fixed order; hidden ones and links are not."""
     if given.is_file():
-        return given, [_Entry(given, _NAMED_SIDES.get(given.stem.lower()))]
+        return given, [_Entry(given, _side_in_name(given))]
     if not given.is_dir():
         raise DataError(f"{given} is neither a file nor a folder; check the path.")
     entries: list[_Entry] = []
@@ -165,15 +178,23 @@ def _find(given: Path) -> _Found:
 
 def _named_side(given: Path, path: Path) -> str | None:
     """What the file's own name says, else the innermost folder that says something."""
-    folders = path.relative_to(given).parts[:-1]
-    names = [path.stem, *reversed(folders), given.resolve().name]
-    return next(filter(None, (_NAMED_SIDES.get(name.lower()) for name in names)), None)
+    folders = [*path.relative_to(given).parts[-2::-1], given.resolve().name]
+    named = (_NAMED_SIDES.get(name.lower()) for name in folders)
+    return _side_in_name(path) or next(filter(None, named), None)
+
+
+def _side_in_name(path: Path) -> str | None:
+    """The one side that a part of a file's name says: wiki.test.raw, dialogues_train.txt."""
+    parts = _PART_OF_NAME.findall(path.stem.lower())
+    sides = {_NAMED_SIDES[part] for part in parts if part in _NAMED_SIDES}
+    return sides.pop() if len(sides) == 1 else None
 
 
 def _choose(found: list[_Found]) -> tuple[list[_Found], list[str]]:
     """Leave out what is doubled, empty, or beside files that are named train and valid."""
     hints: list[str] = []
     found = [(given, _once(entries, found[:i], hints)) for i, (given, entries) in enumerate(found)]
+    found = [(given, _without_pages_about_it(entries, hints)) for given, entries in found]
     found = [(given, entries) for given, entries in found if entries]
     sides = {entry.side for _, entries in found for entry in entries}
     if "train" not in sides or not sides & {"valid", "test"}:
@@ -209,14 +230,24 @@ def _once(entries: list[_Entry], earlier: list[_Found], hints: list[str]) -> lis
     return kept
 
 
+def _without_pages_about_it(entries: list[_Entry], hints: list[str]) -> list[_Entry]:
+    about = [entry for entry in entries if entry.path.stem.lower() in _ABOUT]
+    if len(about) == len(entries):
+        return entries
+    hints += [f"{entry.path} is left out: it tells about the rest" for entry in about]
+    return [entry for entry in entries if entry not in about]
+
+
 # --- reading them once ------------------------------------------------------------------------
 
 
-def _scan_file(entry: _Entry, meter: Meter) -> tuple[CorpusFile, tuple[str, ...]]:
+def _scan_file(
+    entry: _Entry, data: DataSettings, meter: Meter
+) -> tuple[CorpusFile, tuple[str, ...]]:
     digest = hashlib.blake2b(digest_size=16)
     path = entry.path
     try:
-        detected = detect(path)
+        detected = detect(path, data)
         with open(path, "rb") as file:
             found = os.fstat(file.fileno())
             while block := file.read(_BLOCK_BYTES):
@@ -229,7 +260,13 @@ def _scan_file(entry: _Entry, meter: Meter) -> tuple[CorpusFile, tuple[str, ...]
         side = "train" if entry.side == "train" else "valid"
     return (
         CorpusFile(
-            path, detected.shape, side, found.st_size, digest.hexdigest(), found.st_mtime_ns
+            path,
+            detected.shape,
+            side,
+            found.st_size,
+            digest.hexdigest(),
+            found.st_mtime_ns,
+            data.strict,
         ),
         detected.hints,
     )
@@ -249,7 +286,7 @@ def _form_of(sources: list[Source]) -> Form:
 
 def _fingerprint(sources: Sequence[Source]) -> str:
     files = [
-        [[file.side, repr(file.shape), file.n_bytes, file.digest] for file in source.files]
+        [[file.side, astuple(file.shape), file.n_bytes, file.digest] for file in source.files]
         for source in sources
     ]
     return hashlib.blake2b(json.dumps(files).encode(), digest_size=16).hexdigest()
@@ -274,7 +311,9 @@ def _built_in_files() -> tuple[CorpusFile, CorpusFile]:
 def _built_in_file(side: Side, talks: tuple[Conversation, ...]) -> CorpusFile:
     data = b"".join(map(conversation_bytes, talks))
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-    return CorpusFile(None, Shape("messages"), side, len(data), digest, built_in=talks)
+    return CorpusFile(
+        None, Shape("messages", "lines", "messages"), side, len(data), digest, built_in=talks
+    )
 
 
 def conversation_bytes(conversation: Conversation) -> bytes:

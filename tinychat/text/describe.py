@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from itertools import islice
 
 from tinychat.config import DataSettings, TokenizerSettings
-from tinychat.text.chat import BOS, END, Conversation, encode_conversation
+from tinychat.text.chat import Conversation, encode_conversation
 from tinychat.text.corpus import Corpus, Form, Progress
 from tinychat.text.encoding import content_bytes, train_tokenizer
-from tinychat.text.reading import Item, Piece
+from tinychat.text.items import Item, Piece
 from tinychat.text.split import FileReport, sided_items, survey
 from tinychat.text.tokenizer import Tokenizer
 
 _TOKENIZER_BYTES = 2 * 1024 * 1024  # of text to train a tokenizer on, only to show how text splits
 _MEASURED_ITEMS = 500
+_FEW_TOKENS = 100  # of a conversation that can be shown whole
 _SAMPLE_CHARACTERS = 2000
 
 
@@ -29,10 +30,16 @@ class CorpusDescription:
     train_documents: int
     valid_documents: int
     vocab_size: int
+    sample: tuple[tuple[str, str], ...]  # (role, content); a text has the role "text"
     sample_pieces: tuple[str, ...]
     sample_targets: tuple[bool, ...]  # which of the pieces are to be learnt
     target_share: float  # of all tokens
     bytes_per_token: float
+
+    @property
+    def turns(self) -> int:
+        """Of all conversations, as they stand in the files."""
+        return sum(file.turns for file in self.files)
 
     @property
     def bad_records(self) -> int:
@@ -40,20 +47,29 @@ class CorpusDescription:
 
 
 def describe(
-    paths: tuple[str, ...],
     data: DataSettings,
     tokenizer: TokenizerSettings | Tokenizer,
     *,
     seed: int = 0,
     progress: Progress | None = None,
+    reports: list[FileReport] | None = None,
 ) -> CorpusDescription:
-    """Read and count everything in `paths`; encode the beginning of its training side.
+    """Read and count everything in `data.paths`; encode the beginning of its training side.
 
     Where only settings are given, a tokenizer is trained on 2 MB: enough to see how text splits,
-    not the one that a run would have. Raises DataError as `prepare` does. Writes nothing.
+    not the one that a run would have. `reports` is filled on the way, so that it tells of the files
+    also where the corpus as a whole is of no use. Raises DataError as `prepare` does. Writes
+    nothing.
     """
-    corpus = Corpus.scan(paths, progress)
-    found = survey(corpus, seed=seed, share=data.validation_share, progress=progress)
+    corpus = Corpus.scan(data, progress)
+    found = survey(
+        corpus,
+        seed=seed,
+        share=data.validation_share,
+        max_documents=data.max_documents,
+        progress=progress,
+        reports=reports,
+    )
     if isinstance(tokenizer, TokenizerSettings):
         tokenizer = train_tokenizer(
             corpus, found, tokenizer, seed=seed, sample_bytes=_TOKENIZER_BYTES, progress=progress
@@ -62,7 +78,9 @@ def describe(
     items = list(islice(training, _MEASURED_ITEMS))
     encoded = [_encode(tokenizer, item, data) for item in items]
     tokens = sum(len(ids) for ids, _ in encoded)
-    ids, targets = _encode(tokenizer, _shortened(items[0]), data)
+    short = (item for item, (ids, _) in zip(items, encoded, strict=True) if len(ids) < _FEW_TOKENS)
+    sample = _shortened(next(short, items[0]))
+    ids, targets = _encode(tokenizer, sample, data)
     return CorpusDescription(
         form=corpus.form,
         fingerprint=corpus.fingerprint,
@@ -73,6 +91,7 @@ def describe(
         train_documents=found.train_documents,
         valid_documents=found.valid_documents,
         vocab_size=tokenizer.vocab_size,
+        sample=_as_text(sample),
         sample_pieces=tuple(tokenizer.pieces(ids)),
         sample_targets=tuple(targets),
         target_share=sum(sum(flags) for _, flags in encoded) / tokens,
@@ -86,8 +105,15 @@ def _encode(tokenizer: Tokenizer, item: Item, data: DataSettings) -> tuple[list[
         if data.loss == "answers":
             return ids, targets
     else:
-        ids = [*([BOS] if item.first else []), *tokenizer.encode(item.text), END]
-    return ids, [token != BOS for token in ids]
+        begin = tokenizer.format.begin if item.first else []
+        ids = [*begin, *tokenizer.encode(item.text), tokenizer.format.end]
+    return ids, [token != tokenizer.format.bos for token in ids]
+
+
+def _as_text(item: Item) -> tuple[tuple[str, str], ...]:
+    if isinstance(item, Piece):
+        return (("text", item.text),)
+    return tuple((message.role, message.content) for message in item.messages)
 
 
 def _shortened(item: Item) -> Item:

@@ -1,129 +1,28 @@
-"""What one file holds, told from its content: plain text, or JSON lines of one of three shapes.
+"""How one file is to be read, told from its content: plain text, turns, JSON, a table, parquet.
 
-`detect` looks at the first bytes and the first records and decides once a file; `Shape.parse` turns
-one record into a conversation or a document, or says what is wrong with it. Reading whole files is
-the charge of `reading`, choosing files that of `corpus`.
+`detect` looks at the beginning and the first records and decides once a file. How records are
+found is the charge of `records`, what their fields mean that of `shapes`, reading whole files that
+of `reading`, choosing files that of `corpus`.
 """
 
-import json
-import re
-from collections import Counter
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any
 
+from tinychat.config import DataSettings
 from tinychat.errors import DataError
-from tinychat.text.chat import Conversation, Document, Message
-
-LARGEST_RECORD = 32 * 1024 * 1024  # bytes of one JSON line; a longer one is a bad record
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+from tinychat.text.records import LARGEST_RECORD, Layout, parse_line, read_records
+from tinychat.text.shapes import PLAIN, BadRecord, Shape, is_message, shape_of
+from tinychat.text.turns import SEPARATOR, sniff_turns
+from tinychat.text.unpacking import Unpacked, is_parquet, unpack
 
 _SNIFFED_RECORDS = 100
-_SNIFFED_BYTES = 64 * 1024
-_MAGIC = {
-    b"\x89PNG": "a PNG image",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"%PDF-": "a PDF",
-    b"PK\x03\x04": "a ZIP archive (as .docx and .xlsx are)",
-    b"\x1f\x8b": "gzip",
-    b"PAR1": "parquet",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
-}
 _JSON_ENDINGS = frozenset({".json", ".jsonl", ".ndjson"})
+_TABLE_ENDINGS = frozenset({".csv", ".tsv"})
 _TEXT_ENDINGS = frozenset({".txt", ".md"})
-
-# (question, further text for it, answers by preference); the more specific come first.
-_COLUMNS = (
-    ("instruction", ("input", "context"), ("output", "response", "answer", "completion")),
-    ("prompt", (), ("completion", "response")),
-    ("question", (), ("answer", "best answer")),
-    ("user", (), ("assistant",)),
-    ("input", (), ("output",)),
-)
-_ROLES = {
-    **dict.fromkeys(("user", "human", "prompter"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "bot", "model"), "assistant"),
-    "system": "system",
-}
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-@dataclass(frozen=True)
-class BadRecord:
-    """Why a record cannot be used."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How the records of one file are read. Column names are in lower case."""
-
-    kind: Literal["plain", "text", "messages", "columns"]
-    question: str = ""
-    contexts: tuple[str, ...] = ()  # the first that a record fills is added to its question
-    answer: str = ""
-
-    @property
-    def holds_conversations(self) -> bool:
-        return self.kind in ("messages", "columns")
-
-    def __str__(self) -> str:
-        if self.kind == "columns":
-            context = f" (+ {' or '.join(self.contexts)})" if self.contexts else ""
-            return f"JSON lines, {self.question}{context} -> {self.answer}"
-        return {
-            "plain": "plain text",
-            "text": "JSON lines, text",
-            "messages": "JSON lines, messages",
-        }[self.kind]
-
-    def parse(self, line: bytes) -> Conversation | Document | BadRecord:
-        """One JSON line. Lone surrogates are left in; see `mend`."""
-        record = _load(line)
-        if isinstance(record, BadRecord):
-            return record
-        if self.kind == "text":
-            text = record.get("text")
-            if not isinstance(text, str):
-                return BadRecord("`text` is missing or is no string")
-            return Document(text) if text.strip() else BadRecord("`text` is empty")
-        return self._messages(record) if self.kind == "messages" else self._columns(record)
-
-    def _messages(self, record: dict[str, Any]) -> Conversation | BadRecord:
-        turns = record.get("messages")
-        if not isinstance(turns, list):
-            return BadRecord("`messages` is missing or is no list")
-        messages: list[Message] = []
-        for turn in turns:
-            if not isinstance(turn, dict) or not isinstance(turn.get("content"), str):
-                return BadRecord("a message has no `content` that is a string")
-            role = turn.get("role")
-            known = _ROLES.get(role.lower()) if isinstance(role, str) else None
-            if known is None:
-                return BadRecord(f"the role {repr(role)[:40]} is not user, assistant or system")
-            messages.append(Message(known, turn["content"]))
-        return _conversation(messages)
-
-    def _columns(self, record: dict[str, Any]) -> Conversation | BadRecord:
-        for name in (self.question, self.answer):
-            if not isinstance(record.get(name), str):
-                return BadRecord(f"`{name}` is missing or is no string")
-        for name in ("system", *self.contexts):
-            if not isinstance(record.get(name), str | None):
-                return BadRecord(f"`{name}` is no string")
-        context = next((record[name] for name in self.contexts if record.get(name)), "")
-        asked = "\n\n".join(part for part in (record[self.question], context) if part.strip())
-        return _conversation(
-            [
-                Message("system", record.get("system") or ""),
-                Message("user", asked),
-                Message("assistant", record[self.answer]),
-            ]
-        )
 
 
 @dataclass(frozen=True)
@@ -134,131 +33,146 @@ class Detected:
     hints: tuple[str, ...] = ()
 
 
-PLAIN = Shape("plain")
+def detect(path: Path, data: DataSettings) -> Detected:
+    """Tell from the content how a file is to be read, as far as the settings leave it open.
 
-
-def detect(path: Path) -> Detected:
-    """Tell from the content how a file is to be read.
-
-    Raises DataError, naming the file, for what is not text, and for JSON in a shape not known.
+    Raises DataError, naming the file, for what is not text, and for records in no known shape.
     """
-    with open(path, "rb") as file:
-        head = file.read(_SNIFFED_BYTES)
-        _refuse_binary(path, head)
-        file.seek(0)
-        ending = path.suffix.lower()
-        start = head.removeprefix(BYTE_ORDER_MARK).lstrip()[:1]
-        if start == b"[" and ending in _JSON_ENDINGS:
-            raise DataError(
-                f"{path} is one JSON array; write each record on a line of its own (.jsonl)."
-            )
-        if start != b"{":
-            odd = ending in _JSON_ENDINGS and start != b""
-            hint = f"{path} is named {ending} but holds plain text, and is read as such"
-            return Detected(PLAIN, (hint,) if odd else ())
-        parsed = [_load(line) for _, line in islice(json_lines(file), _SNIFFED_RECORDS)]
-    records = [record for record in parsed if isinstance(record, dict)]
-    if not records and ending in _JSON_ENDINGS:
+    if is_parquet(path):
+        return Detected(_shape(path, "parquet", data))
+    with unpack(path) as file:
+        head = file.head()
+        hints = _hints_of_packing(path, file)
+        found = _detect_text(path, file, head, data)
+    if found.shape.layout is None and b"\r\n" in head:
+        hints.append(f"{path} has Windows line ends (\\r\\n), which are read as \\n")
+    return Detected(found.shape, (*hints, *found.hints))
+
+
+def _hints_of_packing(path: Path, file: Unpacked) -> list[str]:
+    hints = []
+    if file.encoding != "utf-8":
+        hints.append(f"{path} is UTF-16 and is read as such")
+    if file.is_gzip and path.suffix.lower() != ".gz":
+        hints.append(f"{path} is packed with gzip, though its name does not say so")
+    return hints
+
+
+def _detect_text(path: Path, file: Unpacked, head: bytes, data: DataSettings) -> Detected:
+    ending = _ending(path)
+    start = head.lstrip()[:1]
+    if data.format == "text" or not start:
+        return Detected(PLAIN)
+    if data.format == "turns":
+        return Detected(_turns(path, head))
+    must = data.format == "json" or ending in _JSON_ENDINGS
+    layout = _json_layout(path, file, must=must) if start in (b"{", b"[") else None
+    if layout is not None:
+        if ending in _TEXT_ENDINGS and data.format == "auto":
+            hint = f"{path} looks like JSON but is named {ending}, so it is read as plain text"
+            return Detected(PLAIN, (f"{hint}; add --format json to have its records read",))
+        hint = f"{path} holds JSON objects spread over several lines, and each is taken as a record"
+        return Detected(_shape(path, layout, data), (hint,) if layout == "values" else ())
+    if data.format == "json":
         raise DataError(
-            f"{path}: none of the first {len(parsed)} lines is a JSON object; write each record "
-            "on one line of its own."
+            f"{path} is to be read as JSON (--format json) but does not begin with {{ or [."
         )
-    if len(records) * 2 < len(parsed) and ending not in _JSON_ENDINGS:
-        return Detected(PLAIN)  # say, a program that has `{}` on a line
-    if ending in _TEXT_ENDINGS:
-        hint = f"{path} looks like JSON lines but is named {ending}, so it is read as plain text"
-        return Detected(PLAIN, (hint + "; name it .jsonl to have its records read",))
-    return Detected(_shape_of(path, records))
+    if ending in _TABLE_ENDINGS:
+        return Detected(_shape(path, "table", data))
+    return _detect_lines(path, head, ending)
 
 
-def json_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """(number, line) of each line that is not blank, holding no more than one in memory.
+def _detect_lines(path: Path, head: bytes, ending: str) -> Detected:
+    turns = sniff_turns(head)
+    if turns == "eou":
+        return Detected(Shape("eou"))
+    if turns == "turns":
+        hint = f"{path} has marks such as `User:` but is read as plain text"
+        return Detected(PLAIN, (f"{hint}; add --format turns to make conversations of it",))
+    if ending in _JSON_ENDINGS:
+        return Detected(
+            PLAIN, (f"{path} is named {ending} but holds plain text, and is read as such",)
+        )
+    return Detected(PLAIN)
 
-    Of a line longer than LARGEST_RECORD only its start is given, which is no valid JSON then.
+
+def _turns(path: Path, head: bytes) -> Shape:
+    kind = sniff_turns(head)
+    if kind is None:
+        raise DataError(
+            f"{path} is to be read as turns (--format turns), but its first lines have "
+            "neither __eou__ nor `User:` and `Assistant:` (or <|user|> and <|assistant|>)."
+        )
+    separated = kind == "turns" and SEPARATOR in head
+    return Shape(kind, asked=SEPARATOR.decode() if separated else "")
+
+
+def _ending(path: Path) -> str:
+    """Of the name, in lower case; that of gzip is looked through."""
+    name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    return name.suffix.lower()
+
+
+# --- JSON -------------------------------------------------------------------------------------
+
+
+def _json_layout(path: Path, file: Unpacked, *, must: bool) -> Layout | None:
+    """How JSON lies in a text that begins with a bracket; None if it is none.
+
+    With `must` (by its name or as asked for) even a little JSON makes it a file of JSON.
     """
-    number = 0
-    while line := file.readline(LARGEST_RECORD):
-        number += 1
-        if number == 1:
-            line = line.removeprefix(BYTE_ORDER_MARK)
+    first, good, seen = _sniff_lines(file.stream)
+    if seen == 1 and isinstance(first, list):
+        return "lines" if not first or is_message(first[0]) else "array"
+    if good and (good * 2 >= seen or (must and isinstance(first, dict | list))):
+        return "lines"
+    for layout in ("array", "values"):
+        if _begins_as(path, layout, records=1 if must else 3):
+            return layout
+    if good and must:
+        return "lines"
+    if must:
+        raise DataError(
+            f"{path}, line 1: it begins like JSON, but neither a line nor the whole is JSON "
+            f"({first.reason if isinstance(first, BadRecord) else 'no object'}); mend it there."
+        )
+    return None
+
+
+def _sniff_lines(stream: io.BufferedReader) -> tuple[Any, int, int]:
+    """The first line's value, how many of the first lines are whole objects or lists, of how many.
+
+    Lines that cannot be held are not looked at.
+    """
+    values: list[Any] = []
+    for line in islice(_lines_with_text(stream), _SNIFFED_RECORDS):
+        values.append(parse_line(line))
+        if len(line) >= LARGEST_RECORD:
+            break
+    good = sum(isinstance(value, dict | list) for value in values)
+    return values[0] if values else None, good, len(values)
+
+
+def _lines_with_text(stream: io.BufferedReader) -> Iterator[bytes]:
+    while line := stream.readline(LARGEST_RECORD):
         if line.strip():
-            yield number, line
-        while len(line) >= LARGEST_RECORD and not line.endswith(b"\n"):
-            line = file.readline(LARGEST_RECORD)
+            yield line
 
 
-def mend(item: Conversation | Document) -> tuple[Conversation | Document, int]:
-    """Put U+FFFD for lone surrogates, which UTF-8 cannot express; also how many there were."""
-    if isinstance(item, Document):
-        text, count = _LONE_SURROGATE.subn("\ufffd", item.text)
-        return (Document(text), count) if count else (item, 0)
-    mended = [_LONE_SURROGATE.subn("\ufffd", message.content) for message in item.messages]
-    count = sum(number for _, number in mended)
-    if not count:
-        return item, 0
-    pairs = zip(item.messages, mended, strict=True)
-    return Conversation(tuple(Message(message.role, text) for message, (text, _) in pairs)), count
-
-
-def _load(line: bytes) -> dict[str, Any] | BadRecord:
-    """One JSON object, its keys in lower case."""
-    if len(line) >= LARGEST_RECORD:
-        return BadRecord(f"the line is longer than {LARGEST_RECORD:,} bytes")
+def _begins_as(path: Path, layout: Layout, *, records: int) -> bool:
+    """Whether the first records can be read in this way, and look like records."""
     try:
-        record = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return BadRecord(f"not UTF-8 at byte {error.start} of the line")
-    except (ValueError, RecursionError) as error:
-        return BadRecord(f"not JSON ({error})")
-    if not isinstance(record, dict):
-        return BadRecord(f"not a JSON object but a {type(record).__name__}")
-    return {key.lower(): value for key, value in record.items()}
-
-
-def _conversation(messages: list[Message]) -> Conversation | BadRecord:
-    """Drop empty system messages and questions left open at the end, and check the rest."""
-    kept = [m for m in messages if m.role != "system" or m.content.strip()]
-    while kept and kept[-1].role != "assistant":
-        kept.pop()
-    if not kept:
-        return BadRecord("no answer")
-    for message in kept:
-        if not message.content.strip():
-            return BadRecord(f"an empty {message.role} message")
-    return Conversation(tuple(kept))
-
-
-def _refuse_binary(path: Path, head: bytes) -> None:
-    for magic, what in _MAGIC.items():
-        if head.startswith(magic):
-            raise DataError(f"{path} is {what}, not UTF-8 text; convert or unpack it first.")
-    if b"\0" in head:
-        raise DataError(
-            f"{path} is a binary file (a zero byte at offset {head.index(0)}), not UTF-8 text; "
-            "leave it out or convert it."
-        )
-
-
-def _shape_of(path: Path, records: list[dict[str, Any]]) -> Shape:
-    """The shape that most of the first records have."""
-    shapes = [shape for record in records if (shape := _shape_of_record(record)) is not None]
-    if shapes:
-        return Counter(shapes).most_common(1)[0][0]
-    keys = ", ".join(sorted({key for record in records for key in record})[:12])
-    if "chosen" in records[0] and "rejected" in records[0]:
-        raise DataError(f"{path} is preference data (chosen, rejected), which is not read yet.")
-    raise DataError(
-        f"{path} has the keys {keys or '(none)'}, of which none tell what to learn; known are "
-        "messages, instruction + response, prompt + completion, question + answer, "
-        "user + assistant, input + output, and text."
+        found = [record for _, record in islice(read_records(path, layout), records)]
+    except DataError:
+        return False
+    # The elements of one conversation are messages; as a value it is whole.
+    return bool(found) and all(
+        isinstance(record, dict | list | BadRecord) and not is_message(record) for record in found
     )
 
 
-def _shape_of_record(record: dict[str, Any]) -> Shape | None:
-    if isinstance(record.get("messages"), list):
-        return Shape("messages")
-    for question, contexts, answers in _COLUMNS:
-        answer = next((name for name in answers if name in record), None)
-        if question in record and answer is not None:
-            return Shape("columns", question, contexts, answer)
-    return Shape("text") if "text" in record else None
+def _shape(path: Path, layout: Layout, data: DataSettings) -> Shape:
+    records = [record for _, record in islice(read_records(path, layout), _SNIFFED_RECORDS)]
+    if not records and layout in ("table", "parquet"):
+        raise DataError(f"{path} is a table without rows; give one with a header and rows.")
+    return shape_of(str(path), layout, records, data)

@@ -2,16 +2,15 @@
 
 The cache's key is a hash of the content and of all settings that decide a token, so a folder never
 holds anything but what its name says. It is written aside and renamed into place when whole; a
-folder found damaged is made again.
+folder found damaged is made again. A preparation that was killed is gone on with (see `work`), and
+the result has the same bytes.
 """
 
 import hashlib
 import json
 import secrets
 import shutil
-import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,15 @@ from tinychat.config import DataSettings, TokenizerSettings
 from tinychat.errors import DataError
 from tinychat.runs import Disk
 from tinychat.text.corpus import Corpus, Form, Progress, Side
-from tinychat.text.encoding import SideBytes, encode_corpus, train_tokenizer
+from tinychat.text.encoding import Encoded, encode_corpus, train_tokenizer
 from tinychat.text.split import FileReport, Survey, survey
-from tinychat.text.token_files import FileCheck, TokenFile, TokenWriter, check_file
+from tinychat.text.token_files import FileCheck, TokenFile, TokenWriter, WriterState, check_file
 from tinychat.text.tokenizer import Tokenizer
+from tinychat.text.work import TEMPORARY, WORK, WorkFolder, clear_leftovers, file_report, work_on
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same content and settings would give other tokens or files."""
 
-_TEMPORARY = ".tmp-"
-_LEFTOVER_SECONDS = 24 * 3600
 _SIDES: tuple[Side, ...] = ("train", "valid")
 
 
@@ -60,6 +58,11 @@ class CorpusSummary:
         return sum(file.bad_records for file in self.files)
 
     @property
+    def remarks(self) -> list[str]:
+        """Sentences about the files for the person who brought them."""
+        return [*self.hints, *(remark for file in self.files for remark in file.remarks)]
+
+    @property
     def bytes_per_token(self) -> float:
         tokens = self.train.tokens + self.valid.tokens
         return (self.train.text_bytes + self.valid.text_bytes) / tokens
@@ -77,6 +80,7 @@ class Prepared:
     fingerprint: str  # of the content
     summary: CorpusSummary
     reused: bool  # found in the cache
+    went_on: str | None = None  # what was left of an interrupted preparation, in a sentence
 
 
 def prepare(
@@ -90,26 +94,33 @@ def prepare(
 ) -> Prepared:
     """Read, divide and encode a corpus, or find that done in `cache`.
 
-    A tokenizer is trained on the training side unless one is given. Raises DataError for whatever
-    is wrong with the files, and when the cache cannot be written.
+    A tokenizer is trained on the training side unless one is given. What an interrupted call had
+    done is gone on with; another process that prepares the same is waited for. Both are told to
+    `progress`, as a stage of 0 bytes. Raises DataError for whatever is wrong with the files, and
+    when the cache cannot be written.
     """
-    corpus = Corpus.scan(data.paths, progress)
+    corpus = Corpus.scan(data, progress)
     key = cache_key(corpus, data, tokenizer, seed)
     folder = cache / key
-    found = _open(folder, key, reused=True)
-    if found is not None:
-        return replace(found, summary=_with_names_of(corpus, found.summary))
+    if found := _find(folder, corpus):
+        return found
+    disk = disk or Disk()
     try:
-        _build(corpus, data, tokenizer, seed, folder, progress, disk or Disk())
+        with work_on(cache, [FORMAT, key], disk, progress) as work:
+            if found := _find(folder, corpus):  # somebody was faster
+                return found
+            clear_leftovers(cache)
+            went_on = _build(work, corpus, data, tokenizer, seed, progress, disk)
+            _publish(disk, work.done, folder)
     except OSError as error:
         raise DataError(
             f"The prepared corpus cannot be written to {cache}: {error.strerror or error}; make "
-            "room there or choose another folder."
+            "room there, and the same command goes on, or choose another folder."
         ) from error
     built = _open(folder, key, reused=False)
     if built is None:
         raise DataError(f"The prepared corpus in {folder} does not read back; check the disk.")
-    return built
+    return replace(built, went_on=went_on)
 
 
 def cache_key(
@@ -121,43 +132,135 @@ def cache_key(
     else:
         made_by = [tokenizer.kind, tokenizer.vocab_size if tokenizer.kind == "bpe" else None]
     loss = data.loss if corpus.form == "chat" else None
-    parts = [FORMAT, corpus.fingerprint, data.validation_share, loss, made_by, seed]
+    parts = [FORMAT, corpus.fingerprint, data.validation_share, data.max_documents, loss, made_by]
+    parts += [data.strict, seed]  # what was prepared without may hold bad records
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
+@dataclass(frozen=True)
+class CacheSize:
+    """What the cache holds. All of it may be deleted; what is needed is then prepared again."""
+
+    folder: Path
+    corpora: int
+    unfinished: int  # interrupted preparations
+    n_bytes: int
+
+
+def cache_size(cache: Path) -> CacheSize:
+    """Count what is in a cache, which need not exist."""
+    folders = [path for path in cache.glob("*") if path.is_dir()]
+    unfinished = sum(path.name.startswith(WORK) for path in folders)
+    corpora = sum((path / "corpus.json").exists() for path in folders)
+    files = (path for path in cache.rglob("*") if path.is_file())
+    return CacheSize(cache, corpora, unfinished, sum(_size(path) for path in files))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # removed just now
+        return 0
+
+
+def _find(folder: Path, corpus: Corpus) -> Prepared | None:
+    found = _open(folder, folder.name, reused=True)
+    return replace(found, summary=_with_names_of(corpus, found.summary)) if found else None
+
+
 def _build(
+    work: WorkFolder,
     corpus: Corpus,
     data: DataSettings,
-    tokenizer: TokenizerSettings | Tokenizer,
+    given: TokenizerSettings | Tokenizer,
     seed: int,
-    folder: Path,
     progress: Progress | None,
     disk: Disk,
-) -> None:
-    found = survey(corpus, seed=seed, share=data.validation_share, progress=progress)
-    if isinstance(tokenizer, TokenizerSettings):
-        tokenizer = train_tokenizer(corpus, found, tokenizer, seed=seed, progress=progress)
-    cache = folder.parent
-    cache.mkdir(parents=True, exist_ok=True)
-    _clear_leftovers(cache)
-    aside = cache / f"{_TEMPORARY}{secrets.token_hex(8)}"
-    disk.make_folder(aside)
-    writers: dict[Side, TokenWriter] = {}
+) -> str | None:
+    """Make everything in `work.done`, from where it was left; tells what was left."""
+    kept_survey = work.survey()
+    kept_tokenizer = work.tokenizer() if kept_survey else None
+    done, states = work.encoded(kept_tokenizer) if kept_tokenizer else (Encoded(), {})
+    went_on = _went_on(kept_survey, kept_tokenizer, done)
+    if went_on and progress:
+        progress(went_on, 0, 0)
+    found = kept_survey or survey(
+        corpus,
+        seed=seed,
+        share=data.validation_share,
+        max_documents=data.max_documents,
+        progress=progress,
+    )
+    if not kept_survey:
+        work.keep_survey(found)
+    if isinstance(given, Tokenizer):
+        tokenizer = given
+    else:
+        tokenizer = kept_tokenizer or train_tokenizer(
+            corpus, found, given, seed=seed, progress=progress
+        )
+    checks = {"tokenizer.json": work.write("done/tokenizer.json", tokenizer.to_json().encode())}
+    writers, done = _writers(work, corpus.form, tokenizer, done, states, disk)
+
+    def save(so_far: Encoded) -> None:
+        work.keep_encoded(tokenizer, so_far, {side: w.save() for side, w in writers.items()})
+
     try:
-        for side in _SIDES:
-            masked = corpus.form == "chat"
-            size = tokenizer.vocab_size
-            writers[side] = TokenWriter(aside, side, vocab_size=size, masked=masked, disk=disk)
-        sizes = encode_corpus(corpus, found, tokenizer, writers, loss=data.loss, progress=progress)
-        checks = {name: c for writer in writers.values() for name, c in writer.finish().items()}
-        checks["tokenizer.json"] = _write(disk, aside / "tokenizer.json", tokenizer.to_json())
-        record = _record(folder.name, corpus, found, writers, sizes, checks)
-        _write(disk, aside / "corpus.json", json.dumps(record, indent=1, ensure_ascii=False))
-        _publish(disk, aside, folder)
+        done = encode_corpus(
+            corpus,
+            found,
+            tokenizer,
+            writers,
+            loss=data.loss,
+            done=done,
+            save=save,
+            progress=progress,
+        )
+        for writer in writers.values():
+            checks |= writer.finish()
     finally:
         for writer in writers.values():
             writer.close()
-        shutil.rmtree(aside, ignore_errors=True)
+    record = _record(work.made_for[-1], corpus, found, writers, done, checks)
+    work.write("done/corpus.json", json.dumps(record, indent=1, ensure_ascii=False).encode())
+    return went_on
+
+
+def _went_on(found: Survey | None, tokenizer: Tokenizer | None, done: Encoded) -> str | None:
+    if found is None:
+        return None
+    where = f"at {done.text_bytes / max(found.text_bytes, 1):.0%}"
+    if not done.items:
+        where = "when the tokenizer was made" if tokenizer else "when all was counted"
+    return f"going on with a preparation that was interrupted {where}"
+
+
+def _writers(
+    work: WorkFolder,
+    form: Form,
+    tokenizer: Tokenizer,
+    done: Encoded,
+    states: Mapping[Side, WriterState],
+    disk: Disk,
+) -> tuple[dict[Side, TokenWriter], Encoded]:
+    """Writers that go on after what is done; from the beginning if its files were damaged."""
+    writers: dict[Side, TokenWriter] = {}
+    try:
+        for side in _SIDES:
+            writers[side] = TokenWriter(
+                work.done,
+                side,
+                vocab_size=tokenizer.vocab_size,
+                chat_format=tokenizer.format,
+                masked=form == "chat",
+                disk=disk,
+                state=states.get(side),
+            )
+    except DataError:
+        for writer in writers.values():
+            writer.close()
+        return _writers(work, form, tokenizer, Encoded(), {}, disk)
+    return writers, done
 
 
 def _record(
@@ -165,7 +268,7 @@ def _record(
     corpus: Corpus,
     found: Survey,
     writers: Mapping[Side, TokenWriter],
-    sizes: Mapping[Side, SideBytes],
+    done: Encoded,
     checks: Mapping[str, FileCheck],
 ) -> dict[str, Any]:
     """The content of corpus.json."""
@@ -174,10 +277,13 @@ def _record(
             documents=writer.n_documents,
             tokens=writer.n_tokens,
             targets=writer.n_targets,
-            text_bytes=sizes[side].text,
-            target_bytes=sizes[side].target,
+            text_bytes=sizes.text,
+            target_bytes=sizes.target,
         )
-        for side, writer in writers.items()
+        for side, writer, sizes in (
+            ("train", writers["train"], done.train),
+            ("valid", writers["valid"], done.valid),
+        )
     }
     summary = CorpusSummary(found.files, found.rule, corpus.hints, corpus.n_bytes, **sides)
     return {
@@ -190,25 +296,14 @@ def _record(
     }
 
 
-def _write(disk: Disk, path: Path, text: str) -> FileCheck:
-    data = text.encode()
-    disk.write_file(path, data)
-    disk.fsync(path)
-    return FileCheck(len(data), hashlib.blake2b(data, digest_size=16).hexdigest())
-
-
-def _publish(disk: Disk, aside: Path, folder: Path) -> None:
-    """Rename into place. Where another process was faster, its folder is as good as ours."""
-    disk.fsync_folder(aside)
-    if folder.exists() and _open(folder, folder.name, reused=True) is None:
-        damaged = folder.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
+def _publish(disk: Disk, done: Path, folder: Path) -> None:
+    """Rename into place; a damaged folder that is there goes out of the way."""
+    disk.fsync_folder(done)
+    if folder.exists():
+        damaged = folder.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
         disk.rename(folder, damaged)
         shutil.rmtree(damaged, ignore_errors=True)
-    try:
-        disk.rename(aside, folder)
-    except OSError:
-        if _open(folder, folder.name, reused=True) is None:
-            raise
+    disk.rename(done, folder)
     disk.fsync_folder(folder.parent)
 
 
@@ -221,11 +316,12 @@ def _open(folder: Path, key: str, *, reused: bool) -> Prepared | None:
         for name, check in record["files"].items():
             check_file(folder / name, FileCheck(**check))
         text = (folder / "tokenizer.json").read_text(encoding="utf-8")
+        tokenizer = Tokenizer.from_json(text)
         return Prepared(
             folder=folder,
-            tokenizer=Tokenizer.from_json(text),
-            train=TokenFile(folder / "train.bin"),
-            valid=TokenFile(folder / "valid.bin"),
+            tokenizer=tokenizer,
+            train=TokenFile(folder / "train.bin", tokenizer.format),
+            valid=TokenFile(folder / "valid.bin", tokenizer.format),
             form=record["form"],
             fingerprint=record["fingerprint"],
             summary=_read_summary(record["summary"]),
@@ -236,10 +332,7 @@ def _open(folder: Path, key: str, *, reused: bool) -> Prepared | None:
 
 
 def _read_summary(record: dict[str, Any]) -> CorpusSummary:
-    files = tuple(
-        FileReport(**{**file, "bad_reasons": tuple(file["bad_reasons"])})
-        for file in record["files"]
-    )
+    files = tuple(map(file_report, record["files"]))
     return CorpusSummary(
         files=files,
         split_rule=record["split_rule"],
@@ -255,12 +348,3 @@ def _with_names_of(corpus: Corpus, summary: CorpusSummary) -> CorpusSummary:
     pairs = zip(summary.files, corpus.files, strict=True)
     files = tuple(replace(report, name=file.name) for report, file in pairs)
     return replace(summary, files=files, hints=corpus.hints)
-
-
-def _clear_leftovers(cache: Path) -> None:
-    """Remove what processes that were killed left behind, once it is a day old."""
-    for path in cache.glob(f"{_TEMPORARY}*"):
-        with suppress(OSError):  # its owner may rename it just now
-            newest = max(entry.stat().st_mtime for entry in [path, *path.iterdir()])
-            if time.time() - newest > _LEFTOVER_SECONDS:  # file times are of the wall clock
-                shutil.rmtree(path, ignore_errors=True)

@@ -7,9 +7,8 @@ the seed, so that equal documents are on one side whatever their order. A source
 """
 
 import hashlib
-from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from tinychat.errors import DataError
 from tinychat.text.corpus import (
@@ -21,7 +20,8 @@ from tinychat.text.corpus import (
     Source,
     conversation_bytes,
 )
-from tinychat.text.reading import Item, Piece, Tally
+from tinychat.text.items import Item, Piece
+from tinychat.text.reading import Tally
 
 FEW_DOCUMENTS = 10  # below this a source is cut by position
 
@@ -40,6 +40,24 @@ class FileReport:
     bad_records: int
     bad_reasons: tuple[str, ...]  # of the first three, `file:line: reason`
     lone_surrogates: int  # replaced by U+FFFD
+    turns: int = 0  # of its conversations, as they stand in the file
+    left_out: dict[str, int] = field(default_factory=dict)  # good records of no use, by reason
+    unanswered: int = 0  # conversations that lost a question at their end
+    garbled: str = ""  # a remark on text whose encoding was once mistaken
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences about what was not taken as it stands, for people."""
+        told: list[str] = []
+        if self.bad_records:
+            first = "; ".join(self.bad_reasons)
+            told.append(f"{self.name}: {self.bad_records:,} bad records are left out ({first})")
+        if self.left_out:
+            reasons = ", ".join(f"{count:,} for {why}" for why, count in self.left_out.items())
+            told.append(f"{self.name}: conversations are left out, {reasons}")
+        if self.garbled:
+            told.append(f"{self.name}: {self.garbled}")
+        return told
 
 
 @dataclass(frozen=True)
@@ -49,7 +67,7 @@ class SourceSplit:
     rule: str  # for people
     train_documents: int
     valid_documents: int
-    is_valid: bytes | None = None  # a 1 for each document that is for validation
+    is_valid: bytes | None = None  # a byte for each document: 1 if it is for validation, else 0
     cut: int | None = None  # so many characters are for training
 
 
@@ -60,6 +78,7 @@ class Survey:
     files: tuple[FileReport, ...]
     splits: tuple[SourceSplit, ...]
     text_bytes: int
+    max_documents: int | None = None  # as it was given
 
     @property
     def train_documents(self) -> int:
@@ -72,37 +91,56 @@ class Survey:
     @property
     def rule(self) -> str:
         """How it is divided, in words."""
-        return "; ".join(dict.fromkeys(split.rule for split in self.splits))
+        rules = list(dict.fromkeys(split.rule for split in self.splits if split.rule))
+        if self.max_documents is not None:
+            rules.append(f"no more than {self.max_documents:,} documents are read")
+        return "; ".join(rules)
 
 
-def survey(corpus: Corpus, *, seed: int, share: float, progress: Progress | None = None) -> Survey:
+def survey(
+    corpus: Corpus,
+    *,
+    seed: int,
+    share: float,
+    max_documents: int | None = None,
+    progress: Progress | None = None,
+    reports: list[FileReport] | None = None,
+) -> Survey:
     """Count and divide. `share` of the documents, at least one, is for validation.
 
-    Raises DataError when too many records are bad or a side is left with nothing.
+    No more than `max_documents` are read, of files that are named train and valid that many of
+    each. `reports` is filled on the way, to be looked at where it fails. Raises DataError when too
+    many records are bad or a side is left with nothing.
     """
     meter = Meter(progress, "counting", corpus.n_bytes)
-    reports: list[FileReport] = []
+    reports = [] if reports is None else reports
     splits: list[SourceSplit] = []
     text_bytes = 0
+    left = dict.fromkeys(("train", "valid", None), max_documents)
     for source in corpus.sources:
-        documents = _Documents(seed)
+        documents = _Documents(seed, share)
         named = {"train": 0, "valid": 0}
+        full = False
         for file in source.files:
-            report, n_bytes = _survey_file(file, documents)
+            report, n_bytes = _survey_file(file, documents, left[file.side], meter.add)
             reports.append(report)
             text_bytes += n_bytes
-            meter.add(file.n_bytes)
+            if (quota := left[file.side]) is not None:
+                left[file.side] = quota - report.documents
+                full = quota == report.documents
             if file.side is not None:
                 named[file.side] += report.documents
         if any(file.side is not None for file in source.files):
             split = SourceSplit(
                 "training and validation as they are named", named["train"], named["valid"]
             )
+        elif full and not documents.count:
+            split = SourceSplit("", 0, 0, b"")  # enough had been read before
         else:
             split = _split(source, documents, share, chat=corpus.form == "chat")
         splits.append(split)
     meter.finish()
-    found = Survey(tuple(reports), tuple(splits), text_bytes)
+    found = Survey(tuple(reports), tuple(splits), text_bytes, max_documents)
     if not found.train_documents or not found.valid_documents:
         raise DataError(
             f"The corpus has {found.train_documents} documents for training and "
@@ -113,14 +151,16 @@ def survey(corpus: Corpus, *, seed: int, share: float, progress: Progress | None
 
 def sided_items(corpus: Corpus, found: Survey) -> Iterator[tuple[Side, Item]]:
     """Everything with its side, in the order of the corpus. A document that is cut goes to both."""
+    counts = iter(report.documents for report in found.files)
     for source, split in zip(corpus.sources, found.splits, strict=True):
+        files = [(file, next(counts)) for file in source.files]
         if split.cut is not None:
-            yield from _cut_at(source, split.cut)
+            yield from _cut_at(files, split.cut)
             continue
         index = -1
-        for file in source.files:
-            for item in file.items():
-                if not isinstance(item, Piece) or item.first:
+        for file, count in files:
+            for item in first_documents(file.items(), count):
+                if begins_document(item):
                     index += 1
                 if file.side is not None:
                     yield file.side, item
@@ -129,10 +169,28 @@ def sided_items(corpus: Corpus, found: Survey) -> Iterator[tuple[Side, Item]]:
                     yield ("valid" if split.is_valid[index] else "train"), item
 
 
-def _cut_at(source: Source, cut: int) -> Iterator[tuple[Side, Item]]:
+def begins_document(item: Item) -> bool:
+    """Whether an item is a conversation or the first piece of a text document."""
+    return not isinstance(item, Piece) or item.first
+
+
+def first_documents(items: Iterator[Item], count: int | None) -> Iterator[Item]:
+    """The items of the first `count` documents; None: of all."""
+    if count == 0:
+        return  # before a byte is read
+    begun = 0
+    for item in items:
+        if begins_document(item):
+            if begun == count:
+                return
+            begun += 1
+        yield item
+
+
+def _cut_at(files: list[tuple[CorpusFile, int]], cut: int) -> Iterator[tuple[Side, Item]]:
     position = 0
-    for file in source.files:
-        for item in file.items():
+    for file, count in files:
+        for item in first_documents(file.items(), count):
             assert isinstance(item, Piece)  # conversations are never cut
             here = max(cut - position, 0)
             if head := item.text[:here]:
@@ -143,34 +201,56 @@ def _cut_at(source: Source, cut: int) -> Iterator[tuple[Side, Item]]:
 
 
 class _Documents:
-    """The hash and the characters of each document of one source."""
+    """The side of each document of one source, told while they are read: a byte for each.
 
-    def __init__(self, seed: int) -> None:
+    A document is for validation if its hash is below a limit. Where chance leaves none, the one
+    with the lowest hash is, and all that equal it.
+    """
+
+    def __init__(self, seed: int, share: float) -> None:
         self._key = str(seed).encode()
+        self._limit = int(share * 256**_HASH_BYTES)
+        self._lowest = 256**_HASH_BYTES
         self._current = None
-        self.hashes = array("Q")
-        self.characters = array("Q")
+        self._flags = bytearray()
+        self.count = 0
+        self.characters: list[int] = []  # of the first documents, which may be all
 
     def add(self, item: Item, data: bytes) -> None:
-        if not isinstance(item, Piece) or item.first:
+        if begins_document(item):
             self.end_document()
             self._current = hashlib.blake2b(key=self._key, digest_size=_HASH_BYTES)
-            self.characters.append(0)
+            self.count += 1
+            if self.count <= FEW_DOCUMENTS:
+                self.characters.append(0)
         assert self._current is not None  # the first piece of a file begins a document
         self._current.update(data)
-        self.characters[-1] += len(item.text) if isinstance(item, Piece) else 0
+        if self.count <= FEW_DOCUMENTS and isinstance(item, Piece):
+            self.characters[-1] += len(item.text)
 
     def end_document(self) -> None:
-        if self._current is not None:
-            self.hashes.append(int.from_bytes(self._current.digest(), "little"))
-            self._current = None
+        if self._current is None:
+            return
+        value = int.from_bytes(self._current.digest(), "little")
+        self._current = None
+        if value < self._lowest:
+            if self._lowest >= self._limit:  # what was the lowest is not; this happens seldom
+                self._flags = self._flags.replace(b"\1", b"\0")
+            self._lowest = value
+        self._flags.append(value < self._limit or value == self._lowest)
+
+    def is_valid(self) -> bytes:
+        """A 1 for each document that is for validation, else a 0."""
+        return bytes(self._flags)
 
 
-def _survey_file(file: CorpusFile, documents: _Documents) -> tuple[FileReport, int]:
+def _survey_file(
+    file: CorpusFile, documents: _Documents, most: int | None, advance: Callable[[int], None]
+) -> tuple[FileReport, int]:
     tally = Tally()
-    before = len(documents.characters)
+    before = documents.count
     n_bytes = 0
-    for item in file.items(tally):
+    for item in first_documents(file.items(tally, advance), most):
         if isinstance(item, Piece):
             data = item.text.encode()
             n_bytes += len(data)
@@ -186,19 +266,30 @@ def _survey_file(file: CorpusFile, documents: _Documents) -> tuple[FileReport, i
             holds=str(file.shape) if file.path else "conversations",
             side=file.side,
             n_bytes=file.n_bytes,
-            documents=len(documents.characters) - before,
+            documents=documents.count - before,
             bad_records=tally.bad,
             bad_reasons=tuple(tally.reasons),
             lone_surrogates=tally.surrogates,
+            turns=tally.turns if file.path else sum(len(talk.messages) for talk in file.built_in),
+            left_out=dict(tally.left_out),
+            unanswered=tally.unanswered,
+            garbled=str(tally.garbled),
         ),
         n_bytes,
     )
 
 
 def _refuse_many_bad(file: CorpusFile, tally: Tally) -> None:
-    if tally.bad == 0:
-        return
-    if tally.bad == tally.records or (tally.bad > 10 and tally.bad * 100 > tally.records):
+    """Stop where most likely not the records are wrong, but what we take them for."""
+    unused = tally.bad + sum(tally.left_out.values())
+    if tally.left_out and unused == tally.records:
+        reasons = [*tally.reasons, *tally.left_reasons][:3]
+        raise DataError(
+            f"None of the {tally.records:,} records of {file.name} can be used "
+            f"({'; '.join(reasons)})."
+        )
+    many = tally.bad > 10 and tally.bad * 100 > tally.records
+    if many or 0 < tally.bad == tally.records:
         raise DataError(
             f"{tally.bad:,} of the {tally.records:,} records of {file.name} are bad; mend or "
             f"remove them ({'; '.join(tally.reasons)})."
@@ -206,11 +297,11 @@ def _refuse_many_bad(file: CorpusFile, tally: Tally) -> None:
 
 
 def _split(source: Source, documents: _Documents, share: float, *, chat: bool) -> SourceSplit:
-    count = len(documents.hashes)
+    count = documents.count
     if count == 0:
         raise DataError(f"{source.name} holds no text.")
     if count >= FEW_DOCUMENTS:
-        return _split_by_content(source, documents.hashes, share)
+        return _split_by_content(source, documents.is_valid(), share)
     if not chat:
         return _split_characters(source, documents.characters, share)
     if count == 1:
@@ -224,22 +315,18 @@ def _split(source: Source, documents: _Documents, share: float, *, chat: bool) -
     return SourceSplit(rule, train, count - train, is_valid)
 
 
-def _split_by_content(source: Source, hashes: "array[int]", share: float) -> SourceSplit:
-    limit = int(share * 256**_HASH_BYTES)
-    lowest = min(hashes)
-    # Where chance left none for validation, the lowest one goes, with all that equal it.
-    is_valid = bytes(value < limit or value == lowest for value in hashes)
+def _split_by_content(source: Source, is_valid: bytes, share: float) -> SourceSplit:
     valid = sum(is_valid)
-    if valid == len(hashes):
+    if valid == len(is_valid):
         raise DataError(
             f"All {valid} documents of {source.name} would be for validation, as they do when "
             "they are all the same; add others."
         )
     rule = f"about {share:.0%} of the documents for validation, chosen by content and seed"
-    return SourceSplit(rule, len(hashes) - valid, valid, is_valid)
+    return SourceSplit(rule, len(is_valid) - valid, valid, is_valid)
 
 
-def _split_characters(source: Source, characters: "array[int]", share: float) -> SourceSplit:
+def _split_characters(source: Source, characters: list[int], share: float) -> SourceSplit:
     total = sum(characters)
     cut = int(total * (1 - share))
     if not 0 < cut < total:

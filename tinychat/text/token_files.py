@@ -15,10 +15,11 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from tinychat.errors import DataError
 from tinychat.runs import Disk
-from tinychat.text.chat import BOS
+from tinychat.text.chat import ChatFormat
 
 _FLUSH_BYTES = 1024 * 1024
 _BLOCK_BYTES = 1024 * 1024
@@ -36,20 +37,49 @@ class FileCheck:
     blake2b: str
 
 
+@dataclass(frozen=True)
+class WriterState:
+    """How far a writer has come: what it takes to go on writing its files in another process."""
+
+    n_tokens: int
+    n_documents: int
+    n_targets: int
+    files: dict[str, FileCheck]  # by name
+    flags: tuple[int, ...]  # of the mask, that do not fill a byte yet
+
+
 class TokenWriter:
-    """Writes one side of a corpus. The files are durable once `finish` has returned."""
+    """Writes one side of a corpus. The files are durable once `finish` has returned.
+
+    With `state` it goes on with files that another writer began; what that one wrote later is cut
+    off. Raises DataError if the files are not what they were then.
+    """
 
     def __init__(
-        self, folder: Path, name: str, *, vocab_size: int, masked: bool, disk: Disk
+        self,
+        folder: Path,
+        name: str,
+        *,
+        vocab_size: int,
+        chat_format: ChatFormat,
+        masked: bool,
+        disk: Disk,
+        state: WriterState | None = None,
     ) -> None:
-        self.n_tokens = 0
-        self.n_documents = 0
-        self.n_targets = 0
-        self._ids = _Stream(folder / f"{name}.bin", disk)
-        self._index = _Stream(folder / f"{name}.idx", disk)
-        self._mask = _Stream(folder / f"{name}.mask", disk) if masked else None
+        self.n_tokens = state.n_tokens if state else 0
+        self.n_documents = state.n_documents if state else 0
+        self.n_targets = state.n_targets if state else 0
+        self._bos = chat_format.bos
         self._typecode = "H" if vocab_size <= _NARROW_IDS else "I"
-        self._flags = bytearray()  # fewer than 8, until they fill a byte
+        self._flags = bytearray(state.flags if state else ())  # fewer than 8, to fill a byte
+
+        def stream(kind: str) -> _Stream:
+            path = folder / f"{name}.{kind}"
+            return _Stream(path, disk, state.files.get(path.name) if state else None)
+
+        self._ids = stream("bin")
+        self._index = stream("idx")
+        self._mask = stream("mask") if masked else None
 
     def begin_document(self) -> None:
         """The next token is the first of a document."""
@@ -61,7 +91,7 @@ class TokenWriter:
         self._ids.write(_little(self._typecode, ids))
         self.n_tokens += len(ids)
         if self._mask is None:
-            self.n_targets += len(ids) - ids.count(BOS)
+            self.n_targets += len(ids) - (0 if self._bos is None else ids.count(self._bos))
             return
         if targets is None or len(targets) != len(ids):
             raise ValueError("a masked writer needs a target flag for each token")
@@ -71,30 +101,41 @@ class TokenWriter:
         self._mask.write(_pack(self._flags[:whole]))
         del self._flags[:whole]
 
+    def save(self) -> WriterState:
+        """Make all that was written durable; the state to go on from."""
+        files = {stream.path.name: stream.save() for stream in self._streams}
+        flags = tuple(self._flags)
+        return WriterState(self.n_tokens, self.n_documents, self.n_targets, files, flags)
+
     def finish(self) -> dict[str, FileCheck]:
         """Close the files; their names with what they must be from now on."""
         self._index.write(_little("Q", [self.n_tokens]))
-        streams = [self._ids, self._index]
         if self._mask is not None:
             self._mask.write(_pack(self._flags))
-            streams.append(self._mask)
-        return {stream.path.name: stream.finish() for stream in streams}
+        checks = {stream.path.name: stream.save() for stream in self._streams}
+        self.close()
+        return checks
 
     def close(self) -> None:
         """Let go of the files of a writer that will not be finished."""
-        for stream in (self._ids, self._index, self._mask):
-            if stream is not None:
-                stream.close()
+        for stream in self._streams:
+            stream.close()
+
+    @property
+    def _streams(self) -> "list[_Stream]":
+        return [s for s in (self._ids, self._index, self._mask) if s is not None]
 
 
 class TokenFile:
     """Reads `train.bin` and the files beside it. Can be used from several threads.
 
-    Raises DataError where the files do not fit each other or are shorter than they were.
+    `format` is that of the tokenizer whose ids these are. Raises DataError where the files do not
+    fit each other or are shorter than they were.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, chat_format: ChatFormat) -> None:
         self.path = path
+        self.format = chat_format
         self._ids = _Reader(path)
         self._index = _Reader(path.with_suffix(".idx"))
         mask = path.with_suffix(".mask")
@@ -135,7 +176,7 @@ class TokenFile:
         """A 1 for each token from `start` up to `stop` that is to be learnt, else a 0."""
         self._check(start, stop)
         if self._mask is None:
-            return _all_but_bos(self.read(start, stop))
+            return _all_but(self.format.bos, self.read(start, stop))
         first = start // 8
         data = self._mask.read(first, (stop + 7) // 8 - first)
         return _unpack(data)[start - 8 * first : stop - 8 * first]
@@ -157,38 +198,55 @@ class TokenFile:
 
 def check_file(path: Path, expected: FileCheck) -> None:
     """Read a whole file and compare. Raises DataError if one bit is not as it was written."""
-    digest = hashlib.blake2b(digest_size=16)
     try:
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_size != expected.size:
                 raise _damaged(path, f"it should have {expected.size:,} bytes")
-            while block := file.read(_BLOCK_BYTES):
-                digest.update(block)
+            digest = _digest(file, expected.size)
     except OSError as error:
         raise _damaged(path, error.strerror or str(error)) from error
     if digest.hexdigest() != expected.blake2b:
         raise _damaged(path, "its content is not what was written")
 
 
-class _Stream:
-    """A new file that is written in large blocks, with its digest."""
+def _digest(file: BinaryIO, size: int) -> "hashlib.blake2b":
+    """Of the first `size` bytes of a file."""
+    digest = hashlib.blake2b(digest_size=16)
+    while size and (block := file.read(min(size, _BLOCK_BYTES))):
+        digest.update(block)
+        size -= len(block)
+    return digest
 
-    def __init__(self, path: Path, disk: Disk) -> None:
+
+class _Stream:
+    """A file that is written in large blocks, with its digest. What was `there` before is kept."""
+
+    def __init__(self, path: Path, disk: Disk, there: FileCheck | None) -> None:
         self.path = path
         self._disk = disk
-        self._fd: int | None = disk.open_append(path)
         self._held = bytearray()
-        self._size = 0
+        self._size = there.size if there else 0
         self._digest = hashlib.blake2b(digest_size=16)
+        self._fd: int | None = disk.open_append(path)
+        try:
+            if there:
+                with open(path, "rb") as file:
+                    self._digest = _digest(file, there.size)
+                if self._digest.hexdigest() != there.blake2b:
+                    raise _damaged(path, "its content is not what was written")
+            os.ftruncate(self._fd, self._size)
+        except BaseException:
+            self.close()
+            raise
 
     def write(self, data: bytes) -> None:
         self._held += data
         if len(self._held) >= _FLUSH_BYTES:
             self._flush()
 
-    def finish(self) -> FileCheck:
+    def save(self) -> FileCheck:
+        """Make durable what was written."""
         self._flush()
-        self.close()
         self._disk.fsync(self.path)
         return FileCheck(self._size, self._digest.hexdigest())
 
@@ -261,12 +319,13 @@ def _unpack(data: bytes) -> bytes:
     return digits[::-1].encode().translate(_TO_FLAGS)
 
 
-def _all_but_bos(ids: "array[int]") -> bytes:
+def _all_but(bos: int | None, ids: "array[int]") -> bytes:
     flags = bytearray(b"\x01" * len(ids))
-    place = -1
-    for _ in range(ids.count(BOS)):
-        place = ids.index(BOS, place + 1)
-        flags[place] = 0
+    if bos is not None:
+        place = -1
+        for _ in range(ids.count(bos)):
+            place = ids.index(bos, place + 1)
+            flags[place] = 0
     return bytes(flags)
 
 

@@ -1,20 +1,22 @@
 """Text to token ids and back: byte-level BPE or characters, trained here, saved as tokenizer.json.
 
-Ids 0 to 5 are the control tokens. No text can produce one of them: `encode` treats their spelling
-as ordinary characters. Where control tokens go is the charge of `chat`; what stands in the file is
-the charge of `tokenizer_file`.
+Ids 0 to 5 are the control tokens; in a vocabulary made by others they come last. No text can
+produce one of them: `encode` treats their spelling as ordinary characters. Where control tokens go
+is the charge of `chat`; what stands in the file is that of `tokenizer_file` and `imported`.
 """
 
 import codecs
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from tokenizers import Regex, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
+from tinychat.config import TokenizerSettings
 from tinychat.errors import DataError, SettingsError
-from tinychat.text.chat import CONTROL_TOKENS
+from tinychat.text.chat import CONTROL_TOKENS, ChatFormat, tinychat_format
+from tinychat.text.imported import LARGEST_FILE, Imported, parse_foreign, text_format, turn_format
 from tinychat.text.tokenizer_file import (
     BYTE_OF_CHARACTER,
     BYTE_TOKENS,
@@ -30,25 +32,92 @@ _SMALLEST_BPE = FIRST_ID + 256
 
 
 class Tokenizer:
-    """A trained tokenizer. Made by `train_bpe`, `train_char` or `Tokenizer.from_json`."""
+    """A tokenizer. Made by `train_bpe`, `train_char`, `from_json`, or from a foreign vocabulary."""
 
-    def __init__(self, backend: Backend, kind: str, text: str, table: tuple[bytes, ...]) -> None:
+    def __init__(
+        self,
+        text: str,
+        kind: str,
+        table: tuple[bytes, ...],
+        control_names: Mapping[int, str],
+        chat_format: ChatFormat,
+    ) -> None:
         self.kind = kind
-        self._backend = backend
+        self.format = chat_format
         self._text = text
         self._table = table  # what each id stands for; nothing for control tokens
-        backend.encode_special_tokens = True  # not saved in the file, so set for every instance
+        self._control_names = control_names
+        self._backend = load_backend(text)
+        self._backend.encode_special_tokens = True  # not saved in the file, so set every time
 
     @classmethod
     def from_json(cls, text: str) -> "Tokenizer":
         """Load what `to_json` wrote. Raises DataError for anything else, however malformed."""
-        kind, vocab, merges = read(text)
+        try:
+            kind, vocab, merges = read(text)
+        except DataError as error:
+            return cls._imported_before(text, error)
         # Kept and given to the library as we would write it: another reader of the original could
         # take, say, a doubled key in another way.
         canonical = render(kind, vocab, merges)
         pieces = sorted(vocab, key=vocab.__getitem__)[FIRST_ID:]
         table = (b"",) * FIRST_ID + tuple(piece_bytes(kind, piece) for piece in pieces)
-        return cls(load_backend(canonical), kind, canonical, table)
+        return cls(canonical, kind, table, dict(enumerate(CONTROL_TOKENS)), tinychat_format())
+
+    @classmethod
+    def _imported_before(cls, text: str, otherwise: DataError) -> "Tokenizer":
+        """A foreign vocabulary that has got our control tokens already."""
+        try:
+            found = parse_foreign(text)
+        except DataError:
+            raise otherwise from None
+        if found.own_format is None:
+            raise otherwise
+        return cls._of(found, found.own_format)
+
+    @classmethod
+    def for_training(cls, text: str) -> "Tokenizer":
+        """Any tokenizer.json that we can learn with; our control tokens are appended to a foreign
+        vocabulary. Raises DataError for one that cannot be used."""
+        try:
+            return cls.from_json(text)
+        except DataError:
+            found = parse_foreign(text).with_control_tokens()
+        assert found.own_format is not None  # it has our control tokens now
+        return cls._of(found, found.own_format)
+
+    @classmethod
+    def for_talking(cls, text: str, end: int | str | None, *, chat: bool) -> "Tokenizer":
+        """The tokenizer of a model from elsewhere, in that model's own format.
+
+        `end` is its end token, by id or name; `chat` says whether it was trained on turns. Raises
+        DataError for a tokenizer that cannot be used, and for one whose end token is not known.
+        """
+        try:
+            return cls.from_json(text)
+        except DataError:
+            found = parse_foreign(text)
+        end_id = found.special.get(end) if isinstance(end, str) else end
+        if end_id not in found.special.values():
+            end_id = min(found.special.values(), default=None)
+        if end_id is None:
+            raise DataError("This tokenizer.json cannot be used: it has no end token.")
+        made = cls._of(found, text_format(found, end_id))
+        if chat and (turns := turn_format(found, end_id, made.encode)):
+            made.format = turns
+        return made
+
+    @classmethod
+    def _of(cls, found: Imported, chat_format: ChatFormat) -> "Tokenizer":
+        names = {token: name for name, token in found.special.items()}
+        made = cls(found.render(), "bpe", found.token_table(), names, chat_format)
+        for name, token in {**found.special, **found.added}.items():
+            if made._backend.token_to_id(name) != token:
+                raise DataError(
+                    "This tokenizer.json cannot be used: the tokenizers library gives its token "
+                    f"{name[:40]!a} another id."
+                )
+        return made
 
     def to_json(self) -> str:
         """The content of tokenizer.json, which Hugging Face's library reads too."""
@@ -98,11 +167,29 @@ class Tokenizer:
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """Each id as a person should see it: control tokens by name, broken UTF-8 as \\xe2."""
         return [
-            CONTROL_TOKENS[token]
-            if 0 <= token < FIRST_ID
+            self._control_names[token]
+            if token in self._control_names
             else self.id_bytes(token).decode("utf-8", "backslashreplace")
             for token in ids
         ]
+
+
+def given_tokenizer(settings: TokenizerSettings) -> Tokenizer | None:
+    """The tokenizer in the file that the settings name; None if one is to be trained.
+
+    Raises DataError for a file that cannot be read or used.
+    """
+    if settings.path is None:
+        return None
+    try:
+        with open(settings.path, encoding="utf-8") as file:
+            text = file.read(LARGEST_FILE + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{settings.path} cannot be read as a tokenizer: {error}.") from None
+    try:
+        return Tokenizer.for_training(text)
+    except DataError as error:
+        raise DataError(f"{settings.path}: {error}") from None
 
 
 class TextStream:

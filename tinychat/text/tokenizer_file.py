@@ -11,7 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer as Backend
 
 from tinychat.errors import DataError
-from tinychat.text.chat import CONTROL_TOKENS
+from tinychat.text.chat import BOS, CONTROL_TOKENS
 
 # The split that llama.cpp knows as "qwen2". Digits stand alone, which helps with sums.
 SPLIT = (
@@ -51,12 +51,12 @@ def _document(kind: str) -> dict[str, Any]:
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [_control_token(i, name) for i, name in enumerate(CONTROL_TOKENS)],
+        "added_tokens": [control_token(i, name) for i, name in enumerate(CONTROL_TOKENS)],
         "normalizer": None,
         "pre_tokenizer": (
             {"type": "Sequence", "pretokenizers": [split, byte_level]} if bpe else None
         ),
-        "post_processor": _begin_with_bos(),
+        "post_processor": begin_with(CONTROL_TOKENS[BOS], BOS),
         "decoder": (
             byte_level
             if bpe
@@ -75,20 +75,21 @@ def _document(kind: str) -> dict[str, Any]:
     }
 
 
-def _control_token(token: int, name: str) -> dict[str, Any]:
+def control_token(token: int, name: str) -> dict[str, Any]:
+    """An entry of `added_tokens`."""
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     return {"id": token, "content": name, **flags, "special": True}
 
 
-def _begin_with_bos() -> dict[str, Any]:
-    bos = CONTROL_TOKENS[0]
+def begin_with(name: str, token: int) -> dict[str, Any]:
+    """A post-processor that puts one token before every text."""
     first = {"Sequence": {"id": "A", "type_id": 0}}
     second = {"Sequence": {"id": "B", "type_id": 1}}
     return {
         "type": "TemplateProcessing",
-        "single": [{"SpecialToken": {"id": bos, "type_id": 0}}, first],
-        "pair": [{"SpecialToken": {"id": bos, "type_id": 0}}, first, second],
-        "special_tokens": {bos: {"id": bos, "ids": [0], "tokens": [bos]}},
+        "single": [{"SpecialToken": {"id": name, "type_id": 0}}, first],
+        "pair": [{"SpecialToken": {"id": name, "type_id": 0}}, first, second],
+        "special_tokens": {name: {"id": name, "ids": [token], "tokens": [name]}},
     }
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tinychat.errors import DataError
 from tinychat.keys import draw_key
-from tinychat.text import ASSISTANT, PAD, SYSTEM, USER, TokenFile
+from tinychat.text import ROLES, ChatFormat, TokenFile
 
 Span = tuple[int, int]  # tokens start to stop of a token file
 Row = tuple[Span, ...]
@@ -84,7 +84,7 @@ def evaluation_batches(rows: Rows, batch_size: int) -> Iterator[Batch]:
 def read_rows(rows: Rows, spans: Sequence[Row]) -> Batch:
     """Read rows from the token file; what is short is padded, and padding is no target."""
     length = rows.context_length + 1
-    ids = torch.full((len(spans), length), PAD, dtype=torch.long)
+    ids = torch.full((len(spans), length), rows.file.format.pad, dtype=torch.long)
     wanted = torch.zeros((len(spans), length), dtype=torch.bool)
     for i, row in enumerate(spans):
         at = 0
@@ -173,9 +173,11 @@ class ConversationRows:
 
     def _shorten(self, start: int, stop: int, limit: int) -> list[Row]:
         ids = self.file.read(start, stop)
-        if ASSISTANT not in ids:  # plain text among conversations
+        chat = self.file.format
+        if chat.name != "tinychat-1":  # its turns cannot be told from their first id alone
             return list(windows(start, stop, self.context_length))
-        return [tuple((start + a, start + b) for a, b in shorten_conversation(ids, limit))]
+        spans = shorten_conversation(ids, limit, chat)
+        return [tuple((start + a, start + b) for a, b in spans)]
 
 
 def windows(start: int, stop: int, context_length: int) -> Iterator[Row]:
@@ -184,20 +186,21 @@ def windows(start: int, stop: int, context_length: int) -> Iterator[Row]:
         yield ((at, min(at + context_length + 1, stop)),)
 
 
-def shorten_conversation(ids: Sequence[int], limit: int) -> Row:
+def shorten_conversation(ids: Sequence[int], limit: int, chat: ChatFormat) -> Row:
     """The spans of a conversation that are kept when it is longer than `limit` tokens.
 
     The system turn stays, the oldest whole turns go; if the last turn alone is too long, its
     prompt is cut at the left (down to a quarter of the row), then its answer at the right.
     """
-    users = [i for i, token in enumerate(ids) if token == USER]
+    system, user, assistant = (chat.opening[role][0] for role in ROLES)
+    users = [i for i, token in enumerate(ids) if token == user]
     first_user = users[0] if users else 1
-    head = first_user if SYSTEM in ids[:first_user] and first_user <= limit // 2 else 1
+    head = first_user if system in ids[:first_user] and first_user <= limit // 2 else 1
     for turn in users:
         if head + len(ids) - turn <= limit:
             return ((0, head), (turn, len(ids)))
     last = users[-1] if users else first_user
-    answer = next(i for i in range(last, len(ids)) if ids[i] == ASSISTANT)
+    answer = next(i for i in range(last, len(ids)) if ids[i] == assistant)
     room = limit - head - 1  # after the head and the user token
     prompt = min(answer - last - 1, max(room // 4, room - (len(ids) - answer)))
     spans = ((0, head), (last, last + 1), (answer - prompt, answer + room - prompt))

@@ -198,6 +198,8 @@ class _Job:
         if leftovers:
             names = ", ".join(leftovers)
             self.emit(Noted("warning", step, f"removed what an interrupted save left: {names}"))
+        for remark in self.prepared.summary.remarks if step == 0 else ():
+            self.emit(Noted("data", step, remark))
         if isinstance(self.rows, ConversationRows) and (self.rows.dropped or self.rows.shortened):
             self.emit(
                 Noted(

@@ -12,7 +12,7 @@ from tinychat.config import SampleSettings, Settings
 from tinychat.engine import Engine, Sampling
 from tinychat.keys import draw_key
 from tinychat.model import Decoder, Runtime
-from tinychat.text import ASSISTANT, USER, Message, Prepared, TokenFile, Tokenizer
+from tinychat.text import Message, Prepared, TokenFile, Tokenizer
 from tinychat.training.events import Sampled
 
 PROMPTS_A_ROUND = 10
@@ -79,11 +79,12 @@ def prompt_book(settings: Settings, prepared: Prepared) -> PromptBook:
 
 def _first_questions(file: TokenFile, tokenizer: Tokenizer, limit: int) -> Iterator[str]:
     """What the user says first, in the first conversations of the file."""
+    user, assistant = (tokenizer.format.opening[role][0] for role in ("user", "assistant"))
     for i in range(min(ROTATING_PROMPTS, file.n_documents)):
         start, stop = file.bounds(i)
         ids = list(file.read(start, min(stop, start + limit)))
-        if USER in ids and ASSISTANT in ids[ids.index(USER) :]:
-            yield tokenizer.decode(ids[ids.index(USER) + 1 : ids.index(ASSISTANT)])
+        if user in ids and assistant in ids[ids.index(user) :]:
+            yield tokenizer.decode(ids[ids.index(user) + 1 : ids.index(assistant)])
 
 
 def _beginnings(file: TokenFile, tokenizer: Tokenizer, limit: int) -> Iterator[str]:

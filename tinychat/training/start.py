@@ -11,22 +11,26 @@ from tinychat.errors import CheckpointError, NoCheckpointError, SettingsError
 from tinychat.model import (
     Decoder,
     Runtime,
+    adapted,
     available_devices,
     choose_runtime,
+    foreign_tokenizer,
     load_model,
     open_model,
+    read_foreign,
     read_tensors,
 )
 from tinychat.runs import (
     CheckpointFiles,
     RunPaths,
     RunReader,
+    is_foreign,
     list_checkpoints,
     newest_good,
     quarantine,
     read_checkpoint,
 )
-from tinychat.text import Prepared, Tokenizer, prepare
+from tinychat.text import Prepared, Tokenizer, given_tokenizer, prepare
 from tinychat.text import Progress as ReadingProgress
 from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import Optimizer
@@ -88,11 +92,13 @@ def prepare_corpus(run: Path, settings: Settings, progress: ReadingProgress | No
         )
 
     paths = RunPaths(run)
-    given = None
-    if settings.init_from and paths.run_json.exists():  # the parent may be gone by now
+    named = settings.init_from or settings.tokenizer.path
+    if named and paths.run_json.exists():  # what it named may be gone by now
         given = Tokenizer.from_json(paths.tokenizer_json.read_text(encoding="utf-8"))
     elif settings.init_from:
-        given = load_model(Path(settings.init_from)).tokenizer
+        given = parent_tokenizer(Path(settings.init_from))
+    else:
+        given = given_tokenizer(settings.tokenizer)
     found = prepared_with(given)
     if not RunPaths(run).run_json.exists():
         return found
@@ -122,11 +128,22 @@ def build_model(
         decoder = Decoder(settings.model, tokenizer.vocab_size)
         decoder.initialise(settings.seed)
         if settings.init_from:
-            parent = load_model(Path(settings.init_from)).decoder
-            decoder.load_state_dict(parent.state_dict())
+            weights = parent_decoder(Path(settings.init_from)).state_dict()
+            size = tokenizer.vocab_size
+            decoder.load_state_dict(adapted(weights, settings.model, size, settings.seed))
         decoder = decoder.to(runtime.torch_device)
     decoder.gradient_checkpointing = runtime.gradient_checkpointing
     return decoder, tokenizer
+
+
+def parent_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer that a child of this model folder learns with."""
+    return foreign_tokenizer(folder) if is_foreign(folder) else load_model(folder).tokenizer
+
+
+def parent_decoder(folder: Path) -> Decoder:
+    """The model in a checkpoint of ours or in a foreign folder."""
+    return read_foreign(folder) if is_foreign(folder) else load_model(folder).decoder
 
 
 def restore(optimizer: Optimizer, start: CheckpointFiles | None, dtype: str) -> Progress:

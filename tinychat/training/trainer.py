@@ -21,7 +21,6 @@ from tinychat.errors import TinychatError, TrainingError
 from tinychat.keys import draw_key
 from tinychat.model import Decoder, Runtime, memory_bytes, synchronize
 from tinychat.runs import Command, State
-from tinychat.text import PAD
 from tinychat.training.batches import Rows, batch_at
 from tinychat.training.evaluate import Evaluation, summed_loss
 from tinychat.training.events import (
@@ -145,7 +144,7 @@ class Trainer:
             self._apply(rate, norm)
         self.optimizer.zero_grad()
         progress.step += 1
-        progress.tokens_seen += int((batch.ids != PAD).sum())
+        progress.tokens_seen += int((batch.ids != self.rows.file.format.pad).sum())
         self._count(good, step)
         synchronize(self.runtime.device)
         seconds = time.monotonic() - began
