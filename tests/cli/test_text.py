@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from docstring_parser import parse_from_object
 
 from tests.conftest import write_corpora
+from tinychat.cli.flags import ReadingFlags
+from tinychat.config import DataSettings
 from tinychat.text import CONTROL_TOKENS, Tokenizer
 
 from .conftest import Tinychat
@@ -57,6 +60,81 @@ def test_data_as_json(tinychat: Tinychat, talks: Path) -> None:
     assert [token["learnt"] for token in sample] == [False] + [True] * (len(sample) - 1)
     text = "".join(token["piece"] for token in sample if token["piece"] not in CONTROL_TOKENS)
     assert text.startswith("My name is")
+
+
+def test_short_flags_stand_for_the_settings(tinychat: Tinychat, tmp_path: Path) -> None:
+    file = tmp_path / "faq.jsonl"
+    records = [{"Frage": f"q{i}", "Antwort": f"a{i}", "text": "x"} for i in range(20)]
+    file.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    short = ["--user-field", "Frage", "--assistant-field", "Antwort"]
+    long = ["--data.user-field", "Frage", "--data.assistant-field", "Antwort"]
+    found = [tinychat("data", file, *words, "--json").json for words in (short, long)]
+    assert found[0] == found[1]
+    assert found[0]["files"][0]["holds"] == "JSON lines, frage -> antwort"
+    assert found[0]["sample_text"][0]["content"][0] == "q"
+    assert found[0]["turns"] == 40
+    out = tmp_path / "tokenizer.json"
+    assert tinychat("tokenizer", "train", file, "--out", out, "--kind", "char", *short).code == 0
+    letters = Tokenizer.from_json(out.read_text(encoding="utf-8")).encode("qa")
+    assert all(i > 261 for i in letters), "both columns were read"
+    with file.open("a") as more:
+        more.write("nonsense")
+    refused = tinychat("tokenizer", "train", file, "--out", out, "--overwrite", "--strict")
+    assert (refused.code, refused.out) == (1, "")
+    assert f"{file}:21: not JSON" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "told"),
+    [
+        ("data", ["--take", "all"], ["data.take = \"all\": should be 'chosen'"]),
+        ("data", ["--format", "xml", "--strikt"], ["data.format", "strikt"]),
+        ("tokenizer train", ["--out", "x", "--max-documents", "0"], ['data.max_documents = "0"']),
+        ("tokenizer train", ["--out", "x", "--strikt"], ["--strikt; did you mean --strict?"]),
+        ("train", ["--text-field", "a", "--take", "all"], ["data.take"]),
+        ("eval", ["--strict"], ["--data"]),
+        ("eval", ["--data", "x", "--optim.eps", "1"], ["no flag --optim.eps"]),
+    ],
+)
+def test_a_wrong_reading_flag_is_named(
+    tinychat: Tinychat, command: str, words: list[str], told: list[str]
+) -> None:
+    found = tinychat(*command.split(), *(["x"] if command != "train" else []), *words)
+    assert (found.code, found.out) == (2, "")
+    for piece in told:
+        assert piece in found.err
+
+
+def test_short_flags_say_what_the_settings_say() -> None:
+    def sentences(cls: type) -> dict[str, str]:
+        return {p.arg_name: p.description or "" for p in parse_from_object(cls).params}
+
+    short, settings = sentences(ReadingFlags), sentences(DataSettings)
+    assert set(short) <= set(settings)
+    for name, sentence in short.items():
+        first = sentence.partition(" (none")[0].rstrip(".")
+        assert settings[name].startswith(first), name
+
+
+def test_bad_records_are_shown_where_the_corpus_fails(tinychat: Tinychat, tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"prompt": "q", "completion": "a"}\n{"prompt": 3}\n', encoding="utf-8")
+    found = tinychat("data", file)
+    assert (found.code, found.out) == (1, "")
+    assert f"{file}:2: `completion` is missing" in found.err or f"{file}:2: " in found.err
+    assert "single conversation" in found.err.splitlines()[-1]
+
+
+def test_what_is_shown_fits_a_terminal(tinychat: Tinychat, tmp_path: Path) -> None:
+    """The sample comes first and is short, so that the summary is what remains on the screen."""
+    file = tmp_path / "a.jsonl"
+    talk = {"prompt": "many words " * 400, "completion": "as many words " * 400}
+    file.write_text((json.dumps(talk) + "\n") * 9, encoding="utf-8")
+    lines = tinychat("data", file).out.splitlines()
+    assert len(lines) <= 30
+    assert max(map(len, lines[:20])) <= 100
+    assert lines[-1].startswith("fingerprint")
+    assert any(line.startswith("… and ") and "more tokens" in line for line in lines)
 
 
 def test_nothing_is_written(tinychat: Tinychat, talks: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import random
 import struct
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 transformers = pytest.importorskip("transformers")
 
 from tinychat.errors import CheckpointError  # noqa: E402
+from tinychat.model import family_of  # noqa: E402
 from tinychat.model.foreign import read_foreign  # noqa: E402
 from tinychat.model.foreign_config import settings_from_config  # noqa: E402
 
@@ -255,6 +257,43 @@ def test_what_would_not_be_exact_is_refused(family: str, values: dict[str, Any])
     assert str(refusal.value).startswith("config.json")
     assert len(str(refusal.value)) < 300
     assert str(refusal.value).isprintable()
+
+
+ODD: list[Any] = [
+    None, 0, 1, 2, 3, -1, 2.5, 1e300, math.nan, math.inf, True, False, "x", "", [], [1], {}, 512,
+    10**30, 10**5000, 65_536, "silu", "gelu", ["full_attention"], {"a": [[[[[[[[1]]]]]]]]}, {1: 2},
+    {"rope_type": "default"}, {"rope_type": [1]}, {"rope_theta": 10**5000}, {"rope_theta": 10.0},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_odd_values_in_any_field(family: str) -> None:
+    """Refused by our own error, or a shape that this family holds."""
+    rng = random.Random(6)
+    sound = {"model_type": family, **FAMILIES[family]}
+    names = sorted(
+        {name for config in (LLAMA, GPT2, NEOX) for name in config}
+        | {name for config in FAMILIES.values() for name in config}
+        | {
+            "model_type", "rope_theta", "rope_scaling", "rope_parameters", "rotary_emb_base",
+            "partial_rotary_factor", "architectures", "layer_types", "mlp_bias", "attention_bias",
+            "sliding_window", "use_sliding_window", "hidden_act", "activation_function", "n_inner",
+            "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "tie_word_embeddings",
+            "is_causal", "auto_map",
+        }
+    )  # fmt: skip
+    accepted, refusals = 0, []
+    for _ in range(400):
+        odd = {rng.choice(names): rng.choice(ODD) for _ in range(rng.randint(1, 3))}
+        try:
+            settings, _ = settings_from_config({**sound, **odd})
+        except CheckpointError as refusal:
+            refusals.append(str(refusal))
+        else:
+            accepted += 1
+            assert family_of(settings) == family
+    assert 20 < accepted < 380
+    assert all(text.isprintable() and len(text) < 400 for text in refusals)
 
 
 def test_what_neox_means_by_silence_is_refused() -> None:

@@ -347,7 +347,14 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path: Path) -> None
 
 
 def test_what_stands_in_a_sentence_is_short_and_plain() -> None:
-    for value in ("\x1b[2J" * 99, 10**5000, {"a": [[[[[["x" * 999]]]]]]}, "\u202eabc", "\ud800"):
+    for value in (
+        "\x1b[2J" * 99,
+        10**5000,
+        {"a": [-(10**5000)]},
+        {"a": [[[[[["x" * 999]]]]]]},
+        "\u202eabc",
+        "\ud800",
+    ):
         assert show(value).isprintable()
         assert show(value).isascii()
         assert len(show(value)) < 150

@@ -142,11 +142,11 @@ def test_what_may_surprise_gives_a_hint(
         (b"hello\0world", "zero byte at offset 5"),
         ("hello".encode("utf-32"), "zero byte"),
         (b'{"foo": 1, "bar": 2}', "foo, bar"),
-        (b"[[[1]]]", "none tell what to learn"),
+        (b"[[[1]]]", "holds no records"),
         (b'{"chosen": "a", "rejected": "b"}', "--take chosen"),
         (b'{"content": "a", "story": "b"}', "--text-field content"),
-        (b'{"content": "a",', "line 1: it begins like JSON"),
-        (b'[{"content": "a', "line 1: it begins like JSON"),
+        (b'{"content": "a",', "line 1: not JSON .*, by lines or as a whole"),
+        (b'[{"content": "a', "line 1: not JSON .*, by lines or as a whole"),
         (b"[" * 100_000, "too deeply nested"),
     ],
 )
@@ -442,6 +442,23 @@ def test_a_broken_array_is_an_error_with_its_line(
     with pytest.raises(DataError, match=sentence) as caught:
         list(read_records(path, "array"))
     assert f"{path}, line {line}: " in str(caught.value)
+
+
+def test_a_broken_array_is_noticed_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    rest = ',\n{"text": "c"}' * 400_000
+    path.write_text('[{"text": "a"},\n{"text": b}' + rest + "]", encoding="utf-8")
+    steps: list[int] = []
+    with pytest.raises(DataError, match=r"line 2: .*Expecting value"):
+        list(read_records(path, "array", steps.append))
+    assert steps[-1] < path.stat().st_size / 4
+
+
+def test_a_record_larger_than_what_is_held_ends_an_array(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[{"text": "a"},\n{"text": "' + "b" * (2 * LARGEST_RECORD) + '"}]')
+    with pytest.raises(DataError, match=r"line 2: .*no record ends within"):
+        list(read_records(path, "array"))
 
 
 def test_a_table_with_newlines_in_quotes_keeps_count_of_lines(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ Every case either is read, and then the test says what, or ends in one sentence 
 import gzip
 import io
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -281,7 +282,7 @@ BAD = [
     Bad("more after an array", "a.json", json.dumps(PAIRS, indent=0).encode() + b"[]",
         ("more follows",)),
     Bad("brackets only", "a.json", b"[" * 100_000, ("too deeply nested",)),
-    Bad("no record is json", "a.jsonl", b"{nonsense\n" * 5, ("line 1", "neither a line nor")),
+    Bad("no record is json", "a.jsonl", b"{nonsense\n" * 5, ("line 1", "by lines or as a whole")),
     Bad("wrong keys", "a.jsonl", lines({"foo": 1, "bar": "x"}),
         ("foo, bar", "messages", "--user-field")),
     Bad("two long fields", "a.jsonl", lines({"story": LONG, "tale": LONG}),
@@ -400,6 +401,13 @@ def test_what_cannot_be_read(case: Bad, tmp_path: Path, capsys: pytest.CaptureFi
         [path],
         [],  # an empty file was given
     )
+
+
+def test_parquet_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "a.parquet", lambda: parquet(PAIRS))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DataError, match=r"pip install 'tinychat\[data\]'"):
+        Corpus.scan(DataSettings(paths=(str(path),)))
 
 
 # --- folders ----------------------------------------------------------------------------------

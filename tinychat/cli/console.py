@@ -68,7 +68,7 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
 
     def preparing(self, stage: str, done_bytes: int, total_bytes: int) -> None:
         """Progress of reading, tokenizer training and encoding."""
-        told = f"{stage} {size(done_bytes)} of {size(total_bytes)}"
+        told = f"{stage} {size(done_bytes)} of {size(total_bytes)}" if total_bytes else stage
         if self._bar:
             self._advance(done_bytes, max(1, total_bytes), told)
         elif stage != self._stage or self._plain_due():

@@ -16,7 +16,7 @@ from tinychat.errors import SettingsError
 if TYPE_CHECKING:  # they import torch
     from tinychat.cli.models import OpenedModel
     from tinychat.config import DataSettings, Settings, TokenizerSettings
-    from tinychat.text import Corpus, Prepared, TokenFile, Tokenizer
+    from tinychat.text import Prepared, TokenFile, Tokenizer
     from tinychat.training import Evaluation
 
 
@@ -120,7 +120,7 @@ def _prepared(model: "OpenedModel", settings: "Settings", waiting: Waiting) -> "
 
 def _on_data(model: "OpenedModel", data: "DataSettings", waiting: Waiting) -> dict[str, Any]:
     """Everything in `data.paths`, tokenized with the model's tokenizer."""
-    from tinychat.text import Corpus
+    from tinychat.text import Corpus, encode_whole
 
     corpus = Corpus.scan(data, waiting)
     if corpus.form == "chat" and not model.loaded.tokenizer.format.opening:
@@ -129,48 +129,16 @@ def _on_data(model: "OpenedModel", data: "DataSettings", waiting: Waiting) -> di
             "it; give it plain text"
         )
     with tempfile.TemporaryDirectory(prefix="tinychat-eval-") as folder:
-        file = _token_file(corpus, model, Path(folder), waiting)
+        file = encode_whole(
+            corpus,
+            model.loaded.tokenizer,
+            Path(folder),
+            loss="all" if model.card.loss == "all" else "answers",
+            max_documents=data.max_documents,
+            progress=waiting,
+        )
         evaluation = _evaluate(model, file, corpus.form, 32, waiting)
     return _document(model, evaluation, ", ".join(data.paths))
-
-
-def _token_file(
-    corpus: "Corpus", model: "OpenedModel", folder: Path, waiting: Waiting
-) -> "TokenFile":
-    """A whole corpus as one token file."""
-    from tinychat.runs import Disk
-    from tinychat.text import Conversation, TokenFile, encode_conversation
-    from tinychat.text.token_files import TokenWriter
-
-    tokenizer, masked = model.loaded.tokenizer, corpus.form == "chat"
-    writer = TokenWriter(
-        folder,
-        "all",
-        vocab_size=tokenizer.vocab_size,
-        chat_format=tokenizer.format,
-        masked=masked,
-        disk=Disk(),
-    )
-    for done, file in enumerate(corpus.files):
-        for item in file.items():
-            waiting("encoding", done, len(corpus.files))
-            if isinstance(item, Conversation):
-                ids, targets = encode_conversation(tokenizer, item)
-                if model.card.loss == "all":
-                    targets = [token != tokenizer.format.bos for token in ids]
-                writer.begin_document()
-                writer.write(ids, targets)
-                continue
-            if item.first:
-                if writer.n_documents:
-                    writer.write([tokenizer.format.end])
-                writer.begin_document()
-                writer.write(tokenizer.format.begin)
-            writer.write(tokenizer.encode(item.text))
-    if not masked and writer.n_documents:
-        writer.write([tokenizer.format.end])
-    writer.finish()
-    return TokenFile(folder / "all.bin", tokenizer.format)
 
 
 def _evaluate(

@@ -63,9 +63,10 @@ class GivenSettings:
         self._takes_settings = any(a.field_info.name == "settings" for a in arguments)
         for argument in arguments:
             name = ".".join(argument.keys)
-            if not name or not (self._takes_settings or name in _SHORT):
+            is_setting = bool(name) and (self._takes_settings or name in _SHORT)
+            if not is_setting or name in _SHORT:
                 self._own += argument.names
-            elif argument.tokens:
+            if is_setting and argument.tokens:
                 words = [_word(token) for token in argument.tokens]
                 many = "tuple" in str(argument.hint)
                 self.values[f"data.{name}" if name in _SHORT else name] = (

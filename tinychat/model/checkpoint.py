@@ -13,6 +13,7 @@ from typing import Any
 
 import safetensors
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -21,8 +22,10 @@ from tinychat.config import ModelSettings
 from tinychat.errors import CheckpointError, FormatError
 from tinychat.model.decoder import Decoder
 from tinychat.model.families import from_hf, generation_config, hf_config, hf_shapes, to_hf
+from tinychat.model.foreign_config import check_bounds
 from tinychat.model.tensor_file import check_header
 from tinychat.runs import CheckpointFiles, read_checkpoint
+from tinychat.runs.records import parse
 from tinychat.text import CHAT_TEMPLATE, CONTROL_TOKENS, Tokenizer
 
 FORMAT = 1
@@ -55,7 +58,9 @@ class ModelCard:
         known = {name: document[name] for name in cls.__dataclass_fields__ if name != "model"}
         fields = ModelSettings.__dataclass_fields__
         shape = {name: value for name, value in document["model"].items() if name in fields}
-        return cls(model=ModelSettings(**shape), **known)
+        card = cls(model=TypeAdapter(ModelSettings).validate_python(shape), **known)
+        check_bounds(card.model, card.vocab_size)  # before anything of that size is built
+        return card
 
 
 @dataclass(frozen=True)
@@ -96,13 +101,18 @@ def load_model(path: Path, device: torch.device | None = None) -> LoadedModel:
 def open_model(files: CheckpointFiles, device: torch.device | None = None) -> LoadedModel:
     """The model in verified files. Raises CheckpointError where they do not fit together."""
     try:
-        card = ModelCard.from_json(json.loads(files.files["tinychat.json"]))
+        card = ModelCard.from_json(parse(files.files["tinychat.json"]))
         with torch.device("meta"):
             decoder = Decoder(card.model, card.vocab_size)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        reason = f"model.{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
+        raise CheckpointError(f"{files.path}: tinychat.json cannot be used ({reason})") from None
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{files.path}: tinychat.json cannot be used ({error!r})") from None
     expected = decoder.state_dict()
-    check_header(files.files["model.safetensors"], hf_shapes(expected, card.model))
+    where = f"{files.path}/model.safetensors"
+    check_header(files.files["model.safetensors"], hf_shapes(expected, card.model), where=where)
     tensors = read_tensors(files, "model.safetensors")
     weights = from_hf(tensors, expected, card.model)
     decoder.load_state_dict(weights, assign=True)

@@ -68,9 +68,7 @@ class Decoder(nn.Module):
         for block in self.blocks:
             if self.gradient_checkpointing and self.training:
                 context = keep_mps_draws if x.device.type == "mps" else noop_context_fn
-                x = checkpoint(
-                    block, x, rotation, view, use_reentrant=False, context_fn=context
-                )
+                x = checkpoint(block, x, rotation, view, use_reentrant=False, context_fn=context)
             else:
                 x = block(x, rotation, view)
         if cache:

@@ -260,7 +260,7 @@ class _Fields:
             if found is not value:
                 raise self._wrong(name, found, str(value).lower().replace("none", "null"))
         for alias, name in _ALIASES.items() if self.family == "gpt2" else ():
-            if self._config.get(alias, self._get(name)) != self._get(name):
+            if alias in self._config and self._config[alias] != self._get(name):
                 raise self._wrong(alias, self._config[alias], f"the same as {name}")
         classes = self._config.get("architectures")
         if classes is not None and classes != [LAYOUTS[self.family].architecture]:
@@ -304,6 +304,24 @@ def _check_heads(settings: ModelSettings, family: str) -> None:
         raise CheckpointError(
             f"config.json: rotary positions need heads of an even width, not {width}"
         )
+
+
+def check_bounds(settings: ModelSettings, vocab_size: int) -> None:
+    """Raises CheckpointError for a shape that nobody trains here and that would exhaust memory."""
+    heads = settings.n_head * settings.head_width
+    widths = (settings.n_embd, settings.mlp_width, heads, settings.kv_heads * settings.head_width)
+    if (
+        settings.n_layer > MAX_LAYERS
+        or max(widths) > MAX_WIDTH
+        or settings.context_length > MAX_CONTEXT
+        or not 0 < vocab_size <= MAX_VOCAB
+    ):
+        raise CheckpointError(
+            f"the model would have {settings.n_layer} layers, widths up to {max(widths)}, "
+            f"{settings.context_length} positions and {vocab_size} tokens; tinychat reads up to "
+            f"{MAX_LAYERS}, {MAX_WIDTH}, {MAX_CONTEXT} and {MAX_VOCAB}"
+        )
+    _check_size(settings, vocab_size)
 
 
 def _check_size(settings: ModelSettings, vocab_size: int) -> None:

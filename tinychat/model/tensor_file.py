@@ -161,13 +161,19 @@ def open_tensor_file(path: Path) -> Iterator[TensorFile]:
         )
 
 
+class _Short(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 80
+
+    def repr_int(self, x: int, level: int) -> str:
+        # the inherited one fails where Python refuses to write so many digits
+        return "a number of more than 20 digits" if abs(x) >= 10**20 else str(x)
+
+
 def show(value: object) -> str:
     """Something from a file as it may stand in a sentence: short, with nothing a screen obeys."""
-    if isinstance(value, int) and abs(value) >= 10**20:
-        return "a number of more than 20 digits"
-    short = reprlib.Repr()
-    short.maxstring = short.maxother = 80
-    return short.repr(value)
+    return _Short().repr(value)
 
 
 def _header_length(start: bytes, size: int, where: str) -> int:

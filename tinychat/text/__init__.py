@@ -30,8 +30,17 @@ from tinychat.text.chat import (
 )
 from tinychat.text.corpus import Corpus, Progress
 from tinychat.text.describe import CorpusDescription, describe
-from tinychat.text.prepare import CorpusSummary, Prepared, SideSummary, prepare
-from tinychat.text.split import FileReport
+from tinychat.text.encoding import bytes_per_token, encode_whole, train_tokenizer
+from tinychat.text.prepare import (
+    CacheSize,
+    CorpusSummary,
+    Prepared,
+    SideSummary,
+    cache_size,
+    prepare,
+)
+from tinychat.text.quality import quality
+from tinychat.text.split import FileReport, survey
 from tinychat.text.token_files import TokenFile
 from tinychat.text.tokenizer import (
     TextStream,
@@ -51,6 +60,7 @@ __all__ = [
     "ROLES",
     "SYSTEM",
     "USER",
+    "CacheSize",
     "ChatFormat",
     "Conversation",
     "Corpus",
@@ -65,15 +75,21 @@ __all__ = [
     "TextStream",
     "TokenFile",
     "Tokenizer",
+    "bytes_per_token",
+    "cache_size",
     "describe",
     "encode_conversation",
     "encode_conversations",
     "encode_document",
     "encode_prompt",
     "encode_turns",
+    "encode_whole",
     "given_tokenizer",
     "prepare",
+    "quality",
+    "survey",
     "tinychat_format",
     "train_bpe",
     "train_char",
+    "train_tokenizer",
 ]

@@ -8,6 +8,7 @@ from tinychat.text.chat import Conversation, encode_conversation
 from tinychat.text.corpus import Corpus, Form, Progress
 from tinychat.text.encoding import content_bytes, train_tokenizer
 from tinychat.text.items import Item, Piece
+from tinychat.text.quality import quality
 from tinychat.text.split import FileReport, sided_items, survey
 from tinychat.text.tokenizer import Tokenizer
 
@@ -81,11 +82,13 @@ def describe(
     short = (item for item, (ids, _) in zip(items, encoded, strict=True) if len(ids) < _FEW_TOKENS)
     sample = _shortened(next(short, items[0]))
     ids, targets = _encode(tokenizer, sample, data)
+    ratio = sum(map(content_bytes, items)) / tokens
+    warning = quality(tokenizer, ratio)
     return CorpusDescription(
         form=corpus.form,
         fingerprint=corpus.fingerprint,
         files=found.files,
-        hints=corpus.hints,
+        hints=corpus.hints + ((warning,) if warning else ()),
         n_bytes=corpus.n_bytes,
         split_rule=found.rule,
         train_documents=found.train_documents,
@@ -95,7 +98,7 @@ def describe(
         sample_pieces=tuple(tokenizer.pieces(ids)),
         sample_targets=tuple(targets),
         target_share=sum(sum(flags) for _, flags in encoded) / tokens,
-        bytes_per_token=sum(map(content_bytes, items)) / tokens,
+        bytes_per_token=ratio,
     )
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from tinychat.config import DataSettings
 from tinychat.errors import DataError
+from tinychat.text.recognition import is_message, shape_of
 from tinychat.text.records import LARGEST_RECORD, Layout, parse_line, read_records
-from tinychat.text.shapes import PLAIN, BadRecord, Shape, is_message, shape_of
+from tinychat.text.shapes import PLAIN, BadRecord, Shape
 from tinychat.text.turns import SEPARATOR, sniff_turns
 from tinychat.text.unpacking import Unpacked, is_parquet, unpack
 
@@ -132,10 +133,8 @@ def _json_layout(path: Path, file: Unpacked, *, must: bool) -> Layout | None:
     if good and must:
         return "lines"
     if must:
-        raise DataError(
-            f"{path}, line 1: it begins like JSON, but neither a line nor the whole is JSON "
-            f"({first.reason if isinstance(first, BadRecord) else 'no object'}); mend it there."
-        )
+        reason = first.reason if isinstance(first, BadRecord) else "no object"
+        raise DataError(f"{path}, line 1: {reason}, by lines or as a whole; mend it there.")
     return None
 
 

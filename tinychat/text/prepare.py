@@ -20,6 +20,7 @@ from tinychat.errors import DataError
 from tinychat.runs import Disk
 from tinychat.text.corpus import Corpus, Form, Progress, Side
 from tinychat.text.encoding import Encoded, encode_corpus, train_tokenizer
+from tinychat.text.quality import quality
 from tinychat.text.split import FileReport, Survey, survey
 from tinychat.text.token_files import FileCheck, TokenFile, TokenWriter, WriterState, check_file
 from tinychat.text.tokenizer import Tokenizer
@@ -40,6 +41,10 @@ class SideSummary:
     targets: int
     text_bytes: int
     target_bytes: int
+
+    @property
+    def bytes_per_token(self) -> float:
+        return self.text_bytes / max(self.tokens, 1)
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,11 @@ class Prepared:
     summary: CorpusSummary
     reused: bool  # found in the cache
     went_on: str | None = None  # what was left of an interrupted preparation, in a sentence
+
+    @property
+    def quality(self) -> str | None:
+        """A warning if the vocabulary does not fit the text."""
+        return quality(self.tokenizer, self.summary.train.bytes_per_token)
 
 
 def prepare(

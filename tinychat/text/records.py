@@ -20,6 +20,7 @@ from tinychat.text.unpacking import Unpacked, unpack
 LARGEST_RECORD = 32 * 1024 * 1024  # bytes of one record
 
 _BLOCK_BYTES = 256 * 1024
+_LONGEST_WORD = 16  # of JSON, such as -Infinity or \\ud83d\\ude00
 _ROWS = 256  # of parquet held at once
 _SPACE = " \t\r\n"
 _DELIMITERS = ",;\t|"
@@ -87,9 +88,15 @@ def parse_line(line: bytes, decoder: _Json | None = None) -> Any:
     except UnicodeDecodeError as error:
         return BadRecord(f"not UTF-8 at byte {error.start} of the line")
     except json.JSONDecodeError as error:
-        return BadRecord(f"not JSON ({error.msg} at character {error.pos + 1})")
+        return BadRecord(f"not JSON ({_reason(error)} at character {error.pos + 1})")
     except ValueError as error:
         return BadRecord(f"not JSON ({error})")
+
+
+def _reason(error: ValueError) -> str:
+    """What the decoder says, without the place, which is told in another way."""
+    words = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+    return words.removesuffix(" at").removesuffix(" starting")
 
 
 def text_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -178,18 +185,24 @@ class _Window:
                     break  # whole: a number at the end of what is known might go on
             except ValueError as error:
                 held = len(self._text) - self._place
-                if held >= LARGEST_RECORD:
-                    reason = f"no record ends within {LARGEST_RECORD:,} characters"
-                elif self._grow(max(held, _BLOCK_BYTES)):
-                    continue
-                else:
-                    where = error.pos if isinstance(error, json.JSONDecodeError) else self._place
-                    self.line += self._text.count("\n", self._place, where)
-                    reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-                raise self.broken(reason) from None
+                if self._may_be_cut(error):
+                    if held >= LARGEST_RECORD:
+                        raise self.broken(f"no record ends within {held:,} characters") from None
+                    if self._grow(max(held, _BLOCK_BYTES)):
+                        continue
+                known = isinstance(error, json.JSONDecodeError)
+                where = error.pos if known else self._place
+                self.line += self._text.count("\n", self._place, where)
+                raise self.broken(_reason(error)) from None
         self.line += self._text.count("\n", self._place, end)
         self._place = end
         return value
+
+    def _may_be_cut(self, error: ValueError) -> bool:
+        """Whether the value may only go on beyond what is known."""
+        return isinstance(error, json.JSONDecodeError) and (
+            error.msg.startswith("Unterminated") or error.pos > len(self._text) - _LONGEST_WORD
+        )
 
     def broken(self, reason: str) -> DataError:
         cut_off = self._place >= len(self._text.rstrip(_SPACE)) and self._ended

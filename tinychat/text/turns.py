@@ -10,16 +10,12 @@ from collections.abc import Iterator
 from typing import BinaryIO, Literal
 
 from tinychat.text.records import LARGEST_RECORD, text_lines
-from tinychat.text.shapes import BadRecord, Outcome, conversation_of
+from tinychat.text.shapes import ROLES, BadRecord, Outcome, conversation_of
 
 SEPARATOR = b"<|endoftext|>"
 
 _END_OF_TURN = "__eou__"
-_ROLES = {
-    **dict.fromkeys(("user", "human", "prompter"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "bot", "model", "ai"), "assistant"),
-    "system": "system",
-}
+_ROLES = {**ROLES, "ai": "assistant"}
 _NAMES = "|".join(_ROLES)
 _MARK = re.compile(
     rf"(?:^[ \t#*]*({_NAMES})[ \t*]*:\**|<\|({_NAMES})\|>)[ \t]?", re.IGNORECASE | re.MULTILINE

@@ -203,6 +203,7 @@ class _Utf16(io.RawIOBase):
     def __init__(self, name: str, stream: BinaryIO, encoding: str) -> None:
         self._name = name
         self._stream = stream
+        self._encoding = encoding
         self._decoder = codecs.getincrementaldecoder(encoding)()
         self._line = 1
         self._offset = len(stream.read(2))
@@ -227,7 +228,8 @@ class _Utf16(io.RawIOBase):
         try:
             text = self._decoder.decode(block, final=self._ended)
         except UnicodeDecodeError as error:
-            line = self._line + error.object[: error.start].decode("utf-16", "replace").count("\n")
+            before = error.object[: error.start].decode(self._encoding, "replace")
+            line = self._line + before.count("\n")
             raise DataError(
                 f"{self._name}, line {line}: byte {self._offset - held + error.start} is not "
                 f"UTF-16 ({error.reason}); save the file as UTF-8."

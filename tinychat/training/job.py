@@ -37,7 +37,7 @@ from tinychat.runs import (
     prune,
     sweep,
 )
-from tinychat.text import Prepared, Tokenizer
+from tinychat.text import Prepared, Tokenizer, cache_size
 from tinychat.text import Progress as ReadingProgress
 from tinychat.training.batches import ConversationRows, make_rows, training_rows
 from tinychat.training.evaluate import Evaluation, evaluate
@@ -198,8 +198,7 @@ class _Job:
         if leftovers:
             names = ", ".join(leftovers)
             self.emit(Noted("warning", step, f"removed what an interrupted save left: {names}"))
-        for remark in self.prepared.summary.remarks if step == 0 else ():
-            self.emit(Noted("data", step, remark))
+        self._announce_corpus(step)
         if isinstance(self.rows, ConversationRows) and (self.rows.dropped or self.rows.shortened):
             self.emit(
                 Noted(
@@ -236,6 +235,30 @@ class _Job:
                 self.emit(Noted("resume", step, told))
         else:
             self.emit(Noted("start", step, f"{self.max_steps} steps from fresh weights"))
+
+    def _announce_corpus(self, step: int) -> None:
+        prepared, summary = self.prepared, self.prepared.summary
+        if prepared.went_on:
+            self.emit(Noted("data", step, prepared.went_on))
+        one = "conversations" if prepared.form == "chat" else "documents"
+        self.emit(
+            Noted(
+                "data",
+                step,
+                f"{'found' if prepared.reused else 'prepared'} "
+                f"{summary.train.documents + summary.valid.documents:,} {one}, "
+                f"{summary.train.tokens + summary.valid.tokens:,} tokens, "
+                f"{summary.bytes_per_token:.2f} bytes per token",
+            )
+        )
+        if step == 0:
+            for remark in summary.remarks:
+                self.emit(Noted("data", step, remark))
+            if prepared.quality:
+                self.emit(Noted("warning", step, prepared.quality))
+        size = cache_size(prepared.folder.parent)
+        told = f"{size.folder} holds {size.corpora} prepared, {size.n_bytes / 1e6:,.1f} MB in all"
+        self.emit(Noted("data", step, f"{told}; it may be deleted and is then made again"))
 
     def run(self) -> Outcome:
         state = self.progress
