@@ -2,9 +2,9 @@
 
     python benchmarks/preparing.py TEXT [--megabytes 1200] [--conversations] [--folder FOLDER]
 
-The corpus is made by repeating the lines of TEXT in a shuffled order, as plain text with a separator
-every few lines or as conversations. Tells seconds, MB/s, cores in use, and the peak memory of the
-whole process tree; the bytes of both results must be the same.
+The corpus is made by repeating the lines of TEXT in a shuffled order, as plain text with a
+separator every few lines or as conversations. Tells seconds, MB/s, cores in use, and the peak
+memory of the whole process tree; the bytes of both results must be the same.
 """
 
 import argparse

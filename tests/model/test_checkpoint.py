@@ -27,7 +27,7 @@ def files(tokenizer: Tokenizer) -> CheckpointFiles:
     decoder = Decoder(SHAPE, tokenizer.vocab_size)
     decoder.initialise(3)
     card = ModelCard(SHAPE, tokenizer.vocab_size, "base", "all", 7, "run", "print", "line")
-    return CheckpointFiles(Path("step-00000007"), 7, model_files(decoder, tokenizer, card), ())
+    return CheckpointFiles(Path("step-00000007"), 7, model_files(decoder, tokenizer, card))
 
 
 def test_it_comes_back_as_it_was(files: CheckpointFiles, tokenizer: Tokenizer) -> None:

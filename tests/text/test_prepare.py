@@ -465,6 +465,23 @@ def test_what_is_kept_of_work_is_believed_only_whole(
     assert contents(make(cache, long_stories).folder) == contents(whole.folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "number"), [("survey.json", "documents"), ("progress.json", "items")]
+)
+def test_a_number_that_was_changed_is_noticed(
+    name: str, number: str, tmp_path: Path, long_stories: Path
+) -> None:
+    whole = make(tmp_path / "whole", long_stories)
+    cache = tmp_path / "killed"
+    assert child(long_stories, cache, "bpe", "encoding", 60) is None
+    (path,) = cache.glob(f"*/{name}")
+    text = path.read_text()
+    changed = re.sub(rf'(?<=\b{number}\\": )\d', "1" if number == "documents" else "9", text)
+    assert changed != text
+    path.write_text(changed)
+    assert contents(make(cache, long_stories).folder) == contents(whole.folder)
+
+
 def test_a_second_process_waits_and_finds_the_cache(cache: Path, long_stories: Path) -> None:
     """The second begins while the first is in the middle."""
     told: list[str] = []

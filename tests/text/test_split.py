@@ -272,3 +272,37 @@ def test_a_large_document_comes_in_pieces_on_one_side(tmp_path: Path) -> None:
     assert all(isinstance(item, Piece) for item in items)
     texts, _ = divide(path, share=0.3)
     assert sorted(texts["train"] + texts["valid"]) == sorted(stories)
+
+
+# --- no more than so many documents -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("most", [1, 5, 10, 30, 199])
+def test_the_first_documents_are_read(tmp_path: Path, most: int) -> None:
+    first = text_file(tmp_path / "a.txt", [f"story {i}\n" for i in range(100)])
+    second = text_file(tmp_path / "b.txt", [f"tale {i}\n" for i in range(100)])
+    corpus = scan(first, second)
+    found = survey(corpus, seed=0, share=0.1, max_documents=most)
+    items = [item for _, item in sided_items(corpus, found)]
+    assert [report.documents for report in found.files] == [min(most, 100), max(most - 100, 0)]
+    texts = "".join(item.text for item in items if isinstance(item, Piece)).split()
+    stories = [f"story {i}" for i in range(100)] + [f"tale {i}" for i in range(100)]
+    assert texts == " ".join(stories[:most]).split()
+
+
+def test_of_named_sides_so_many_each(tmp_path: Path, write_jsonl: Write) -> None:
+    write_jsonl("set/train.jsonl", [pair(f"t{i}") for i in range(30)])
+    write_jsonl("set/valid.jsonl", [pair(f"v{i}") for i in range(30)])
+    corpus = scan(tmp_path / "set")
+    found = survey(corpus, seed=0, share=0.1, max_documents=4)
+    assert (found.train_documents, found.valid_documents) == (4, 4)
+    assert len(list(sided_items(corpus, found))) == 8
+
+
+def test_counting_is_told_while_a_file_is_read(tmp_path: Path) -> None:
+    path = text_file(tmp_path / "a.txt", [f"story {i} " * 50_000 for i in range(12)])
+    told: list[int] = []
+    survey(scan(path), seed=0, share=0.1, progress=lambda _, done, total: told.append(done))
+    assert len(told) > 4
+    assert told == sorted(told)
+    assert told[-1] == path.stat().st_size

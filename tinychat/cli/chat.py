@@ -49,7 +49,8 @@ def chat_command(
     Parameters
     ----------
     run
-        A run's name, its folder, or one checkpoint: demo, demo@300, demo@latest.
+        A run's name, its folder, or one checkpoint: demo, demo@300, demo@latest; or a Hugging Face
+        model folder.
     system
         What the model is told before the talk begins.
     device

@@ -120,6 +120,9 @@ def _file(file: "FileReport") -> dict[str, Any]:
 
 
 def _print(found: "CorpusDescription", settings: Settings) -> None:
+    from tinychat.runs import default_checkpoints
+    from tinychat.text import cache_size
+
     console = screen()
     one = "conversation" if found.form == "chat" else "document"
     console.print(f"one {one}", style="bold")
@@ -154,6 +157,11 @@ def _print(found: "CorpusDescription", settings: Settings) -> None:
         ("learnt", f"{found.target_share:.0%} of the tokens"),
         ("fingerprint", found.fingerprint),
     ]  # fmt: skip
+    cache = cache_size(default_checkpoints() / ".cache")
+    if cache.n_bytes:
+        facts.append(("cache", f"{size(cache.n_bytes)} in {inert(str(cache.folder))}, of "
+                      f"{count(cache.corpora, 'prepared corpus', 'prepared corpora')}; it may be "
+                      "deleted and is then made again"))  # fmt: skip
     console.print()
     for line in table(facts):
         _say(console, line, indent=len("fingerprint") + 2)

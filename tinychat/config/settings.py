@@ -220,7 +220,7 @@ class Settings:
     micro_batch_size: Positive | None = None
     """Rows in one forward pass; smaller takes less memory (none: batch_size)."""
     init_from: str | None = None
-    """A run or checkpoint whose weights and tokenizer to start from (none: fresh ones)."""
+    """A run, checkpoint or model folder whose weights and tokenizer to start from (none: fresh)."""
     model: ModelSettings = field(default_factory=ModelSettings)
     tokenizer: TokenizerSettings = field(default_factory=TokenizerSettings)
     data: DataSettings = field(default_factory=DataSettings)

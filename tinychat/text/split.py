@@ -51,7 +51,8 @@ class FileReport:
         told: list[str] = []
         if self.bad_records:
             first = "; ".join(self.bad_reasons)
-            told.append(f"{self.name}: {self.bad_records:,} bad records are left out ({first})")
+            bad = f"{self.bad_records:,} bad record{'s' * (self.bad_records > 1)}"
+            told.append(f"{bad} left out ({first})")
         if self.left_out:
             reasons = ", ".join(f"{count:,} for {why}" for why, count in self.left_out.items())
             told.append(f"{self.name}: conversations are left out, {reasons}")

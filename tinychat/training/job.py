@@ -257,7 +257,8 @@ class _Job:
             if prepared.quality:
                 self.emit(Noted("warning", step, prepared.quality))
         size = cache_size(prepared.folder.parent)
-        told = f"{size.folder} holds {size.corpora} prepared, {size.n_bytes / 1e6:,.1f} MB in all"
+        held = f"{size.corpora} prepared {'corpus' if size.corpora == 1 else 'corpora'}"
+        told = f"{size.folder} holds {held}, {size.n_bytes / 1e6:,.1f} MB in all"
         self.emit(Noted("data", step, f"{told}; it may be deleted and is then made again"))
 
     def run(self) -> Outcome:
