@@ -206,6 +206,33 @@ def test_its_weights_are_what_the_run_starts_from(
     assert torch.allclose(theirs, ours, atol=1e-5)
 
 
+def test_a_vocabulary_alone_can_be_learnt_with(
+    folders: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run needs the file once; a flag that asks for another vocabulary is a contradiction."""
+    file = shutil.copy(folders("gpt2") / "tokenizer.json", tmp_path / "vocabulary.json")
+    talks, _ = write_corpora(tmp_path)
+    flags = [f for f in tiny(max_steps=4) if not f.startswith("--tokenizer.")]
+    words = ["train", "--name", "mine", "--data", str(talks), "--tokenizer.path", str(file)]
+    words += ["--checkpoints", str(tmp_path / "runs"), *flags]
+    assert tinychat([*words, "--tokenizer.vocab-size", "999"]) == 2
+    assert "tokenizer.vocab_size is 326" in capsys.readouterr().err
+    assert tinychat(["data", str(talks), "--tokenizer.path", str(file), "--json"]) == 0
+    size = json.loads(capsys.readouterr().out)["vocab_size"]
+    assert size == gpt2_like().get_vocab_size() + 6
+    assert tinychat(words) == 0
+    Path(file).unlink()
+    resume = ["resume", "mine", "--checkpoints", str(tmp_path / "runs"), "--max-steps", "6"]
+    assert tinychat([*resume, "--from", "latest"]) == 0
+    capsys.readouterr()
+    assert tinychat(["eval", "mine", "--checkpoints", str(tmp_path / "runs"), "--json"]) == 0
+    shown = ["tokenizer", "show", "mine", "Tom's cat", "--checkpoints", str(tmp_path / "runs")]
+    capsys.readouterr()
+    assert tinychat([*shown, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["vocab_size"] == size
+    assert tinychat(["tokenizer", "show", str(folders("llama")), "Tom's cat"]) == 0
+
+
 @pytest.mark.parametrize(
     ("harm", "said"),
     [

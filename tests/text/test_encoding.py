@@ -48,6 +48,27 @@ def talks(write_jsonl: Write) -> Path:
     return write_jsonl("talks.jsonl", records)
 
 
+def test_a_sample_of_too_many_words_is_thinned_and_still_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library's memory grows with the different words; a text may have nothing else."""
+    path = tmp_path / "words.txt"
+    documents = [" ".join(f"w{i:05}x{j}" for j in range(20)) for i in range(2_000)]
+    path.write_text("\n<|endoftext|>\n".join(documents), encoding="utf-8")
+    corpus = Corpus.scan(DataSettings(paths=(str(path),)))
+    found = survey(corpus, seed=0, share=0.1)
+    whole = encoding._sample(corpus, found, 0, encoding.SAMPLE_BYTES, None)
+    assert len(whole) == found.train_documents
+    monkeypatch.setattr(encoding, "_SAMPLE_WORDS", 100_000)
+    sample = encoding._sample(corpus, found, 0, encoding.SAMPLE_BYTES, None)
+    words = {word for text in sample for word in text.split()}
+    assert 25_000 < sum(len(word) + 8 for word in words) <= 100_000
+    places = [int(text[1:6]) for text in sample]
+    assert min(places) < 400
+    assert max(places) > 1_600
+    assert sample == encoding._sample(corpus, found, 0, encoding.SAMPLE_BYTES, None)
+
+
 def test_a_whole_text_in_one_file(stories: Path, tmp_path: Path, char: Tokenizer) -> None:
     told: list[tuple[str, int, int]] = []
     file = encode_whole(

@@ -180,4 +180,6 @@ def test_shortening_always_fits_and_keeps_order(
 
 
 def _take(ids: list[int], limit: int) -> list[int]:
-    return [token for a, b in shorten_conversation(ids, limit, tinychat_format()) for token in ids[a:b]]
+    return [
+        token for a, b in shorten_conversation(ids, limit, tinychat_format()) for token in ids[a:b]
+    ]

@@ -50,7 +50,8 @@ def parent_layer(
 def tokenizer_layer(settings: TokenizerSettings, source: str, flags: dict[str, Any]) -> Layer:
     """What a given tokenizer.json decides. Raises SettingsError for flags that ask otherwise."""
     tokenizer = given_tokenizer(settings)
-    assert tokenizer is not None and settings.path is not None  # asked only where one is given
+    assert tokenizer is not None  # asked only where one is given
+    assert settings.path is not None
     values = {
         "tokenizer.path": str(Path(settings.path).absolute()),
         "tokenizer.kind": tokenizer.kind,

@@ -100,7 +100,7 @@ def show_tokens(
     Parameters
     ----------
     source
-        A run, a checkpoint, or a tokenizer.json.
+        A run, a checkpoint, a tokenizer.json, or a Hugging Face model folder.
     text
         What to split.
     checkpoints
@@ -137,18 +137,24 @@ def show_tokens(
 
 def _open(source: str, checkpoints: Path | None) -> "Tokenizer":
     """The tokenizer of a run, of a checkpoint, or in a file."""
-    from tinychat.runs import RunPaths, default_checkpoints, find_run, read_checkpoint
+    from tinychat.runs import (
+        RunPaths,
+        default_checkpoints,
+        find_model,
+        is_foreign,
+        read_checkpoint,
+    )
     from tinychat.text import Tokenizer
 
     file = Path(source)
     if not file.is_file():
-        run, step = find_run(source, checkpoints or default_checkpoints())
+        run, step = find_model(source, checkpoints or default_checkpoints())
         if step is not None:
             name = "tokenizer.json"
             files = read_checkpoint(RunPaths(run).checkpoint(step), only={name})
             return Tokenizer.from_json(files.files[name].decode())
-        file = RunPaths(run).tokenizer_json
+        file = run / "tokenizer.json" if is_foreign(run) else RunPaths(run).tokenizer_json
     try:
-        return Tokenizer.from_json(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} cannot be read as a tokenizer: {error}.") from None
+        return Tokenizer.for_talking(file.read_text(encoding="utf-8"), None, chat=False)
+    except (OSError, UnicodeDecodeError, DataError) as error:
+        raise DataError(f"{file} cannot be read as a tokenizer: {error}") from None

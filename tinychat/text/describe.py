@@ -10,7 +10,7 @@ from tinychat.text.encoding import content_bytes, train_tokenizer
 from tinychat.text.items import Item, Piece
 from tinychat.text.quality import quality
 from tinychat.text.split import FileReport, sided_items, survey
-from tinychat.text.tokenizer import Tokenizer
+from tinychat.text.tokenizer import Tokenizer, given_tokenizer
 
 _TOKENIZER_BYTES = 2 * 1024 * 1024  # of text to train a tokenizer on, only to show how text splits
 _MEASURED_ITEMS = 500
@@ -62,6 +62,8 @@ def describe(
     also where the corpus as a whole is of no use. Raises DataError as `prepare` does. Writes
     nothing.
     """
+    if isinstance(tokenizer, TokenizerSettings):
+        tokenizer = given_tokenizer(tokenizer) or tokenizer
     corpus = Corpus.scan(data, progress)
     found = survey(
         corpus,

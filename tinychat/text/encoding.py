@@ -4,9 +4,10 @@ Which items there are and their sides is the charge of `split`; the files are th
 """
 
 import random
+import re
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from tinychat.text.token_files import TokenFile, TokenWriter
 from tinychat.text.tokenizer import Tokenizer, train_bpe, train_char
 
 SAMPLE_BYTES = 64 * 1024 * 1024  # of text a tokenizer is trained on, at most
+_SAMPLE_WORDS = 6_000_000  # bytes of the different words in it, which cost about 80 times that
+_WORD_BYTES = 8  # that a word weighs beside its letters
+_WORD = re.compile(r"\w+|[^\w\s]+")
 
 _BATCH_BYTES = 1024 * 1024
 _BATCH_ITEMS = 2048
@@ -185,20 +189,45 @@ def _share(done: Encoded, found: Survey) -> str:
 
 def _sample(
     corpus: Corpus, found: Survey, seed: int, limit: int, progress: Progress | None
-) -> Iterator[str]:
-    """Texts of the training side. A sample is drawn from all of it, first to last."""
+) -> list[str]:
+    """Texts of the training side, at most `limit` bytes, drawn from all of it, first to last.
+
+    The trainer keeps every different word, and much for each of its bytes. Where there are too
+    many, as in text that does not part words by blanks, half of what was taken is dropped, and from
+    there on half as much is taken.
+    """
     chance = random.Random(f"tokenizer sample {seed}")
     share = limit / max(found.text_bytes, 1)
-    taken = 0
+    taken: list[str] = []
+    words: set[str] = set()
+    size = weight = 0
     meter = Meter(progress, "tokenizer", found.text_bytes)
     for side, item in sided_items(corpus, found):
-        size = content_bytes(item)
-        meter.add(size)
-        if side != "train" or (share < 1 and chance.random() >= share) or taken + size > limit:
+        item_size = content_bytes(item)
+        meter.add(item_size)
+        if side != "train" or (share < 1 and chance.random() >= share) or size + item_size > limit:
             continue
-        taken += size
-        yield from _texts(item)
+        size += item_size
+        taken += _texts(item)
+        weight += _take_words(_texts(item), words)
+        while weight > _SAMPLE_WORDS and len(taken) > 1:
+            share = min(share, 1) / 2
+            taken = [text for text in taken if chance.random() < 0.5]
+            size = sum(map(_utf8_bytes, taken))
+            words.clear()
+            weight = _take_words(taken, words)
     meter.finish()
+    return taken
+
+
+def _take_words(texts: Iterable[str], words: set[str]) -> int:
+    """Add the words of these texts; how much heavier that makes the trainer, in bytes of words."""
+    weight = 0
+    for text in texts:
+        fresh = set(_WORD.findall(text)) - words
+        weight += sum(map(_utf8_bytes, fresh)) + _WORD_BYTES * len(fresh)
+        words |= fresh
+    return weight
 
 
 # --- batches on all cores ---------------------------------------------------------------------

@@ -23,7 +23,7 @@ from tinychat.text.encoding import Encoded, encode_corpus, train_tokenizer
 from tinychat.text.quality import quality
 from tinychat.text.split import FileReport, Survey, survey
 from tinychat.text.token_files import FileCheck, TokenFile, TokenWriter, WriterState, check_file
-from tinychat.text.tokenizer import Tokenizer
+from tinychat.text.tokenizer import Tokenizer, given_tokenizer
 from tinychat.text.work import TEMPORARY, WORK, WorkFolder, clear_leftovers, file_report, work_on
 
 FORMAT = 2
@@ -109,6 +109,8 @@ def prepare(
     `progress`, as a stage of 0 bytes. Raises DataError for whatever is wrong with the files, and
     when the cache cannot be written.
     """
+    if isinstance(tokenizer, TokenizerSettings):
+        tokenizer = given_tokenizer(tokenizer) or tokenizer
     corpus = Corpus.scan(data, progress)
     key = cache_key(corpus, data, tokenizer, seed)
     folder = cache / key

@@ -234,7 +234,9 @@ class _Job:
                 )
                 self.emit(Noted("resume", step, told))
         else:
-            self.emit(Noted("start", step, f"{self.max_steps} steps from fresh weights"))
+            parent = self.resolved.settings.init_from
+            start = f"the weights of {parent}" if parent else "fresh weights"
+            self.emit(Noted("start", step, f"{self.max_steps} steps from {start}"))
 
     def _announce_corpus(self, step: int) -> None:
         prepared, summary = self.prepared, self.prepared.summary

@@ -30,7 +30,7 @@ from tinychat.runs import (
     quarantine,
     read_checkpoint,
 )
-from tinychat.text import Prepared, Tokenizer, given_tokenizer, prepare
+from tinychat.text import Prepared, Tokenizer, prepare
 from tinychat.text import Progress as ReadingProgress
 from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import Optimizer
@@ -92,13 +92,12 @@ def prepare_corpus(run: Path, settings: Settings, progress: ReadingProgress | No
         )
 
     paths = RunPaths(run)
+    given: Tokenizer | None = None
     named = settings.init_from or settings.tokenizer.path
     if named and paths.run_json.exists():  # what it named may be gone by now
         given = Tokenizer.from_json(paths.tokenizer_json.read_text(encoding="utf-8"))
     elif settings.init_from:
         given = parent_tokenizer(Path(settings.init_from))
-    else:
-        given = given_tokenizer(settings.tokenizer)
     found = prepared_with(given)
     if not RunPaths(run).run_json.exists():
         return found
