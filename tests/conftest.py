@@ -5,9 +5,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tinychat.cli.app import run as tinychat
+
+hypothesis.settings.register_profile("tinychat", deadline=None)  # no test depends on speed
+hypothesis.settings.load_profile("tinychat")
 
 TINY = {
     "model.n-layer": 1, "model.n-head": 2, "model.n-embd": 32, "model.context-length": 64,

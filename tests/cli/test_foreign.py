@@ -204,6 +204,37 @@ def test_its_weights_are_what_the_run_starts_from(
     with torch.no_grad():
         theirs, ours = parent(ids)[..., :size], child.decoder(ids)[..., :size]
     assert torch.allclose(theirs, ours, atol=1e-5)
+    fresh, padding = child.decoder.embedding.weight[size:], parent.embedding.weight[size:]
+    assert fresh.shape[0] == 6
+    assert not any(torch.equal(fresh[i], padding[i]) for i in range(len(padding)))
+    assert child.decoder.embedding.weight.shape[0] == child.tokenizer.vocab_size
+
+
+def test_a_copy_of_a_childs_checkpoint_is_a_folder_like_any_other(
+    folders: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its control tokens have been learnt and are kept; in its place it must be whole."""
+    from tinychat.model import load_model
+    from tinychat.runs import RunPaths
+
+    _, story = write_corpora(tmp_path)
+    runs = tmp_path / "runs"
+    flags = [f for f in tiny(max_steps=2) if not f.startswith(("--model.", "--tokenizer."))]
+    flags += ["--data", str(story), "--model.context-length", "32", "--checkpoints", str(runs)]
+    words = ["train", "--name", "child", "--init-from", str(folders("gpt2")), *flags]
+    assert tinychat(words) == 0
+    checkpoint = RunPaths(runs / "child").checkpoint(2)
+    copy = shutil.copytree(checkpoint, tmp_path / "copy")
+    assert tinychat(["train", "--name", "grandchild", "--init-from", str(copy), *flags]) == 0
+    begun = load_model(RunPaths(runs / "grandchild").checkpoint(0)).decoder
+    for name, tensor in load_model(checkpoint).decoder.state_dict().items():
+        assert torch.equal(begun.state_dict()[name], tensor)
+    (checkpoint / "manifest.json").unlink()
+    for parent in ("child@2", str(checkpoint)):
+        capsys.readouterr()
+        words = ["train", "--name", "orphan", "--init-from", parent, *flags]
+        assert tinychat(words) == 1
+        assert "manifest" in capsys.readouterr().err
 
 
 def test_a_vocabulary_alone_can_be_learnt_with(

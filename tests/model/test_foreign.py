@@ -17,8 +17,8 @@ transformers = pytest.importorskip("transformers")
 
 from tinychat.errors import CheckpointError  # noqa: E402
 from tinychat.model import family_of  # noqa: E402
-from tinychat.model.foreign import read_foreign  # noqa: E402
 from tinychat.model.foreign_config import settings_from_config  # noqa: E402
+from tinychat.model.foreign_weights import read_foreign  # noqa: E402
 
 LLAMA = {
     "vocab_size": 50, "hidden_size": 32, "intermediate_size": 72, "num_hidden_layers": 2,
@@ -102,6 +102,15 @@ def test_half_precision_is_read_as_fp32(family: str, dtype: torch.dtype, tmp_pat
     assert {t.dtype for t in load_file(tmp_path / "model.safetensors").values()} == {dtype}
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     check_equal(theirs.eval(), tmp_path)
+
+
+def test_weights_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
+    model = written(tmp_path, "qwen3")
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[3, 2] = float("nan")
+    model.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"layers\.1\.mlp\.up_proj.*not finite"):
+        read_foreign(tmp_path)
 
 
 def test_the_keys_of_older_versions(tmp_path: Path) -> None:
@@ -307,7 +316,7 @@ def test_what_neox_means_by_silence_is_refused() -> None:
 
 def test_a_model_that_cannot_fit_is_refused_before_memory_is_taken() -> None:
     huge = {**LLAMA, "model_type": "llama", "num_hidden_layers": 512, "hidden_size": 65_536}
-    with pytest.raises(CheckpointError, match="describes a model of"):
+    with pytest.raises(CheckpointError, match="would take"):
         settings_from_config({**huge, "intermediate_size": 65_536})
     settings_from_config(  # Llama 3.2's 3 B, without its scaled positions
         {

@@ -1,4 +1,4 @@
-"""Small tokenizers and ways to write files, for all tests of this room."""
+"""Small tokenizers, small corpora and ways to write files, for all tests of this room."""
 
 import json
 from collections.abc import Callable
@@ -42,3 +42,33 @@ def write_jsonl(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def stories(tmp_path: Path) -> Path:
+    path = tmp_path / "stories.txt"
+    texts = (f"Once there was a cat called {i}. It had {i} friends." for i in range(40))
+    path.write_text("\n<|endoftext|>\n".join(texts), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def talks(write_jsonl: Callable[..., Path]) -> Path:
+    return write_jsonl(
+        "talks.jsonl",
+        [
+            {
+                "messages": [
+                    {"role": "system", "content": "Be brief."},
+                    {"role": "user", "content": f"What is {i}? <|end|>"},
+                    {"role": "assistant", "content": f"A number, {i}."},
+                ]
+            }
+            for i in range(40)
+        ],
+    )

@@ -9,8 +9,9 @@ import pytest
 
 from tinychat.config import DataSettings
 from tinychat.errors import DataError
-from tinychat.text import Conversation, Document, Message
+from tinychat.text import Conversation, Message
 from tinychat.text.formats import detect
+from tinychat.text.items import Item, Piece
 from tinychat.text.reading import Tally, read_items
 from tinychat.text.records import LARGEST_RECORD, parse_line, read_records
 from tinychat.text.shapes import BadRecord, LeftOut, Outcome, Parsed, Shape, mend
@@ -231,7 +232,7 @@ def parse(shape: Shape, record: object) -> Outcome:
     return shape.parse(parse_line(json.dumps(record).encode()))
 
 
-def item(shape: Shape, record: object) -> Conversation | Document:
+def item(shape: Shape, record: object) -> Item:
     parsed = parse(shape, record)
     assert isinstance(parsed, Parsed), parsed
     return parsed.item
@@ -379,7 +380,7 @@ def test_bad_lines_say_why(line: bytes, reason: str) -> None:
 def test_lone_surrogates_are_mended_and_counted() -> None:
     text = TEXT.parse(parse_line(b'{"text": "a\\ud800b\\ud83d\\ude00"}'))
     assert isinstance(text, Parsed)
-    assert mend(text.item) == (Document("a\ufffdb😀"), 1)
+    assert mend(text.item) == (Piece("a\ufffdb😀", True), 1)
     assert mend(talk("x\udfff", "a")) == (talk("x\ufffd", "a"), 1)
     assert mend(talk("x", "a")) == (talk("x", "a"), 0)
 

@@ -22,7 +22,6 @@ from tinychat.text import (
     encode_document,
     encode_prompt,
 )
-from tinychat.text.imported import parse_foreign
 from tinychat.text.tokenizer_file import SPLIT
 
 TEXTS = [
@@ -197,6 +196,11 @@ def test_a_model_of_texts_has_no_turns() -> None:
 
 
 def test_a_vocabulary_with_names_of_ours_cannot_be_learnt_with() -> None:
+    for name in CONTROL_TOKENS:
+        made = gpt2_like()
+        made.add_tokens([name])
+        with pytest.raises(DataError, match=r"has a token"):
+            Tokenizer.for_training(made.to_str())
     made = gpt2_like()
     made.add_special_tokens(["<|user|>"])
     with pytest.raises(DataError, match=r"a token <\|user\|> of its own"):
@@ -307,6 +311,8 @@ HOSTILE: list[Callable[[dict[str, Any]], None]] = [
     _add_token(content="a", special=False),
     _add_token(content="a", id=0),
     _add_token(content="half \ud800"),
+    _add_token(content="half \ud800\ue000", special=False),
+    _add_token(content="x" * 4_000_000, special=False),
     _add_token(content="trap", special=False, lstrip=True),
     _first_merge_is_special,
 ]
@@ -380,5 +386,8 @@ def _mutated(text: str, chance: random.Random) -> str:
 
 
 def test_a_huge_file_is_not_even_parsed() -> None:
-    with pytest.raises(DataError, match="characters"):
-        parse_foreign(" " * (64 * 1024 * 1024 + 1))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for text in (" " * (64 * 1024 * 1024 + 1), "[" + "[]," * 10_000_000 + "[]]"):
+        with pytest.raises(DataError, match="too large"):
+            Tokenizer.for_training(text)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # kilobytes

@@ -1,6 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 from tinychat.text.mojibake import Garbled
+from tinychat.text.reading import Tally, read_items
+from tinychat.text.shapes import PLAIN, Shape
 
 
 def once_read_as(encoding: str, text: str) -> str:
@@ -54,3 +58,18 @@ def test_lost_characters_are_counted() -> None:
     garbled.look("a\nb\ufffd\ufffd c\ufffd", 1)
     assert (garbled.lost, garbled.lost_line) == (2, 2)
     assert str(garbled) == "2 places where characters were lost (U+FFFD), the first in line 2"
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("a.txt", PLAIN), ("a.jsonl", Shape("text", "lines", "text"))]
+)
+def test_only_a_pass_that_counts_looks(
+    name: str, shape: Shape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / name
+    path.write_text('{"text": "donâ€™t"}\n', encoding="utf-8")
+    tally = Tally()
+    items = list(read_items(path, shape, tally))
+    assert tally.garbled.places == 1
+    monkeypatch.delattr(Garbled, "look")
+    assert list(read_items(path, shape)) == items

@@ -21,7 +21,7 @@ def scan(*paths: Path) -> Corpus:
 def divide(*paths: Path, seed: int = 0, share: float = 0.1) -> tuple[dict[str, list[str]], Survey]:
     """The texts of each side (of conversations: the first question)."""
     corpus = scan(*paths)
-    found = survey(corpus, seed=seed, share=share)
+    found = survey(corpus, DataSettings(validation_share=share), seed=seed)
     texts: dict[str, list[str]] = {"train": [], "valid": []}
     for side, item in sided_items(corpus, found):
         if isinstance(item, Conversation):
@@ -190,7 +190,9 @@ def test_a_train_file_alone_is_divided(tmp_path: Path) -> None:
     path = text_file(tmp_path / "train.txt", ["x" * 100])
     texts, _ = divide(path)
     assert texts == {"train": ["x" * 90], "valid": ["x" * 10]}
-    assert "only train" in scan(path).hints[0]
+    assert "train but never valid or test" in scan(path).hints[0]
+    other = text_file(tmp_path / "wiki.valid.txt", ["x" * 100])
+    assert "valid but never train" in scan(other).hints[0]
 
 
 # --- the corpus -------------------------------------------------------------------------------
@@ -211,7 +213,7 @@ def test_a_file_given_twice_is_read_once(tmp_path: Path) -> None:
     corpus = scan(path, tmp_path / "set" / ".." / "set" / "a.txt", tmp_path / "set")
     assert len(corpus.files) == 1
     assert len(corpus.hints) == 2
-    survey(corpus, seed=0, share=0.1)
+    survey(corpus, DataSettings(), seed=0)
 
 
 def test_text_and_conversations_do_not_mix(tmp_path: Path, write_jsonl: Write) -> None:
@@ -241,7 +243,7 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path: Path) -> None
     corpus = scan(path)
     path.write_text("y" * 101)
     with pytest.raises(DataError, match="changed while"):
-        survey(corpus, seed=0, share=0.1)
+        survey(corpus, DataSettings(), seed=0)
 
 
 @pytest.mark.parametrize(
@@ -256,9 +258,9 @@ def test_many_bad_records_stop_the_reading(
     corpus = scan(write_jsonl("a.jsonl", records))
     if refused:
         with pytest.raises(DataError, match=rf"{bad} of the .* records .* empty assistant"):
-            survey(corpus, seed=0, share=0.1)
+            survey(corpus, DataSettings(), seed=0)
         return
-    found = survey(corpus, seed=0, share=0.1)
+    found = survey(corpus, DataSettings(), seed=0)
     assert found.files[0].bad_records == bad
     assert len(found.files[0].bad_reasons) == min(bad, 3)
 
@@ -267,7 +269,8 @@ def test_a_large_document_comes_in_pieces_on_one_side(tmp_path: Path) -> None:
     stories = [f"story {i}\n" * 20_000 for i in range(10)]
     path = text_file(tmp_path / "a.txt", stories)
     corpus = scan(path)
-    items = [item for _, item in sided_items(corpus, survey(corpus, seed=0, share=0.3))]
+    found = survey(corpus, DataSettings(validation_share=0.3), seed=0)
+    items = [item for _, item in sided_items(corpus, found)]
     assert len(items) > 20
     assert all(isinstance(item, Piece) for item in items)
     texts, _ = divide(path, share=0.3)
@@ -282,7 +285,7 @@ def test_the_first_documents_are_read(tmp_path: Path, most: int) -> None:
     first = text_file(tmp_path / "a.txt", [f"story {i}\n" for i in range(100)])
     second = text_file(tmp_path / "b.txt", [f"tale {i}\n" for i in range(100)])
     corpus = scan(first, second)
-    found = survey(corpus, seed=0, share=0.1, max_documents=most)
+    found = survey(corpus, DataSettings(max_documents=most), seed=0)
     items = [item for _, item in sided_items(corpus, found)]
     assert [report.documents for report in found.files] == [min(most, 100), max(most - 100, 0)]
     texts = "".join(item.text for item in items if isinstance(item, Piece)).split()
@@ -294,7 +297,7 @@ def test_of_named_sides_so_many_each(tmp_path: Path, write_jsonl: Write) -> None
     write_jsonl("set/train.jsonl", [pair(f"t{i}") for i in range(30)])
     write_jsonl("set/valid.jsonl", [pair(f"v{i}") for i in range(30)])
     corpus = scan(tmp_path / "set")
-    found = survey(corpus, seed=0, share=0.1, max_documents=4)
+    found = survey(corpus, DataSettings(max_documents=4), seed=0)
     assert (found.train_documents, found.valid_documents) == (4, 4)
     assert len(list(sided_items(corpus, found))) == 8
 
@@ -302,7 +305,7 @@ def test_of_named_sides_so_many_each(tmp_path: Path, write_jsonl: Write) -> None
 def test_counting_is_told_while_a_file_is_read(tmp_path: Path) -> None:
     path = text_file(tmp_path / "a.txt", [f"story {i} " * 50_000 for i in range(12)])
     told: list[int] = []
-    survey(scan(path), seed=0, share=0.1, progress=lambda _, done, total: told.append(done))
+    survey(scan(path), DataSettings(), seed=0, progress=lambda _, done, __: told.append(done))
     assert len(told) > 4
     assert told == sorted(told)
     assert told[-1] == path.stat().st_size

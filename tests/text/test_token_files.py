@@ -50,7 +50,7 @@ def test_what_was_written_is_read(
     file = write(tmp_path_factory.mktemp("x"), split, vocab_size=65_536)
     ids = [i for d in documents for i, _ in d]
     targets = [t for d in documents for _, t in d]
-    assert (file.n_documents, file.n_tokens, file.has_mask) == (len(split), len(ids), True)
+    assert (file.n_documents, file.n_tokens) == (len(split), len(ids))
     assert [file.read(*file.bounds(i)).tolist() for i in range(len(split))] == [d for d, _ in split]
     assert file.offsets().tolist() == [*(file.bounds(i)[0] for i in range(len(split))), len(ids)]
     start = data.draw(st.integers(0, len(ids)))
@@ -71,7 +71,6 @@ def test_large_vocabularies_take_four_bytes(tmp_path: Path, vocab_size: int, wid
 
 def test_in_text_all_but_bos_is_learnt(tmp_path: Path) -> None:
     file = write(tmp_path, [([0, 7, 8, 4], []), ([0, 9, 4], [])], masked=False)
-    assert not file.has_mask
     assert list(file.targets(0, 7)) == [0, 1, 1, 1, 0, 1, 1]
     assert list(file.targets(3, 6)) == [1, 0, 1]
 
@@ -116,9 +115,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path, name: str, change: st
     if change == "missing":
         path.unlink()
         if name == "train.mask":
-            assert not TokenFile(
-                tmp_path / "train.bin", tinychat_format()
-            ).has_mask  # its manifest tells, see prepare
+            TokenFile(tmp_path / "train.bin", tinychat_format())  # its manifest tells, see prepare
             return
     with pytest.raises(DataError, match=name.replace("idx", r"(idx|bin)")):
         TokenFile(tmp_path / "train.bin", tinychat_format())

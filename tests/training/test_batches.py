@@ -1,5 +1,6 @@
 """Which rows a step sees."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.text.test_imported import qwen_like
 from tinychat.config import DataSettings, TokenizerSettings
 from tinychat.errors import DataError
 from tinychat.text import (
@@ -17,7 +19,10 @@ from tinychat.text import (
     PAD,
     SYSTEM,
     USER,
+    Corpus,
     Prepared,
+    Tokenizer,
+    encode_whole,
     prepare,
     tinychat_format,
 )
@@ -183,3 +188,18 @@ def _take(ids: list[int], limit: int) -> list[int]:
     return [
         token for a, b in shorten_conversation(ids, limit, tinychat_format()) for token in ids[a:b]
     ]
+
+
+@pytest.mark.parametrize("context_length", [200, 50, 32, 20])
+def test_a_foreign_chat_format_counts_every_target_once(
+    tmp_path: Path, context_length: int
+) -> None:
+    """Its turns cannot be told from ids alone, so a long conversation is cut into windows."""
+    tokenizer = Tokenizer.for_talking(qwen_like().to_str(), "<|endoftext|>", chat=True)
+    path = tmp_path / "long.jsonl"
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "abcdefghij " * 9}]
+    path.write_text((json.dumps({"messages": talk}) + "\n") * 12, encoding="utf-8")
+    corpus = Corpus.scan(DataSettings(paths=(str(path),)))
+    file = encode_whole(corpus, tokenizer, tmp_path, loss="answers")
+    batches = list(evaluation_batches(make_rows(file, "chat", context_length), 4))
+    assert sum(b.target_tokens for b in batches) == sum(file.targets(0, file.n_tokens)) > 900

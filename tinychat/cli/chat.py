@@ -49,8 +49,7 @@ def chat_command(
     Parameters
     ----------
     run
-        A run's name, its folder, or one checkpoint: demo, demo@300, demo@latest; or a Hugging Face
-        model folder.
+        A run, its folder, a checkpoint (demo@300, demo@latest), or a Hugging Face model folder.
     system
         What the model is told before the talk begins.
     device

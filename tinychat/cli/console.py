@@ -101,7 +101,7 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
             case CommandAnswered():
                 self._say(f"{event.command}: {event.result}")
             case Noted():
-                self._say(f"{event.kind}: {event.message}")
+                self._say(f"{event.kind}: {inert(event.message)}")
             case StateChanged():
                 if event.state == "paused" and event.message:
                     self._tell(event.message)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # they import torch
     from tinychat.text import Prepared, TokenFile, Tokenizer
     from tinychat.training import Evaluation
 
+_TOKENS_AT_ONCE = 8192  # in one forward pass
+
 
 def eval_command(
     run: str,
@@ -44,8 +46,7 @@ def eval_command(
     Parameters
     ----------
     run
-        A run's name, its folder, or one checkpoint: demo, demo@300, demo@latest; or a Hugging Face
-        model folder.
+        A run, its folder, a checkpoint (demo@300, demo@latest), or a Hugging Face model folder.
     data
         Files or folders to measure on instead, whole and as they are.
     device
@@ -128,6 +129,7 @@ def _on_data(model: "OpenedModel", data: "DataSettings", waiting: Waiting) -> di
             f"{model.label} has learnt texts and knows no turns, so conversations cannot measure "
             "it; give it plain text"
         )
+    at_once = max(1, _TOKENS_AT_ONCE // model.card.model.context_length)
     with tempfile.TemporaryDirectory(prefix="tinychat-eval-") as folder:
         file = encode_whole(
             corpus,
@@ -137,7 +139,7 @@ def _on_data(model: "OpenedModel", data: "DataSettings", waiting: Waiting) -> di
             max_documents=data.max_documents,
             progress=waiting,
         )
-        evaluation = _evaluate(model, file, corpus.form, 32, waiting)
+        evaluation = _evaluate(model, file, corpus.form, at_once, waiting)
     return _document(model, evaluation, ", ".join(data.paths))
 
 

@@ -37,8 +37,7 @@ def generate_command(
     Parameters
     ----------
     run
-        A run's name, its folder, or one checkpoint: demo, demo@300, demo@latest; or a Hugging Face
-        model folder.
+        A run, its folder, a checkpoint (demo@300, demo@latest), or a Hugging Face model folder.
     prompt
         What to say to the model.
     device

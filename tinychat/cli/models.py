@@ -20,17 +20,13 @@ class OpenedModel:
 
     run: Path
     path: Path  # of the checkpoint
+    step: int | None  # None for a model from elsewhere
     loaded: LoadedModel
     runtime: Runtime
 
     @property
     def card(self) -> ModelCard:
         return self.loaded.card
-
-    @property
-    def step(self) -> int | None:
-        """None for a model from elsewhere."""
-        return None if is_foreign(self.path) else self.card.step
 
     @property
     def label(self) -> str:
@@ -53,7 +49,7 @@ def open_run(name: str, root: Path, settings: RuntimeSettings) -> OpenedModel:
     runtime = choose_runtime(settings)
     runtime.apply()
     if step is None and is_foreign(run):
-        return OpenedModel(run, run, load_foreign(run, runtime.torch_device), runtime)
+        return OpenedModel(run, run, None, load_foreign(run, runtime.torch_device), runtime)
     problems: list[CheckpointError] = []
     for path in [RunPaths(run).checkpoint(step)] if step is not None else in_order(run):
         try:
@@ -63,7 +59,7 @@ def open_run(name: str, root: Path, settings: RuntimeSettings) -> OpenedModel:
             continue
         for problem in problems:
             tell(f"{problem} Passed over; step {loaded.card.step} answers instead.")
-        return OpenedModel(run, path, loaded, runtime)
+        return OpenedModel(run, path, loaded.card.step, loaded, runtime)
     if step is not None:
         raise problems[0]
     if not problems:

@@ -52,14 +52,12 @@ def tokenizer_layer(settings: TokenizerSettings, source: str, flags: dict[str, A
     tokenizer = given_tokenizer(settings)
     assert tokenizer is not None  # asked only where one is given
     assert settings.path is not None
-    values = {
-        "tokenizer.path": str(Path(settings.path).absolute()),
+    values: dict[str, Any] = {
         "tokenizer.kind": tokenizer.kind,
         "tokenizer.vocab_size": tokenizer.vocab_size,
     }
-    asked = {name: value for name, value in flags.items() if name != "tokenizer.path"}
-    _refuse_contradictions(asked, values, settings.path)
-    return Layer(source, nest(values))
+    _refuse_contradictions(flags, values, settings.path)
+    return Layer(source, nest(values | {"tokenizer.path": str(Path(settings.path).absolute())}))
 
 
 def _foreign(folder: Path) -> tuple[dict[str, Any], Tokenizer]:
@@ -100,8 +98,8 @@ def _shape(data: bytes, folder: Path) -> dict[str, Any]:
 
 def _refuse_contradictions(flags: Mapping[str, Any], values: Mapping[str, Any], name: str) -> None:
     problems = [
-        f"{flag} is {_spelled(values[flag])} in {name}, which this run starts from, and cannot "
-        f"become {asked}; leave the flag out"
+        f"{flag} is {_spelled(values[flag])} in {name} and cannot become {asked}; leave the "
+        "flag out"
         for flag, asked in flags.items()
         if flag in values
         and flag not in _FREE

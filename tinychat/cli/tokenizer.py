@@ -60,13 +60,7 @@ def tokenizer_train(
         raise SettingsError(f"{out} exists already; choose another name, or add --overwrite")
     with Waiting() as waiting:
         corpus = Corpus.scan(data, waiting)
-        found = survey(
-            corpus,
-            seed=0,
-            share=data.validation_share,
-            max_documents=data.max_documents,
-            progress=waiting,
-        )
+        found = survey(corpus, data, seed=0, progress=waiting)
         wanted = TokenizerSettings(kind=kind, vocab_size=vocab_size)
         made = train_tokenizer(corpus, found, wanted, seed=0, progress=waiting)
         ratio = bytes_per_token(corpus, found, made)
@@ -144,7 +138,7 @@ def _open(source: str, checkpoints: Path | None) -> "Tokenizer":
         is_foreign,
         read_checkpoint,
     )
-    from tinychat.text import Tokenizer
+    from tinychat.text import Tokenizer, read_tokenizer_file
 
     file = Path(source)
     if not file.is_file():
@@ -154,7 +148,8 @@ def _open(source: str, checkpoints: Path | None) -> "Tokenizer":
             files = read_checkpoint(RunPaths(run).checkpoint(step), only={name})
             return Tokenizer.from_json(files.files[name].decode())
         file = run / "tokenizer.json" if is_foreign(run) else RunPaths(run).tokenizer_json
+    text = read_tokenizer_file(file)
     try:
-        return Tokenizer.for_talking(file.read_text(encoding="utf-8"), None, chat=False)
-    except (OSError, UnicodeDecodeError, DataError) as error:
-        raise DataError(f"{file} cannot be read as a tokenizer: {error}") from None
+        return Tokenizer.for_training(text)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from None

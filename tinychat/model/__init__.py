@@ -1,6 +1,7 @@
 """The model: the one decoder with its key/value cache, devices and precisions, the Hugging Face
-layouts it is stored in, and checkpoints as bytes. Knows nothing of runs' folders beyond reading a
-verified checkpoint, and nothing of training.
+layouts it is stored in, checkpoints as bytes, and model folders from elsewhere.
+
+Knows nothing of runs' folders beyond reading a verified checkpoint, and nothing of training.
 """
 
 from tinychat.model.cache import KVCache
@@ -23,8 +24,8 @@ from tinychat.model.device import (
     synchronize,
 )
 from tinychat.model.families import family_of
-from tinychat.model.foreign import foreign_shape, read_foreign
-from tinychat.model.foreign_folder import adapted, foreign_tokenizer, load_foreign
+from tinychat.model.foreign_folder import foreign_parent, foreign_tokenizer, load_foreign
+from tinychat.model.foreign_weights import foreign_shape, read_foreign
 
 __all__ = [
     "Decoder",
@@ -32,11 +33,11 @@ __all__ = [
     "LoadedModel",
     "ModelCard",
     "Runtime",
-    "adapted",
     "available_devices",
     "choose_runtime",
     "count_parameters",
     "family_of",
+    "foreign_parent",
     "foreign_shape",
     "foreign_tokenizer",
     "load_foreign",

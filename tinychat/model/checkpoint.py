@@ -26,7 +26,7 @@ from tinychat.model.foreign_config import check_bounds
 from tinychat.model.tensor_file import check_header
 from tinychat.runs import CheckpointFiles, read_checkpoint
 from tinychat.runs.records import parse
-from tinychat.text import CHAT_TEMPLATE, CONTROL_TOKENS, Tokenizer
+from tinychat.text import CHAT_TEMPLATE, CONTROL_TOKENS, TINYCHAT, Tokenizer
 
 FORMAT = 1
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tinychat.json")
@@ -46,7 +46,7 @@ class ModelCard:
     lineage: str  # how far back the weights are bit-exact, in one line
 
     def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, "chat_format": "tinychat-1", **asdict(self)}
+        return {"format": FORMAT, "chat_format": TINYCHAT, **asdict(self)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "ModelCard":
@@ -114,7 +114,7 @@ def open_model(files: CheckpointFiles, device: torch.device | None = None) -> Lo
     where = f"{files.path}/model.safetensors"
     check_header(files.files["model.safetensors"], hf_shapes(expected, card.model), where=where)
     tensors = read_tensors(files, "model.safetensors")
-    weights = from_hf(tensors, expected, card.model)
+    weights = from_hf(tensors.__getitem__, expected, card.model)
     decoder.load_state_dict(weights, assign=True)
     if card.model.tied_head:
         decoder.head.weight = decoder.embedding.weight

@@ -2,11 +2,11 @@
 
 A family is a config.json and a layout of tensors (`layouts`). Everything that a reader of the
 folder could otherwise guess wrongly (tied heads, epsilon, rotary base, control token ids) is
-written out. The way back, from a folder of somebody else, is `foreign`'s charge.
+written out. Folders of somebody else are the charge of `foreign_folder`.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,22 +14,12 @@ from torch import Tensor
 from tinychat.config import ModelSettings
 from tinychat.errors import CheckpointError, SettingsError
 from tinychat.model.layouts import LAYOUTS, Slot, slots
+from tinychat.text import ChatFormat
 
 _TITLES = {
     "qwen3": "Qwen3", "llama": "Llama", "arcee": "Arcee", "gpt2": "GPT-2", "gpt_neox": "GPT-NeoX"
 }  # fmt: skip
 _ACTIVATIONS = {"swiglu": "silu", "gelu": "gelu", "gelu_tanh": "gelu_new", "relu2": "relu2"}
-
-
-class ControlIds(Protocol):
-    """The ids of the control tokens that other software asks for."""
-
-    @property
-    def bos(self) -> int | None: ...
-    @property
-    def end(self) -> int: ...
-    @property
-    def pad(self) -> int | None: ...
 
 
 def family_of(settings: ModelSettings) -> str:
@@ -71,7 +61,7 @@ def _changes(family: str, settings: ModelSettings) -> Iterator[str]:
         yield f"model.head_dim = {settings.n_embd // settings.n_head}"
 
 
-def hf_config(settings: ModelSettings, vocab_size: int, control: ControlIds) -> dict[str, Any]:
+def hf_config(settings: ModelSettings, vocab_size: int, chat_format: ChatFormat) -> dict[str, Any]:
     """config.json, with nothing left to a default."""
     family = family_of(settings)
     shape = {"gpt2": _gpt2_config, "gpt_neox": _gpt_neox_config}.get(family, _llama_config)
@@ -82,9 +72,9 @@ def hf_config(settings: ModelSettings, vocab_size: int, control: ControlIds) -> 
         "tie_word_embeddings": settings.tied_head,
         "initializer_range": 0.02,
         "use_cache": True,
-        "bos_token_id": control.bos,  # null where there is none: families have defaults
-        "eos_token_id": control.end,
-        "pad_token_id": control.pad,
+        "bos_token_id": chat_format.bos,
+        "eos_token_id": chat_format.end,
+        "pad_token_id": chat_format.pad,
         "dtype": "float32",
         **shape(settings),
     }
@@ -155,10 +145,13 @@ def _gpt_neox_config(settings: ModelSettings) -> dict[str, Any]:
     }
 
 
-def generation_config(control: ControlIds) -> dict[str, Any]:
+def generation_config(chat_format: ChatFormat) -> dict[str, Any]:
     """generation_config.json: only what every reader must know."""
-    ids = {"bos_token_id": control.bos, "eos_token_id": control.end, "pad_token_id": control.pad}
-    return {name: number for name, number in ids.items() if number is not None}
+    return {
+        "bos_token_id": chat_format.bos,
+        "eos_token_id": chat_format.end,
+        "pad_token_id": chat_format.pad,
+    }
 
 
 def hf_shapes(
@@ -177,28 +170,16 @@ def to_hf(weights: Mapping[str, Tensor], settings: ModelSettings) -> dict[str, T
 
 
 def from_hf(
-    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], settings: ModelSettings
+    read: Callable[[str], Tensor], expected: Mapping[str, Tensor], settings: ModelSettings
 ) -> dict[str, Tensor]:
-    """Hugging Face's tensors as a state dict of ours, with the expected names and shapes.
+    """Hugging Face's tensors, which have passed `tensor_file`'s checks, as a state dict of ours.
 
-    Raises CheckpointError naming the first tensor that is missing, extra or of another shape, or
+    `read` gives one by its name, so that none lies in memory twice. Raises CheckpointError for one
     that holds something where these settings have no parameter (a bias, other positions).
     """
-    places = {slot.name: slot for slot in _slots(expected, settings)}
-    for extra in sorted(set(tensors) - set(places)):
-        raise CheckpointError(
-            f"model.safetensors holds {extra!r}, which config.json has no place for"
-        )
     found: dict[str, Tensor] = {}
-    for name, slot in places.items():
-        if name not in tensors:
-            raise CheckpointError(f"model.safetensors lacks {name!r}")
-        tensor = tensors[name]
-        if tensor.shape != slot.shape:
-            raise CheckpointError(
-                f"model.safetensors: {name!r} is {tuple(tensor.shape)}, "
-                f"but the settings ask for {slot.shape}"
-            )
+    for slot in _slots(expected, settings):
+        tensor = read(slot.name)
         if not slot.ours:
             _check_constant(slot, tensor)
         found.update(slot.unpack(tensor))

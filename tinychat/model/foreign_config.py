@@ -8,7 +8,6 @@ those of transformers' configuration classes; fields that those ignore are ignor
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Literal
 
 from tinychat.config import ModelSettings
@@ -121,7 +120,7 @@ def settings_from_config(config: Mapping[str, Any]) -> tuple[ModelSettings, int]
     settings = {"gpt2": _gpt2, "gpt_neox": _gpt_neox}.get(family, _llama)(fields)
     vocab_size = fields.whole("vocab_size", MAX_VOCAB)
     _check_heads(settings, family)
-    _check_size(settings, vocab_size)
+    check_bounds(settings, vocab_size)
     return settings, vocab_size
 
 
@@ -296,10 +295,6 @@ def _check_heads(settings: ModelSettings, family: str) -> None:
         raise CheckpointError(
             f"config.json: {heads} heads cannot share {groups} key and value heads evenly"
         )
-    if heads * width > MAX_WIDTH:
-        raise CheckpointError(
-            f"config.json: {heads} heads of {width} are wider than {MAX_WIDTH} together"
-        )
     if settings.position == "rope" and width % 2:
         raise CheckpointError(
             f"config.json: rotary positions need heads of an even width, not {width}"
@@ -321,14 +316,9 @@ def check_bounds(settings: ModelSettings, vocab_size: int) -> None:
             f"{settings.context_length} positions and {vocab_size} tokens; tinychat reads up to "
             f"{MAX_LAYERS}, {MAX_WIDTH}, {MAX_CONTEXT} and {MAX_VOCAB}"
         )
-    _check_size(settings, vocab_size)
-
-
-def _check_size(settings: ModelSettings, vocab_size: int) -> None:
-    one, two = (count_parameters(replace(settings, n_layer=n), vocab_size)["total"] for n in (1, 2))
-    size = 4 * (one + (settings.n_layer - 1) * (two - one))  # without building all layers
+    size = 4 * count_parameters(settings, vocab_size)["total"]
     if size > MAX_BYTES:
         raise CheckpointError(
-            f"config.json describes a model of {size / 1e9:,.1f} GB in fp32; "
-            f"tinychat reads up to {MAX_BYTES / 1e9:g} GB"
+            f"the model would take {size / 1e9:,.1f} GB in fp32; tinychat reads up to "
+            f"{MAX_BYTES / 1e9:g} GB"
         )

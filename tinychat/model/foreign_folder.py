@@ -11,15 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tinychat.config import ModelSettings
 from tinychat.errors import CheckpointError, DataError
 from tinychat.keys import draw_key
 from tinychat.model.checkpoint import LoadedModel, ModelCard
-from tinychat.model.foreign import read_foreign
+from tinychat.model.foreign_weights import read_foreign
 from tinychat.runs.records import parse
-from tinychat.text import Tokenizer
+from tinychat.text import CONTROL_TOKENS, Tokenizer, read_tokenizer_file
 
-_TOKENIZER_BYTES = 64 * 1024 * 1024
 _SMALL_FILE_BYTES = 1024 * 1024
 
 
@@ -65,49 +63,43 @@ def foreign_tokenizer(folder: Path) -> Tokenizer:
         raise DataError(f"{folder / 'tokenizer.json'}: {error}") from None
 
 
-def adapted(
-    weights: Mapping[str, Tensor], settings: ModelSettings, vocab_size: int, seed: int
-) -> dict[str, Tensor]:
-    """A parent's weights for a child with another vocabulary or a shorter context.
+def foreign_parent(folder: Path, seed: int) -> tuple[dict[str, Tensor], Tokenizer]:
+    """Weights and tokenizer for a run that starts from this folder.
 
-    Rows that the child does not have are left out. Rows for new tokens are drawn around the mean of
-    the old ones, so that they are neither louder nor rarer (Hewitt 2021).
+    Rows of the embedding that no token has (many models are padded) are left out. Rows for our
+    control tokens, where they are new, are drawn around the mean of the others, so that they are
+    neither louder nor rarer (Hewitt 2021).
     """
-    found = dict(weights)
+    tokenizer = foreign_tokenizer(folder)
+    try:
+        known = Tokenizer.from_json(_tokenizer_json(folder)).vocab_size
+    except DataError:
+        known = tokenizer.vocab_size - len(CONTROL_TOKENS)
+    weights = dict(read_foreign(folder).state_dict())
     for name in ("embedding.weight", "head.weight"):
-        found[name] = _resized(found[name], vocab_size, draw_key(seed, f"grow {name}"))
-    if settings.tied_head:
-        found["head.weight"] = found["embedding.weight"]
-    if "positions.weight" in found:
-        found["positions.weight"] = found["positions.weight"][: settings.context_length]
-    return found
+        table, key = weights[name], draw_key(seed, f"grow {name}")
+        if len(table) < known:
+            raise CheckpointError(
+                f"{folder}: the tokenizer has {known} tokens, the model {len(table)}"
+            )
+        weights[name] = _grown(table[:known], tokenizer.vocab_size - known, key)
+    return weights, tokenizer
 
 
-def _resized(table: Tensor, rows: int, key: int) -> Tensor:
-    new = max(0, rows - len(table))
+def _grown(table: Tensor, rows: int, key: int) -> Tensor:
     generator = torch.Generator().manual_seed(key)
-    noise = torch.randn((new, table.shape[1]), generator=generator)
-    return torch.cat([table[:rows], table.mean(0) + table.std(0) * noise])
+    noise = torch.randn((rows, table.shape[1]), generator=generator)
+    return torch.cat([table, table.mean(0) + table.std(0) * noise])
 
 
 def _tokenizer_json(folder: Path) -> str:
     path = folder / "tokenizer.json"
-    try:
-        if not path.is_file():
-            raise CheckpointError(
-                f"{folder} has no tokenizer.json; where transformers is installed, "
-                "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes one"
-            )
-        with path.open("rb") as stream:
-            data = stream.read(_TOKENIZER_BYTES + 1)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
-    if len(data) > _TOKENIZER_BYTES:
-        raise CheckpointError(f"{path} has more than {_TOKENIZER_BYTES} bytes, which are not read")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path} is not UTF-8 at byte {error.start}") from None
+    if not path.exists():
+        raise CheckpointError(
+            f"{folder} has no tokenizer.json; where transformers is installed, "
+            "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes one"
+        )
+    return read_tokenizer_file(path)
 
 
 def _end_token(folder: Path, tokenizer_config: Mapping[str, Any]) -> int | str | None:

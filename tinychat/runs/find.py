@@ -4,7 +4,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from tinychat.errors import NoCheckpointError, RunNotFoundError
-from tinychat.runs.layout import MANIFEST, RunPaths, checkpoint_step, list_checkpoints, run_names
+from tinychat.runs.layout import RunPaths, checkpoint_step, list_checkpoints, run_names
 from tinychat.runs.reader import RunReader
 
 
@@ -40,8 +40,12 @@ def find_model(name_or_path: str | Path, checkpoints: Path) -> tuple[Path, int |
 
 
 def is_foreign(folder: Path) -> bool:
-    """Whether a folder holds a model that is no checkpoint of a run: one from elsewhere."""
-    ours = checkpoint_step(folder.absolute().name) is not None and (folder / MANIFEST).is_file()
+    """Whether a folder holds a model that is no checkpoint of a run: one from elsewhere.
+
+    A checkpoint that was copied out of its run under another name counts as such; a damaged one in
+    its place does not.
+    """
+    ours = checkpoint_step(folder.absolute().name) is not None
     return (folder / "config.json").is_file() and not ours
 
 

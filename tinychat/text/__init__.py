@@ -1,10 +1,10 @@
 """Text and tokens: reading corpora, the chat format, tokenizers, token files, the small talk.
 
-A path becomes conversations or pieces of documents (`corpus`, `formats`, `reading`), each on the
-training or the validation side (`split`); a tokenizer (`tokenizer`) is trained on the former, and
-`prepare` writes both sides as token files (`token_files`) that the trainer reads. `chat` is the one
-format in which conversations become ids, for training and talking alike. No torch here, no numpy.
-The built-in corpus is a room of its own, `tinychat.text.smalltalk`.
+A file goes from `unpacking` to `records`, `plain` or `turns`, as `formats` decides; `recognition`
+finds the shape of records, `shapes` makes items of them, `reading` counts the rest. `corpus` has
+the files, `split` their sides; a `tokenizer` is trained on a `tokenizer_sample`; `prepare` writes
+`token_files` in a `work` folder. `chat` knows our format and those of other models. No torch here,
+no numpy. The built-in corpus is a room of its own, `tinychat.text.smalltalk`.
 """
 
 from tinychat.text.chat import (
@@ -16,10 +16,10 @@ from tinychat.text.chat import (
     PAD,
     ROLES,
     SYSTEM,
+    TINYCHAT,
     USER,
     ChatFormat,
     Conversation,
-    Document,
     Message,
     encode_conversation,
     encode_conversations,
@@ -30,7 +30,7 @@ from tinychat.text.chat import (
 )
 from tinychat.text.corpus import Corpus, Progress
 from tinychat.text.describe import CorpusDescription, describe
-from tinychat.text.encoding import bytes_per_token, encode_whole, train_tokenizer
+from tinychat.text.encoding import encode_whole
 from tinychat.text.prepare import (
     CacheSize,
     CorpusSummary,
@@ -49,6 +49,8 @@ from tinychat.text.tokenizer import (
     train_bpe,
     train_char,
 )
+from tinychat.text.tokenizer_file import read_tokenizer_file
+from tinychat.text.tokenizer_sample import bytes_per_token, train_tokenizer
 
 __all__ = [
     "ASSISTANT",
@@ -59,6 +61,7 @@ __all__ = [
     "PAD",
     "ROLES",
     "SYSTEM",
+    "TINYCHAT",
     "USER",
     "CacheSize",
     "ChatFormat",
@@ -66,7 +69,6 @@ __all__ = [
     "Corpus",
     "CorpusDescription",
     "CorpusSummary",
-    "Document",
     "FileReport",
     "Message",
     "Prepared",
@@ -87,6 +89,7 @@ __all__ = [
     "given_tokenizer",
     "prepare",
     "quality",
+    "read_tokenizer_file",
     "survey",
     "tinychat_format",
     "train_bpe",

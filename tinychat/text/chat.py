@@ -1,4 +1,4 @@
-"""The one chat format: from messages to token ids and back to nothing else.
+"""Our chat format, and `ChatFormat` for those of other models: from messages to token ids.
 
 A conversation is bos, then for each message its role token and its content with nothing between,
 and the end token after each answer. A text document is bos, text, end. Control tokens are put in
@@ -19,6 +19,8 @@ CONTROL_TOKENS = ("<|bos|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>
 BOS, SYSTEM, USER, ASSISTANT, END, PAD = range(len(CONTROL_TOKENS))
 
 ROLES = ("system", "user", "assistant")
+TINYCHAT = "tinychat-1"
+"""The name of our chat format."""
 
 CHAT_TEMPLATE = """\
 {{- '<|bos|>' -}}
@@ -59,13 +61,6 @@ class Conversation:
 
 
 @dataclass(frozen=True)
-class Document:
-    """A text to be learnt as it is."""
-
-    text: str
-
-
-@dataclass(frozen=True)
 class ChatFormat:
     """What stands around texts and the turns of a conversation, as token ids.
 
@@ -91,7 +86,7 @@ def tinychat_format(first: int = 0) -> ChatFormat:
     """Our own format, for a vocabulary whose control tokens begin at the id `first`."""
     bos, system, user, assistant, end, pad = range(first, first + len(CONTROL_TOKENS))
     return ChatFormat(
-        "tinychat-1",
+        TINYCHAT,
         bos,
         end,
         pad,

@@ -200,7 +200,9 @@ def _choose(found: list[_Found]) -> tuple[list[_Found], list[str]]:
     if "train" not in sides or not sides & {"valid", "test"}:
         if sides - {None}:
             named = " and ".join(sorted(filter(None, sides)))
-            hints.append(f"only {named} is among the names, so it is divided like any other")
+            never = "valid or test" if "train" in sides else "train"
+            told = f"file names say {named} but never {never}"
+            hints.append(f"{told}, so all files are divided as usual")
         unnamed = [(given, [replace(e, side=None) for e in entries]) for given, entries in found]
         return unnamed, hints
     kept: list[_Found] = []

@@ -1,19 +1,17 @@
 """What the reader sees in a corpus, for a person to look at before anything is trained."""
 
 from dataclasses import dataclass
-from itertools import islice
 
 from tinychat.config import DataSettings, TokenizerSettings
 from tinychat.text.chat import Conversation, encode_conversation
 from tinychat.text.corpus import Corpus, Form, Progress
-from tinychat.text.encoding import content_bytes, train_tokenizer
-from tinychat.text.items import Item, Piece
+from tinychat.text.items import Item, Piece, content_bytes
 from tinychat.text.quality import quality
-from tinychat.text.split import FileReport, sided_items, survey
+from tinychat.text.split import FileReport, survey
 from tinychat.text.tokenizer import Tokenizer, given_tokenizer
+from tinychat.text.tokenizer_sample import measured_items, train_tokenizer
 
 _TOKENIZER_BYTES = 2 * 1024 * 1024  # of text to train a tokenizer on, only to show how text splits
-_MEASURED_ITEMS = 500
 _FEW_TOKENS = 100  # of a conversation that can be shown whole
 _SAMPLE_CHARACTERS = 2000
 
@@ -65,20 +63,12 @@ def describe(
     if isinstance(tokenizer, TokenizerSettings):
         tokenizer = given_tokenizer(tokenizer) or tokenizer
     corpus = Corpus.scan(data, progress)
-    found = survey(
-        corpus,
-        seed=seed,
-        share=data.validation_share,
-        max_documents=data.max_documents,
-        progress=progress,
-        reports=reports,
-    )
+    found = survey(corpus, data, seed=seed, progress=progress, reports=reports)
     if isinstance(tokenizer, TokenizerSettings):
         tokenizer = train_tokenizer(
             corpus, found, tokenizer, seed=seed, sample_bytes=_TOKENIZER_BYTES, progress=progress
         )
-    training = (item for side, item in sided_items(corpus, found) if side == "train")
-    items = list(islice(training, _MEASURED_ITEMS))
+    items = measured_items(corpus, found)
     encoded = [_encode(tokenizer, item, data) for item in items]
     tokens = sum(len(ids) for ids, _ in encoded)
     short = (item for item, (ids, _) in zip(items, encoded, strict=True) if len(ids) < _FEW_TOKENS)

@@ -1,13 +1,11 @@
-"""A divided corpus through a tokenizer: the texts to train one on, and the tokens of each side.
+"""A divided corpus through a tokenizer: the tokens of each side.
 
 Which items there are and their sides is the charge of `split`; the files are that of `token_files`.
 """
 
-import random
-import re
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,27 +13,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from tinychat.config import TokenizerSettings
 from tinychat.errors import DataError
 from tinychat.runs import Disk
 from tinychat.text.chat import encode_conversations
 from tinychat.text.corpus import Corpus, Meter, Progress, Side
-from tinychat.text.items import Item, Piece
+from tinychat.text.items import Item, Piece, content_bytes, utf8_bytes
 from tinychat.text.split import Survey, first_documents, sided_items
 from tinychat.text.token_files import TokenFile, TokenWriter
-from tinychat.text.tokenizer import Tokenizer, train_bpe, train_char
-
-SAMPLE_BYTES = 64 * 1024 * 1024  # of text a tokenizer is trained on, at most
-_SAMPLE_WORDS = 6_000_000  # bytes of the different words in it, which cost about 80 times that
-_WORD_BYTES = 8  # that a word weighs beside its letters
-_WORD = re.compile(r"\w+|[^\w\s]+")
+from tinychat.text.tokenizer import Tokenizer
 
 _BATCH_BYTES = 1024 * 1024
 _BATCH_ITEMS = 2048
 _IN_FLIGHT = 2  # batches: one that is encoded while another one is read or written
 _SAVE_BYTES = 64 * 1024 * 1024  # of text between two savings of the state,
 _SAVE_SECONDS = 5.0  # or so long, whichever comes first
-_MEASURED_ITEMS = 500
 
 Loss = Literal["answers", "all"]
 
@@ -67,22 +58,6 @@ class Encoded:
         return Encoded(self.items + other.items, self.train + other.train, self.valid + other.valid)
 
 
-def train_tokenizer(
-    corpus: Corpus,
-    found: Survey,
-    settings: TokenizerSettings,
-    *,
-    seed: int,
-    sample_bytes: int = SAMPLE_BYTES,
-    progress: Progress | None = None,
-) -> Tokenizer:
-    """Train on the training side only: all of it, or a seeded sample where it is larger."""
-    texts = _sample(corpus, found, seed, sample_bytes, progress)
-    if settings.kind == "char":
-        return train_char(texts)
-    return train_bpe(texts, settings.vocab_size)
-
-
 def encode_corpus(
     corpus: Corpus,
     found: Survey,
@@ -98,11 +73,9 @@ def encode_corpus(
 
     What is `done` is passed over. `save` is called now and then with how far it has come.
     """
-    went_on = f" (going on from {_share(done, found)})" if done.items else ""
-    meter = Meter(progress, f"encoding{went_on}", found.text_bytes)
-    items = sided_items(corpus, found)
-    for _, item in islice(items, done.items):
-        meter.add(content_bytes(item))
+    meter = Meter(progress, "encoding", found.text_bytes)
+    meter.add(done.text_bytes)
+    items = islice(sided_items(corpus, found), done.items, None)
     saved, saved_at = done, time.monotonic()
     with closing(_encode(items, tokenizer, writers, loss)) as batches:
         for batch in batches:
@@ -158,76 +131,6 @@ def encode_whole(
         writer.close()
     meter.finish()
     return TokenFile(folder / "all.bin", tokenizer.format)
-
-
-def bytes_per_token(corpus: Corpus, found: Survey, tokenizer: Tokenizer) -> float:
-    """How many bytes of text a token stands for, measured where the training side begins."""
-    training = (item for side, item in sided_items(corpus, found) if side == "train")
-    texts = [text for item in islice(training, _MEASURED_ITEMS) for text in _texts(item)]
-    tokens = sum(map(len, tokenizer.encode_batch(texts)))
-    return sum(map(_utf8_bytes, texts)) / max(tokens, 1)
-
-
-def content_bytes(item: Item) -> int:
-    """UTF-8 bytes of an item's text, roles not counted."""
-    return sum(map(_utf8_bytes, _texts(item)))
-
-
-def _texts(item: Item) -> Sequence[str]:
-    if isinstance(item, Piece):
-        return (item.text,)
-    return [message.content for message in item.messages]
-
-
-def _utf8_bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
-
-
-def _share(done: Encoded, found: Survey) -> str:
-    return f"{done.text_bytes / max(found.text_bytes, 1):.0%}"
-
-
-def _sample(
-    corpus: Corpus, found: Survey, seed: int, limit: int, progress: Progress | None
-) -> list[str]:
-    """Texts of the training side, at most `limit` bytes, drawn from all of it, first to last.
-
-    The trainer keeps every different word, and much for each of its bytes. Where there are too
-    many, as in text that does not part words by blanks, half of what was taken is dropped, and from
-    there on half as much is taken.
-    """
-    chance = random.Random(f"tokenizer sample {seed}")
-    share = limit / max(found.text_bytes, 1)
-    taken: list[str] = []
-    words: set[str] = set()
-    size = weight = 0
-    meter = Meter(progress, "tokenizer", found.text_bytes)
-    for side, item in sided_items(corpus, found):
-        item_size = content_bytes(item)
-        meter.add(item_size)
-        if side != "train" or (share < 1 and chance.random() >= share) or size + item_size > limit:
-            continue
-        size += item_size
-        taken += _texts(item)
-        weight += _take_words(_texts(item), words)
-        while weight > _SAMPLE_WORDS and len(taken) > 1:
-            share = min(share, 1) / 2
-            taken = [text for text in taken if chance.random() < 0.5]
-            size = sum(map(_utf8_bytes, taken))
-            words.clear()
-            weight = _take_words(taken, words)
-    meter.finish()
-    return taken
-
-
-def _take_words(texts: Iterable[str], words: set[str]) -> int:
-    """Add the words of these texts; how much heavier that makes the trainer, in bytes of words."""
-    weight = 0
-    for text in texts:
-        fresh = set(_WORD.findall(text)) - words
-        weight += sum(map(_utf8_bytes, fresh)) + _WORD_BYTES * len(fresh)
-        words |= fresh
-    return weight
 
 
 # --- batches on all cores ---------------------------------------------------------------------
@@ -291,8 +194,7 @@ def _write(
     encoded: list[Any],
 ) -> Encoded:
     form = tokenizer.format
-    text: dict[Side, int] = {"train": 0, "valid": 0}
-    target: dict[Side, int] = {"train": 0, "valid": 0}
+    sizes: dict[Side, SideBytes] = {"train": SideBytes(), "valid": SideBytes()}
     for (side, item), made in zip(batch, encoded, strict=True):
         writer = writers[side]
         size = learnt = content_bytes(item)
@@ -308,13 +210,8 @@ def _write(
             if loss == "all":
                 targets = [token != form.bos for token in ids]
             else:
-                learnt = sum(_utf8_bytes(m.content) for m in item.messages if m.role == "assistant")
+                learnt = sum(utf8_bytes(m.content) for m in item.messages if m.role == "assistant")
             writer.begin_document()
             writer.write(ids, targets)
-        text[side] += size
-        target[side] += learnt
-    return Encoded(
-        len(batch),
-        SideBytes(text["train"], target["train"]),
-        SideBytes(text["valid"], target["valid"]),
-    )
+        sizes[side] += SideBytes(size, learnt)
+    return Encoded(len(batch), sizes["train"], sizes["valid"])

@@ -6,7 +6,6 @@ of `reading`, choosing files that of `corpus`.
 """
 
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,10 +13,11 @@ from typing import Any
 
 from tinychat.config import DataSettings
 from tinychat.errors import DataError
+from tinychat.text.plain import SEPARATOR
 from tinychat.text.recognition import is_message, shape_of
-from tinychat.text.records import LARGEST_RECORD, Layout, parse_line, read_records
+from tinychat.text.records import LARGEST_RECORD, Layout, parse_line, read_records, text_lines
 from tinychat.text.shapes import PLAIN, BadRecord, Shape
-from tinychat.text.turns import SEPARATOR, sniff_turns
+from tinychat.text.turns import sniff_turns
 from tinychat.text.unpacking import Unpacked, is_parquet, unpack
 
 _SNIFFED_RECORDS = 100
@@ -104,8 +104,7 @@ def _turns(path: Path, head: bytes) -> Shape:
             f"{path} is to be read as turns (--format turns), but its first lines have "
             "neither __eou__ nor `User:` and `Assistant:` (or <|user|> and <|assistant|>)."
         )
-    separated = kind == "turns" and SEPARATOR in head
-    return Shape(kind, asked=SEPARATOR.decode() if separated else "")
+    return Shape(kind, separated=kind == "turns" and SEPARATOR in head)
 
 
 def _ending(path: Path) -> str:
@@ -144,18 +143,12 @@ def _sniff_lines(stream: io.BufferedReader) -> tuple[Any, int, int]:
     Lines that cannot be held are not looked at.
     """
     values: list[Any] = []
-    for line in islice(_lines_with_text(stream), _SNIFFED_RECORDS):
+    for _, line in islice(text_lines(stream), _SNIFFED_RECORDS):
         values.append(parse_line(line))
         if len(line) >= LARGEST_RECORD:
             break
     good = sum(isinstance(value, dict | list) for value in values)
     return values[0] if values else None, good, len(values)
-
-
-def _lines_with_text(stream: io.BufferedReader) -> Iterator[bytes]:
-    while line := stream.readline(LARGEST_RECORD):
-        if line.strip():
-            yield line
 
 
 def _begins_as(path: Path, layout: Layout, *, records: int) -> bool:

@@ -15,8 +15,9 @@ from tinychat.errors import DataError
 from tinychat.text.chat import CONTROL_TOKENS, ROLES, ChatFormat, tinychat_format
 from tinychat.text.tokenizer_file import BYTE_OF_CHARACTER, SPLIT, begin_with, control_token
 
-LARGEST_FILE = 64 * 1024 * 1024  # characters of a foreign tokenizer.json
 LARGEST_VOCABULARY = 2_000_000
+_MOST_WORDS = 10_000  # beside the vocabulary; the library's search for them takes memory for each
+_LONGEST_WORD = 256  # characters of such a word
 
 _LLAMA3_SPLIT = SPLIT.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 # Other expressions are refused: one that backtracks without end would hang whoever encodes.
@@ -44,7 +45,8 @@ class Imported:
 
     def with_control_tokens(self) -> "Imported":
         """With our control tokens after all that is there, for training."""
-        taken = [name for name in CONTROL_TOKENS if name in {**self.vocab, **self.special}]
+        there = {**self.vocab, **self.added, **self.special}
+        taken = [name for name in CONTROL_TOKENS if name in there]
         if taken:
             raise _refused(f"it has a token {taken[0]} of its own")
         ours = {name: self.size + i for i, name in enumerate(CONTROL_TOKENS)}
@@ -110,16 +112,8 @@ class Imported:
         return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
-def parse_foreign(text: str) -> Imported:
-    """A tokenizer.json from elsewhere. Raises DataError for all that we do not know."""
-    if len(text) > LARGEST_FILE:
-        raise _refused(f"it has more than {LARGEST_FILE:,} characters")
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _refused("it is not JSON") from error
-    if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
-        raise _refused("it holds no model")
+def read_foreign(document: Mapping[str, Any]) -> Imported:
+    """What a tokenizer.json from elsewhere holds. Raises DataError for all that we do not know."""
     for name in ("truncation", "padding"):
         if document.get(name) is not None:
             raise _refused(f"it asks for {name}, which would change every text")
@@ -210,8 +204,8 @@ def _merges(merges: Any, vocab: Mapping[str, int]) -> tuple[tuple[str, str], ...
 
 def _added_tokens(tokens: Any, vocab: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
     """The words and the special tokens beside the vocabulary."""
-    if not isinstance(tokens, list) or len(tokens) > LARGEST_VOCABULARY:
-        raise _refused("its added_tokens are not a list")
+    if not isinstance(tokens, list) or len(tokens) > _MOST_WORDS:
+        raise _refused(f"its added_tokens are not a list of at most {_MOST_WORDS:,}")
     added: dict[str, int] = {}
     special: dict[str, int] = {}
     for token in tokens:
@@ -219,7 +213,8 @@ def _added_tokens(tokens: Any, vocab: Mapping[str, int]) -> tuple[dict[str, int]
         number = token.get("id") if isinstance(token, dict) else None
         if not isinstance(content, str) or not content or type(number) is not int:
             raise _refused(f"the added token {repr(token)[:80]} has no content or no id")
-        if "\ud800" <= max(content) <= "\udfff" or content in added or content in special:
+        broken = any("\ud800" <= character <= "\udfff" for character in content)
+        if broken or len(content) > _LONGEST_WORD or content in added or content in special:
             raise _refused(f"the added token {content[:40]!a} cannot be used or stands twice")
         if vocab.get(content, number) != number:
             raise _refused(f"the added token {content[:40]!a} has another id in the vocabulary")

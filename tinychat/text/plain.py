@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from tinychat.errors import DataError
 from tinychat.text.items import Piece
 
 SEPARATOR = b"<|endoftext|>"
@@ -23,19 +22,13 @@ _BEFORE_LAST_SPACE = re.compile(rb".*[^\x00- ](?= [^\x00- ])", re.DOTALL)
 
 
 def read_plain(
-    name: str,
-    stream: BinaryIO,
-    *,
-    offset: int = 0,
-    block_bytes: int = _BLOCK_BYTES,
-    piece_bytes: int = _PIECE_BYTES,
+    stream: BinaryIO, *, block_bytes: int = _BLOCK_BYTES, piece_bytes: int = _PIECE_BYTES
 ) -> Iterator[Piece]:
-    """The documents of an unpacked stream, in pieces; documents of white space are left out.
+    """The documents of a stream, in pieces; documents of white space are left out.
 
-    Raises DataError for invalid UTF-8, with the line and the byte of `name`; `offset` is where in
-    it the stream stands.
+    The stream is as `unpacking.PlainText` gives it: good UTF-8, each line end one newline.
     """
-    text = _Text(name, offset, piece_bytes)
+    text = _Text(piece_bytes)
     while block := stream.read(block_bytes):
         yield from text.push(block)
     yield from text.push(b"", final=True)
@@ -62,21 +55,16 @@ class _Text:
     So what is held stays small whatever the stream holds.
     """
 
-    def __init__(self, name: str, offset: int, piece_bytes: int) -> None:
-        self._name = name
+    def __init__(self, piece_bytes: int) -> None:
         self._piece_bytes = piece_bytes
         self._held = b""
         self._at = 0  # what is held is done up to here
-        self._offset = offset  # of what is held
-        self._line = 1
         self._first = True  # the next piece begins a document
         self._line_start = True  # a line begins at `_at`
         self._skipping = False  # blank lines, after a separator
 
     def push(self, block: bytes, *, final: bool = False) -> Iterator[Piece]:
         """Take more of the stream, or learn that there is no more; give what is certain now."""
-        self._line += self._held.count(b"\n", 0, self._at)
-        self._offset += self._at
         self._held = self._held[self._at :] + block
         self._at = 0
         while not self._skipping or self._skip_blank_lines(final):
@@ -124,9 +112,7 @@ class _Text:
                     return None
                 stop = len(held)
             if whole_line and held[start:stop].strip() == SEPARATOR:
-                before = held[max(start - 2, self._at) : start]
-                newline = 2 if before == b"\r\n" else len(before[-1:])
-                return start - newline, stop
+                return max(start - 1, self._at), stop  # the newline before it is not text
             place += len(SEPARATOR)
         return None
 
@@ -140,22 +126,11 @@ class _Text:
         return None if not stop and len(self._held) <= limit else stop
 
     def _take(self, stop: int) -> Piece:
-        piece = Piece(self._decode(stop), self._first)
+        piece = Piece(self._held[self._at : stop].decode(), self._first)
         self._first = False
         self._line_start = self._held[stop - 1 : stop] == b"\n"
         self._at = stop
         return piece
-
-    def _decode(self, stop: int) -> str:
-        try:
-            return self._held[self._at : stop].decode("utf-8")
-        except UnicodeDecodeError as error:
-            place = self._at + error.start
-            line = self._line + self._held.count(b"\n", 0, place)
-            raise DataError(
-                f"{self._name}, line {line}: byte {self._offset + place} is not UTF-8 "
-                f"({error.reason}); save the file as UTF-8."
-            ) from error
 
 
 def _cut(data: bytes, start: int, end: int | None, piece_bytes: int) -> int:

@@ -19,14 +19,15 @@ from tinychat.config import DataSettings, TokenizerSettings
 from tinychat.errors import DataError
 from tinychat.runs import Disk
 from tinychat.text.corpus import Corpus, Form, Progress, Side
-from tinychat.text.encoding import Encoded, encode_corpus, train_tokenizer
+from tinychat.text.encoding import Encoded, encode_corpus
 from tinychat.text.quality import quality
 from tinychat.text.split import FileReport, Survey, survey
 from tinychat.text.token_files import FileCheck, TokenFile, TokenWriter, WriterState, check_file
 from tinychat.text.tokenizer import Tokenizer, given_tokenizer
+from tinychat.text.tokenizer_sample import train_tokenizer
 from tinychat.text.work import TEMPORARY, WORK, WorkFolder, clear_leftovers, file_report, work_on
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the same content and settings would give other tokens or files."""
 
 _SIDES: tuple[Side, ...] = ("train", "valid")
@@ -57,10 +58,6 @@ class CorpusSummary:
     n_bytes: int
     train: SideSummary
     valid: SideSummary
-
-    @property
-    def bad_records(self) -> int:
-        return sum(file.bad_records for file in self.files)
 
     @property
     def remarks(self) -> list[str]:
@@ -118,7 +115,7 @@ def prepare(
         return found
     disk = disk or Disk()
     try:
-        with work_on(cache, [FORMAT, key], disk, progress) as work:
+        with work_on(cache, key, disk, progress) as work:
             if found := _find(folder, corpus):  # somebody was faster
                 return found
             clear_leftovers(cache)
@@ -129,7 +126,7 @@ def prepare(
             f"The prepared corpus cannot be written to {cache}: {error.strerror or error}; make "
             "room there, and the same command goes on, or choose another folder."
         ) from error
-    built = _open(folder, key, reused=False)
+    built = _open(folder, reused=False)
     if built is None:
         raise DataError(f"The prepared corpus in {folder} does not read back; check the disk.")
     return replace(built, went_on=went_on)
@@ -176,7 +173,7 @@ def _size(path: Path) -> int:
 
 
 def _find(folder: Path, corpus: Corpus) -> Prepared | None:
-    found = _open(folder, folder.name, reused=True)
+    found = _open(folder, reused=True)
     return replace(found, summary=_with_names_of(corpus, found.summary)) if found else None
 
 
@@ -196,13 +193,7 @@ def _build(
     went_on = _went_on(kept_survey, kept_tokenizer, done)
     if went_on and progress:
         progress(went_on, 0, 0)
-    found = kept_survey or survey(
-        corpus,
-        seed=seed,
-        share=data.validation_share,
-        max_documents=data.max_documents,
-        progress=progress,
-    )
+    found = kept_survey or survey(corpus, data, seed=seed, progress=progress)
     if not kept_survey:
         work.keep_survey(found)
     if isinstance(given, Tokenizer):
@@ -233,7 +224,7 @@ def _build(
     finally:
         for writer in writers.values():
             writer.close()
-    record = _record(work.made_for[-1], corpus, found, writers, done, checks)
+    record = _record(work.key, corpus, found, writers, done, checks)
     work.write("done/corpus.json", json.dumps(record, indent=1, ensure_ascii=False).encode())
     return went_on
 
@@ -319,11 +310,11 @@ def _publish(disk: Disk, done: Path, folder: Path) -> None:
     disk.fsync_folder(folder.parent)
 
 
-def _open(folder: Path, key: str, *, reused: bool) -> Prepared | None:
-    """What the cache holds under this key; None if nothing, or nothing that is whole."""
+def _open(folder: Path, *, reused: bool) -> Prepared | None:
+    """What a folder of the cache holds; None if nothing, or nothing that is whole."""
     try:
         record = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
-        if record["format"] != FORMAT or record["key"] != key:
+        if record["format"] != FORMAT or record["key"] != folder.name:
             return None
         for name, check in record["files"].items():
             check_file(folder / name, FileCheck(**check))

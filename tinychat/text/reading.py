@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from tinychat.errors import DataError
-from tinychat.text.chat import Document
-from tinychat.text.items import Item
+from tinychat.text.items import Item, Piece, texts_of
 from tinychat.text.mojibake import Garbled
 from tinychat.text.plain import pieces_of, read_plain
 from tinychat.text.records import read_records
@@ -66,7 +65,7 @@ def read_items(
     Raises DataError, naming file and line, where the file cannot be read on, and with `strict` at
     the first bad record.
     """
-    look = tally is not None
+    garbled = tally.garbled if tally else None  # later passes would look in vain
     tally = tally or Tally()
     tally.strict = strict
     done = 0
@@ -80,30 +79,33 @@ def read_items(
     if shape.layout:
         records = read_records(path, shape.layout, at)
         outcomes = ((line, shape.parse(record)) for line, record in records)
-        yield from _usable(path, outcomes, tally)
+        yield from _usable(path, outcomes, tally, garbled)
     else:
-        yield from _read_text(path, shape, tally, at, look=look)
+        yield from _read_text(path, shape, tally, garbled, at)
     at(path.stat().st_size)
 
 
 def _read_text(
-    path: Path, shape: Shape, tally: Tally, at: Callable[[int], None], *, look: bool
+    path: Path, shape: Shape, tally: Tally, garbled: Garbled | None, at: Callable[[int], None]
 ) -> Iterator[Item]:
     with unpack(path) as file:
         plain = shape.kind == "plain"
-        raw = file.text(tally.garbled if look and plain else None)
-        stream = cast(BinaryIO, io.BufferedReader(raw))
+        stream = cast(BinaryIO, io.BufferedReader(file.text(garbled if plain else None)))
         if plain:
-            items: Iterator[Item] = read_plain(file.name, stream)
+            items: Iterator[Item] = read_plain(stream)
+        elif shape.kind == "eou":
+            items = _usable(path, dialogues(stream), tally, garbled)
         else:
-            marked = marked_turns(stream, separated=bool(shape.asked))
-            items = _usable(path, dialogues(stream) if shape.kind == "eou" else marked, tally)
+            marked = marked_turns(stream, separated=shape.separated)
+            items = _usable(path, marked, tally, garbled)
         for item in items:
             at(file.raw_position)
             yield item
 
 
-def _usable(path: Path, outcomes: Iterator[tuple[int, Outcome]], tally: Tally) -> Iterator[Item]:
+def _usable(
+    path: Path, outcomes: Iterator[tuple[int, Outcome]], tally: Tally, garbled: Garbled | None
+) -> Iterator[Item]:
     """The items among outcomes; all else goes into the tally."""
     for line, outcome in outcomes:
         tally.records += 1
@@ -112,22 +114,18 @@ def _usable(path: Path, outcomes: Iterator[tuple[int, Outcome]], tally: Tally) -
         elif isinstance(outcome, LeftOut):
             tally.note_left_out(path, line, outcome.reason)
         else:
-            yield from _counted(line, outcome, tally)
+            yield from _counted(line, outcome, tally, garbled)
 
 
-def _counted(line: int, parsed: Parsed, tally: Tally) -> Iterator[Item]:
-    texts = (
-        [parsed.item.text]
-        if isinstance(parsed.item, Document)
-        else [message.content for message in parsed.item.messages]
-    )
-    for text in texts:
-        tally.garbled.look(text, line)
+def _counted(line: int, parsed: Parsed, tally: Tally, garbled: Garbled | None) -> Iterator[Item]:
+    if garbled:
+        for text in texts_of(parsed.item):
+            garbled.look(text, line)
     item, surrogates = mend(parsed.item)
     tally.surrogates += surrogates
     tally.turns += parsed.turns
     tally.unanswered += parsed.unanswered
-    if isinstance(item, Document):
+    if isinstance(item, Piece):
         yield from pieces_of(item.text)
     else:
         yield item

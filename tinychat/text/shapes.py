@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tinychat.text.chat import Conversation, Document, Message
+from tinychat.text.chat import Conversation, Message
+from tinychat.text.items import Item, Piece, texts_of
 
 Layout = Literal["lines", "array", "values", "table", "parquet"]
 Kind = Literal["plain", "eou", "turns", "text", "messages", "chosen", "columns"]
@@ -44,7 +45,7 @@ class LeftOut:
 class Parsed:
     """What a record holds: the item, and the turns as they stand in the file."""
 
-    item: Conversation | Document
+    item: Item  # a text is whole here, one first piece
     turns: int = 0
     unanswered: bool = False  # the last turn was a question and was dropped
 
@@ -61,6 +62,7 @@ class Shape:
     asked: str = ""  # the field of the question, of the text, or of the messages
     contexts: tuple[str, ...] = ()  # the first that a record fills is added to its question
     answer: str = ""
+    separated: bool = False  # marked turns: conversations end at `<|endoftext|>` only
 
     @property
     def holds_conversations(self) -> bool:
@@ -92,7 +94,9 @@ class Shape:
             text = record.get(self.asked)
             if not isinstance(text, str):
                 return BadRecord(f"`{self.asked}` is missing or is no string")
-            return Parsed(Document(text)) if text.strip() else BadRecord(f"`{self.asked}` is empty")
+            if not text.strip():
+                return BadRecord(f"`{self.asked}` is empty")
+            return Parsed(Piece(text, True))
         if self.kind == "messages":
             return _conversation(_messages(record.get(self.asked), f"`{self.asked}`"))
         return self._chosen(record) if self.kind == "chosen" else self._columns(record)
@@ -249,21 +253,19 @@ def conversation_of(turns: Iterable[tuple[str, str]]) -> Outcome:
     return _conversation([Message(role, content) for role, content in turns])
 
 
-def mend(item: Conversation | Document) -> tuple[Conversation | Document, int]:
+def mend(item: Item) -> tuple[Item, int]:
     """Put U+FFFD for lone surrogates, which UTF-8 cannot express; also how many there were."""
-    if isinstance(item, Document):
-        if item.text.isascii():
-            return item, 0
-        text, count = _LONE_SURROGATE.subn("\ufffd", item.text)
-        return (Document(text), count) if count else (item, 0)
-    if all(message.content.isascii() for message in item.messages):
+    if all(map(str.isascii, texts_of(item))):
         return item, 0
-    mended = [_LONE_SURROGATE.subn("\ufffd", message.content) for message in item.messages]
+    mended = [_LONE_SURROGATE.subn("\ufffd", text) for text in texts_of(item)]
     count = sum(number for _, number in mended)
     if not count:
         return item, 0
-    pairs = zip(item.messages, mended, strict=True)
-    return Conversation(tuple(Message(message.role, text) for message, (text, _) in pairs)), count
+    texts = [text for text, _ in mended]
+    if isinstance(item, Piece):
+        return Piece(texts[0], item.first), count
+    pairs = zip(item.messages, texts, strict=True)
+    return Conversation(tuple(Message(message.role, text) for message, text in pairs)), count
 
 
 def shown(key: str) -> str:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from tinychat.config import DataSettings
 from tinychat.errors import DataError
 from tinychat.text.corpus import (
     Corpus,
@@ -20,7 +21,7 @@ from tinychat.text.corpus import (
     Source,
     conversation_bytes,
 )
-from tinychat.text.items import Item, Piece
+from tinychat.text.items import Item, Piece, content_bytes
 from tinychat.text.reading import Tally
 
 FEW_DOCUMENTS = 10  # below this a source is cut by position
@@ -100,24 +101,24 @@ class Survey:
 
 def survey(
     corpus: Corpus,
+    data: DataSettings,
     *,
     seed: int,
-    share: float,
-    max_documents: int | None = None,
     progress: Progress | None = None,
     reports: list[FileReport] | None = None,
 ) -> Survey:
-    """Count and divide. `share` of the documents, at least one, is for validation.
+    """Count and divide. `data.validation_share` of the documents, at least one, is for validation.
 
-    No more than `max_documents` are read, of files that are named train and valid that many of
+    No more than `data.max_documents` are read, of files that are named train and valid that many of
     each. `reports` is filled on the way, to be looked at where it fails. Raises DataError when too
     many records are bad or a side is left with nothing.
     """
+    share = data.validation_share
     meter = Meter(progress, "counting", corpus.n_bytes)
     reports = [] if reports is None else reports
     splits: list[SourceSplit] = []
     text_bytes = 0
-    left = dict.fromkeys(("train", "valid", None), max_documents)
+    left = dict.fromkeys(("train", "valid", None), data.max_documents)
     for source in corpus.sources:
         documents = _Documents(seed, share)
         named = {"train": 0, "valid": 0}
@@ -141,7 +142,7 @@ def survey(
             split = _split(source, documents, share, chat=corpus.form == "chat")
         splits.append(split)
     meter.finish()
-    found = Survey(tuple(reports), tuple(splits), text_bytes, max_documents)
+    found = Survey(tuple(reports), tuple(splits), text_bytes, data.max_documents)
     if not found.train_documents or not found.valid_documents:
         raise DataError(
             f"The corpus has {found.train_documents} documents for training and "
@@ -252,12 +253,8 @@ def _survey_file(
     before = documents.count
     n_bytes = 0
     for item in first_documents(file.items(tally, advance), most):
-        if isinstance(item, Piece):
-            data = item.text.encode()
-            n_bytes += len(data)
-        else:
-            data = conversation_bytes(item)
-            n_bytes += sum(len(message.content.encode()) for message in item.messages)
+        n_bytes += content_bytes(item)
+        data = item.text.encode() if isinstance(item, Piece) else conversation_bytes(item)
         documents.add(item, data)
     documents.end_document()
     _refuse_many_bad(file, tally)

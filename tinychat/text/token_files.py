@@ -150,11 +150,6 @@ class TokenFile:
         if self._mask is not None and self._mask.size != (self.n_tokens + 7) // 8:
             raise _damaged(mask, f"{self.n_tokens:,} bits cannot be {self._mask.size:,} bytes")
 
-    @property
-    def has_mask(self) -> bool:
-        """True for conversations."""
-        return self._mask is not None
-
     def bounds(self, document: int) -> tuple[int, int]:
         """Where a document's tokens begin and where they end."""
         if not 0 <= document < self.n_documents:

@@ -9,6 +9,7 @@ import codecs
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from tokenizers import Regex, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
@@ -16,15 +17,17 @@ from tokenizers import Tokenizer as Backend
 from tinychat.config import TokenizerSettings
 from tinychat.errors import DataError, SettingsError
 from tinychat.text.chat import CONTROL_TOKENS, ChatFormat, tinychat_format
-from tinychat.text.imported import LARGEST_FILE, Imported, parse_foreign, text_format, turn_format
+from tinychat.text.imported import Imported, read_foreign, text_format, turn_format
 from tinychat.text.tokenizer_file import (
     BYTE_OF_CHARACTER,
     BYTE_TOKENS,
     FIRST_ID,
     SPLIT,
     load_backend,
+    parse,
     piece_bytes,
     read,
+    read_tokenizer_file,
     render,
 )
 
@@ -53,38 +56,23 @@ class Tokenizer:
     @classmethod
     def from_json(cls, text: str) -> "Tokenizer":
         """Load what `to_json` wrote. Raises DataError for anything else, however malformed."""
-        try:
-            kind, vocab, merges = read(text)
-        except DataError as error:
-            return cls._imported_before(text, error)
-        # Kept and given to the library as we would write it: another reader of the original could
-        # take, say, a doubled key in another way.
-        canonical = render(kind, vocab, merges)
-        pieces = sorted(vocab, key=vocab.__getitem__)[FIRST_ID:]
-        table = (b"",) * FIRST_ID + tuple(piece_bytes(kind, piece) for piece in pieces)
-        return cls(canonical, kind, table, dict(enumerate(CONTROL_TOKENS)), tinychat_format())
-
-    @classmethod
-    def _imported_before(cls, text: str, otherwise: DataError) -> "Tokenizer":
-        """A foreign vocabulary that has got our control tokens already."""
-        try:
-            found = parse_foreign(text)
-        except DataError:
-            raise otherwise from None
-        if found.own_format is None:
-            raise otherwise
-        return cls._of(found, found.own_format)
+        found = cls._open(text)
+        if isinstance(found, Imported):
+            raise DataError(
+                "This tokenizer.json was not made by tinychat: it lacks our control tokens."
+            )
+        return found
 
     @classmethod
     def for_training(cls, text: str) -> "Tokenizer":
         """Any tokenizer.json that we can learn with; our control tokens are appended to a foreign
         vocabulary. Raises DataError for one that cannot be used."""
-        try:
-            return cls.from_json(text)
-        except DataError:
-            found = parse_foreign(text).with_control_tokens()
-        assert found.own_format is not None  # it has our control tokens now
-        return cls._of(found, found.own_format)
+        found = cls._open(text)
+        if isinstance(found, Tokenizer):
+            return found
+        appended = found.with_control_tokens()
+        assert appended.own_format is not None  # it has our control tokens now
+        return cls._of(appended, appended.own_format)
 
     @classmethod
     def for_talking(cls, text: str, end: int | str | None, *, chat: bool) -> "Tokenizer":
@@ -93,19 +81,35 @@ class Tokenizer:
         `end` is its end token, by id or name; `chat` says whether it was trained on turns. Raises
         DataError for a tokenizer that cannot be used, and for one whose end token is not known.
         """
-        try:
-            return cls.from_json(text)
-        except DataError:
-            found = parse_foreign(text)
+        found = cls._open(text)
+        if isinstance(found, Tokenizer):
+            return found
         end_id = found.special.get(end) if isinstance(end, str) else end
-        if end_id not in found.special.values():
-            end_id = min(found.special.values(), default=None)
-        if end_id is None:
-            raise DataError("This tokenizer.json cannot be used: it has no end token.")
+        if end_id is None or end_id not in found.special.values():
+            raise DataError(
+                "This tokenizer.json cannot be used: neither tokenizer_config.json nor "
+                "generation_config.json nor config.json names one of its special tokens as eos."
+            )
         made = cls._of(found, text_format(found, end_id))
         if chat and (turns := turn_format(found, end_id, made.encode)):
             made.format = turns
         return made
+
+    @classmethod
+    def _open(cls, text: str) -> "Tokenizer | Imported":
+        """A tokenizer of ours, or what is known of a foreign one."""
+        document = parse(text)
+        try:
+            kind, vocab, merges = read(document)
+        except DataError:
+            found = read_foreign(document)
+            return cls._of(found, found.own_format) if found.own_format else found
+        # Kept and given to the library as we would write it: another reader of the original could
+        # take, say, a doubled key in another way.
+        canonical = render(kind, vocab, merges)
+        pieces = sorted(vocab, key=vocab.__getitem__)[FIRST_ID:]
+        table = (b"",) * FIRST_ID + tuple(piece_bytes(kind, piece) for piece in pieces)
+        return cls(canonical, kind, table, dict(enumerate(CONTROL_TOKENS)), tinychat_format())
 
     @classmethod
     def _of(cls, found: Imported, chat_format: ChatFormat) -> "Tokenizer":
@@ -181,11 +185,7 @@ def given_tokenizer(settings: TokenizerSettings) -> Tokenizer | None:
     """
     if settings.path is None:
         return None
-    try:
-        with open(settings.path, encoding="utf-8") as file:
-            text = file.read(LARGEST_FILE + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{settings.path} cannot be read as a tokenizer: {error}.") from None
+    text = read_tokenizer_file(Path(settings.path))
     try:
         return Tokenizer.for_training(text)
     except DataError as error:

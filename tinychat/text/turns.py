@@ -9,10 +9,9 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, Literal
 
+from tinychat.text.plain import SEPARATOR
 from tinychat.text.records import LARGEST_RECORD, text_lines
 from tinychat.text.shapes import ROLES, BadRecord, Outcome, conversation_of
-
-SEPARATOR = b"<|endoftext|>"
 
 _END_OF_TURN = "__eou__"
 _ROLES = {**ROLES, "ai": "assistant"}

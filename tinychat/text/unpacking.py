@@ -36,7 +36,6 @@ _MAGIC = {
     _PARQUET: "a parquet file inside gzip",
     _GZIP: "packed with gzip twice",
 }
-_TAR = (257, b"ustar")
 
 
 class Unpacked:
@@ -70,8 +69,7 @@ class Unpacked:
         for magic, what in _MAGIC.items():
             if head.startswith(magic):
                 raise DataError(f"{self.name} is {what}, not text; convert or unpack it first.")
-        place, tar = _TAR
-        if head[place : place + len(tar)] == tar:
+        if head[257:262] == b"ustar":
             raise DataError(f"{self.name} is a tar archive, not text; unpack it first.")
         if b"\0" in head:
             raise DataError(
@@ -101,25 +99,15 @@ def is_parquet(path: Path) -> bool:
         return file.read(len(_PARQUET)) == _PARQUET
 
 
-class PlainText(io.RawIOBase):
-    """Text with each line end as one newline, its UTF-8 checked on the way.
+class _Decoded(io.RawIOBase):
+    """What becomes of another stream, block by block."""
 
-    Raises DataError at the first byte that is not UTF-8, naming file, line and byte offset.
-    `had_returns` tells whether a line ended in carriage return and newline.
-    """
-
-    def __init__(
-        self, name: str, stream: BinaryIO, offset: int = 0, garbled: Garbled | None = None
-    ) -> None:
+    def __init__(self, name: str, stream: BinaryIO) -> None:
         self._name = name
         self._stream = stream
-        self._offset = offset  # of `_part` in the file
-        self._line = 1  # at that place
-        self._part = b""  # of a character or a line end that goes on
+        self._line = 1  # where the next block begins
         self._ready = memoryview(b"")
-        self._garbled = garbled
         self._ended = False
-        self.had_returns = False
 
     def readable(self) -> bool:
         return True
@@ -131,6 +119,25 @@ class PlainText(io.RawIOBase):
         buffer[:size] = self._ready[:size]
         self._ready = self._ready[size:]
         return size
+
+    def _next(self) -> bytes:
+        """The next block, which may be empty; sets `_ended` with the last one."""
+        raise NotImplementedError
+
+
+class PlainText(_Decoded):
+    """Text with each line end as one newline, its UTF-8 checked on the way.
+
+    Raises DataError at the first byte that is not UTF-8, naming file, line and byte offset.
+    """
+
+    def __init__(
+        self, name: str, stream: BinaryIO, offset: int = 0, garbled: Garbled | None = None
+    ) -> None:
+        super().__init__(name, stream)
+        self._offset = offset  # of `_part` in the file
+        self._part = b""  # of a character or a line end that goes on
+        self._garbled = garbled
 
     def _next(self) -> bytes:
         read = self._stream.read(_BLOCK_BYTES)
@@ -152,10 +159,7 @@ class PlainText(io.RawIOBase):
             self._garbled.look(text, self._line)
         self._offset += len(block)
         self._line += block.count(b"\n")
-        if b"\r\n" in block:
-            self.had_returns = True
-            block = block.replace(b"\r\n", b"\n")
-        return block
+        return block.replace(b"\r\n", b"\n")
 
 
 def _whole_characters(block: bytes) -> int:
@@ -197,29 +201,14 @@ class _Gunzipped(io.RawIOBase):
         return len(data)
 
 
-class _Utf16(io.RawIOBase):
+class _Utf16(_Decoded):
     """UTF-16 with its mark as UTF-8. Raises DataError where it is broken."""
 
     def __init__(self, name: str, stream: BinaryIO, encoding: str) -> None:
-        self._name = name
-        self._stream = stream
+        super().__init__(name, stream)
         self._encoding = encoding
         self._decoder = codecs.getincrementaldecoder(encoding)()
-        self._line = 1
         self._offset = len(stream.read(2))
-        self._ready = memoryview(b"")
-        self._ended = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
-        while not self._ready and not self._ended:
-            self._ready = memoryview(self._next())
-        size = min(len(buffer), len(self._ready))
-        buffer[:size] = self._ready[:size]
-        self._ready = self._ready[size:]
-        return size
 
     def _next(self) -> bytes:
         block = self._stream.read(_BLOCK_BYTES)

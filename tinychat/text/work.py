@@ -35,10 +35,10 @@ _SECONDS_BETWEEN_TRIES = 0.2
 class WorkFolder:
     """What is kept of one preparation while it goes on. The lock is held."""
 
-    def __init__(self, path: Path, made_for: list[Any], disk: Disk) -> None:
+    def __init__(self, path: Path, key: str, disk: Disk) -> None:
         self.path = path
         self.done = path / "done"
-        self.made_for = made_for  # what is kept for anything else is not used
+        self.key = key  # what is kept for any other is not used
         self._disk = disk
         self.done.mkdir(0o700, exist_ok=True)
 
@@ -49,38 +49,24 @@ class WorkFolder:
             flags = (self.path / "survey.bits").read_bytes()
             if _digest(flags) != kept["flags"]:
                 return None
-            splits: list[SourceSplit] = []
-            for split in kept["splits"]:
-                count = split.pop("flags")
-                is_valid = None if count is None else flags[:count]
-                splits.append(SourceSplit(**split, is_valid=is_valid))
-                flags = flags[count or 0 :]
-            files = tuple(map(file_report, kept["files"]))
-            return Survey(files, tuple(splits), kept["text_bytes"], kept["max_documents"])
+            found = kept["survey"]
+            for split in found["splits"]:
+                if (count := split["is_valid"]) is not None:
+                    split["is_valid"], flags = flags[:count], flags[count:]
+            files = tuple(map(file_report, found["files"]))
+            splits = tuple(SourceSplit(**split) for split in found["splits"])
+            return Survey(**{**found, "files": files, "splits": splits})
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def keep_survey(self, found: Survey) -> None:
         flags = b"".join(split.is_valid or b"" for split in found.splits)
-        splits = [
-            {
-                "rule": split.rule,
-                "train_documents": split.train_documents,
-                "valid_documents": split.valid_documents,
-                "cut": split.cut,
-                "flags": None if split.is_valid is None else len(split.is_valid),
-            }
-            for split in found.splits
-        ]
-        content = {
-            "files": [asdict(file) for file in found.files],
-            "splits": splits,
-            "flags": _digest(flags),
-            "text_bytes": found.text_bytes,
-            "max_documents": found.max_documents,
-        }
+        survey = asdict(found)
+        for split in survey["splits"]:
+            if split["is_valid"] is not None:  # too many for JSON: only how many there are
+                split["is_valid"] = len(split["is_valid"])
         self.write("survey.bits", flags)
-        self._keep("survey.json", content)
+        self._keep("survey.json", {"survey": survey, "flags": _digest(flags)})
 
     def tokenizer(self) -> Tokenizer | None:
         """The one that was trained before, if any."""
@@ -120,7 +106,7 @@ class WorkFolder:
         return FileCheck(len(data), _digest(data))
 
     def _keep(self, name: str, content: dict[str, Any]) -> None:
-        text = json.dumps([self.made_for, content])
+        text = json.dumps([self.key, content])
         record = {"blake2b": _digest(text.encode()), "content": text}
         self._disk.fsync_folder(self.done)  # the names of the files that this speaks of
         replace_file(self._disk, self.path / name, json.dumps(record).encode())
@@ -129,26 +115,24 @@ class WorkFolder:
         record = json.loads((self.path / name).read_text(encoding="utf-8"))
         if _digest(record["content"].encode()) != record["blake2b"]:
             raise ValueError(f"{name} is not what was written")
-        made_for, content = json.loads(record["content"])
-        if made_for != self.made_for:
+        key, content = json.loads(record["content"])
+        if key != self.key:
             raise ValueError(f"{name} was made for something else")
         return content
 
 
 @contextmanager
-def work_on(
-    cache: Path, made_for: list[Any], disk: Disk, progress: Progress | None
-) -> Iterator[WorkFolder]:
-    """Have the work folder for `made_for`, whose last part is the key, to oneself.
+def work_on(cache: Path, key: str, disk: Disk, progress: Progress | None) -> Iterator[WorkFolder]:
+    """Have the work folder of this key to oneself.
 
     Waits for another process that has it. The folder stays for a later process if the work is cut
     off or the disk fails; not if the data are at fault, and not when the work was published.
     """
-    path = cache / f"{WORK}{made_for[-1]}"
+    path = cache / f"{WORK}{key}"
     missing = [folder for folder in (cache, *cache.parents) if not folder.exists()]
     lock = _take_lock(path, progress)
     try:
-        yield WorkFolder(path, made_for, disk)
+        yield WorkFolder(path, key, disk)
         shutil.rmtree(path, ignore_errors=True)
     except TinychatError:
         shutil.rmtree(path, ignore_errors=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tinychat.errors import DataError
 from tinychat.keys import draw_key
-from tinychat.text import ROLES, ChatFormat, TokenFile
+from tinychat.text import ROLES, TINYCHAT, ChatFormat, TokenFile
 
 Span = tuple[int, int]  # tokens start to stop of a token file
 Row = tuple[Span, ...]
@@ -93,6 +93,8 @@ def read_rows(rows: Rows, spans: Sequence[Row]) -> Batch:
             ids[i, at : at + size] = torch.tensor(rows.file.read(start, stop), dtype=torch.long)
             flags = bytearray(rows.file.targets(start, stop))
             wanted[i, at : at + size] = torch.frombuffer(flags, dtype=torch.uint8).bool()
+            if rows.file.format.name != TINYCHAT:  # a window's first token is one before it too
+                wanted[i, at] = False
             at += size
     return Batch(ids[:, :-1], ids[:, 1:], wanted[:, 1:])
 
@@ -174,7 +176,7 @@ class ConversationRows:
     def _shorten(self, start: int, stop: int, limit: int) -> list[Row]:
         ids = self.file.read(start, stop)
         chat = self.file.format
-        if chat.name != "tinychat-1":  # its turns cannot be told from their first id alone
+        if chat.name != TINYCHAT:  # a model from elsewhere: no single ids tell its turns apart
             return list(windows(start, stop, self.context_length))
         spans = shorten_conversation(ids, limit, chat)
         return [tuple((start + a, start + b) for a, b in spans)]

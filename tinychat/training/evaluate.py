@@ -12,6 +12,8 @@ from tinychat.errors import DataError
 from tinychat.model import Decoder, Runtime
 from tinychat.training.batches import Batch, Rows, evaluation_batches
 
+TARGETS_AT_ONCE = 2048  # whose logits are held in an evaluation
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -33,8 +35,12 @@ def summed_loss(decoder: Decoder, batch: Batch) -> Tensor:
     targets = batch.next_ids
     if not batch.is_target.all():
         hidden, targets = hidden[batch.is_target], targets[batch.is_target]
-    logits = decoder.head(hidden).float()
-    return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="sum")
+    hidden, targets = hidden.flatten(0, -2), targets.flatten()
+    # Nothing keeps the logits without gradients, so that few at a time bound the memory.
+    at_once = len(targets) if torch.is_grad_enabled() else TARGETS_AT_ONCE
+    parts = zip(hidden.split(at_once), targets.split(at_once), strict=True)
+    losses = [F.cross_entropy(decoder.head(h).float(), t, reduction="sum") for h, t in parts]
+    return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
 
 
 @torch.no_grad()

@@ -6,18 +6,19 @@ Everything here is about finding and checking; `job` puts the parts together.
 import json
 from pathlib import Path
 
+from torch import Tensor
+
 from tinychat.config import RuntimeSettings, Settings
 from tinychat.errors import CheckpointError, NoCheckpointError, SettingsError
 from tinychat.model import (
     Decoder,
     Runtime,
-    adapted,
     available_devices,
     choose_runtime,
+    foreign_parent,
     foreign_tokenizer,
     load_model,
     open_model,
-    read_foreign,
     read_tensors,
 )
 from tinychat.runs import (
@@ -127,9 +128,7 @@ def build_model(
         decoder = Decoder(settings.model, tokenizer.vocab_size)
         decoder.initialise(settings.seed)
         if settings.init_from:
-            weights = parent_decoder(Path(settings.init_from)).state_dict()
-            size = tokenizer.vocab_size
-            decoder.load_state_dict(adapted(weights, settings.model, size, settings.seed))
+            decoder.load_state_dict(parent_weights(settings))
         decoder = decoder.to(runtime.torch_device)
     decoder.gradient_checkpointing = runtime.gradient_checkpointing
     return decoder, tokenizer
@@ -140,9 +139,17 @@ def parent_tokenizer(folder: Path) -> Tokenizer:
     return foreign_tokenizer(folder) if is_foreign(folder) else load_model(folder).tokenizer
 
 
-def parent_decoder(folder: Path) -> Decoder:
-    """The model in a checkpoint of ours or in a foreign folder."""
-    return read_foreign(folder) if is_foreign(folder) else load_model(folder).decoder
+def parent_weights(settings: Settings) -> dict[str, Tensor]:
+    """The weights that a child begins with. Positions beyond a shorter context are left out."""
+    assert settings.init_from is not None
+    folder = Path(settings.init_from)
+    if is_foreign(folder):
+        weights, _ = foreign_parent(folder, settings.seed)
+    else:
+        weights = dict(load_model(folder).decoder.state_dict())
+    if "positions.weight" in weights:
+        weights["positions.weight"] = weights["positions.weight"][: settings.model.context_length]
+    return weights
 
 
 def restore(optimizer: Optimizer, start: CheckpointFiles | None, dtype: str) -> Progress:

@@ -4,7 +4,7 @@ Nothing in it is believed: config.json decides what the tensor file must hold, t
 checked against that before memory is taken, and nothing executable is ever opened.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -32,8 +32,10 @@ def read_foreign(folder: Path) -> Decoder:
         decoder = Decoder(settings, vocab_size)
     expected = decoder.state_dict()
     with open_tensor_file(_tensor_path(folder)) as file:
-        tensors = _checked(file, hf_shapes(expected, settings), settings, vocab_size)
-        weights = from_hf(tensors, expected, settings)
+        left_out = _check(file, hf_shapes(expected, settings), settings, vocab_size)
+        weights = from_hf(
+            lambda name: _finite(file, name.removeprefix(left_out)), expected, settings
+        )
     decoder.load_state_dict(weights, assign=True)
     if settings.tied_head:
         decoder.head.weight = decoder.embedding.weight
@@ -84,30 +86,8 @@ def _tensor_path(folder: Path) -> Path:
     )
 
 
-class _Tensors(Mapping[str, Tensor]):
-    """The tensors of a checked file, each read when it is asked for, so that none lies twice."""
-
-    def __init__(self, file: TensorFile, stored: Mapping[str, str]) -> None:
-        self._file = file
-        self._stored = stored  # the usual name to the one in this file
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._file.read(self._stored[name])
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._stored  # the inherited one would read the tensor
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._stored)
-
-    def __len__(self) -> int:
-        return len(self._stored)
-
-
-def _checked(
-    file: TensorFile, expected: Shapes, settings: ModelSettings, vocab_size: int
-) -> Mapping[str, Tensor]:
-    """The expected tensors, after the whole file has been checked against them."""
+def _check(file: TensorFile, expected: Shapes, settings: ModelSettings, vocab_size: int) -> str:
+    """Check the whole file against the expected tensors; what it leaves out before their names."""
     family = family_of(settings)
     prefix = ""
     if family == "gpt2" and not any(name.startswith("transformer.") for name in file.entries):
@@ -123,13 +103,19 @@ def _checked(
         ignored,
         where=str(file.path),
     )
-    tensors = _Tensors(file, {name: name.removeprefix(prefix) for name in expected})
     twice = settings.tied_head and head in file.entries
-    if twice and not torch.equal(file.read(head), tensors[embedding]):
+    if twice and not torch.equal(file.read(head), file.read(embedding.removeprefix(prefix))):
         raise CheckpointError(
             f"{file.path} holds a head that is not the embedding, although config.json ties them"
         )
-    return tensors
+    return prefix
+
+
+def _finite(file: TensorFile, name: str) -> Tensor:
+    tensor = file.read(name)
+    if not torch.isfinite(tensor).all():
+        raise CheckpointError(f"{file.path}: {name!r} holds values that are not finite")
+    return tensor
 
 
 def _buffers(family: str, settings: ModelSettings) -> dict[str, tuple[int, ...]]:
