@@ -45,7 +45,7 @@ def talks(write_jsonl: Write) -> Path:
 
 def test_a_whole_text_in_one_file(stories: Path, tmp_path: Path, char: Tokenizer) -> None:
     told: list[tuple[str, int, int]] = []
-    file = encode_whole(
+    file, _ = encode_whole(
         scan(stories), char, tmp_path, loss="answers", progress=lambda *row: told.append(row)
     )
     found = [file.read(*file.bounds(i)).tolist() for i in range(file.n_documents)]
@@ -58,7 +58,7 @@ def test_a_whole_text_in_one_file(stories: Path, tmp_path: Path, char: Tokenizer
 def test_whole_conversations_in_one_file(
     loss: encoding.Loss, talks: Path, tmp_path: Path, bpe: Tokenizer
 ) -> None:
-    file = encode_whole(scan(talks), bpe, tmp_path, loss=loss, max_documents=7)
+    file, _ = encode_whole(scan(talks), bpe, tmp_path, loss=loss, max_documents=7)
     assert file.n_documents == 7
     talk = Conversation((Message("user", "What is 6?"), Message("assistant", "A number.")))
     ids, targets = encode_conversation(bpe, talk)
@@ -98,11 +98,11 @@ def test_an_error_in_the_other_thread_arrives(
 def test_batches_change_nothing(
     items: int, stories: Path, tmp_path: Path, bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = encode_whole(scan(stories), bpe, tmp_path, loss="answers")
+    whole, _ = encode_whole(scan(stories), bpe, tmp_path, loss="answers")
     expected = whole.read(0, whole.n_tokens)
     monkeypatch.setattr(encoding, "_BATCH_ITEMS", items)
     (tmp_path / "other").mkdir()
-    file = encode_whole(scan(stories), bpe, tmp_path / "other", loss="answers")
+    file, _ = encode_whole(scan(stories), bpe, tmp_path / "other", loss="answers")
     assert file.read(0, file.n_tokens) == expected
 
 

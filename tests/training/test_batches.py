@@ -200,6 +200,6 @@ def test_a_foreign_chat_format_counts_every_target_once(
     talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "abcdefghij " * 9}]
     path.write_text((json.dumps({"messages": talk}) + "\n") * 12, encoding="utf-8")
     corpus = Corpus.scan(DataSettings(paths=(str(path),)))
-    file = encode_whole(corpus, tokenizer, tmp_path, loss="answers")
+    file, _ = encode_whole(corpus, tokenizer, tmp_path, loss="answers")
     batches = list(evaluation_batches(make_rows(file, "chat", context_length), 4))
     assert sum(b.target_tokens for b in batches) == sum(file.targets(0, file.n_tokens)) > 900

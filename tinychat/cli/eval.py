@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from tinychat.cli.flags import READING_FLAGS, GivenFlags, Reading, data_settings
-from tinychat.cli.output import Waiting, print_json, table
+from tinychat.cli.output import Waiting, print_json, table, tell
 from tinychat.cli.sampling import Device, Dtype
 from tinychat.cli.words import inert, number
 from tinychat.errors import SettingsError
@@ -123,7 +123,7 @@ def _on_data(model: "OpenedModel", data: "DataSettings", waiting: Waiting) -> di
     """Everything in `data.paths`, tokenized with the model's tokenizer."""
     from tinychat.text import Corpus, encode_whole
 
-    corpus = Corpus.scan(data, waiting)
+    corpus = Corpus.scan(data, waiting, undivided=True)
     if corpus.form == "chat" and not model.loaded.tokenizer.format.opening:
         raise SettingsError(
             f"{model.label} has learnt texts and knows no turns, so conversations cannot measure "
@@ -131,7 +131,7 @@ def _on_data(model: "OpenedModel", data: "DataSettings", waiting: Waiting) -> di
         )
     at_once = max(1, _TOKENS_AT_ONCE // model.card.model.context_length)
     with tempfile.TemporaryDirectory(prefix="tinychat-eval-") as folder:
-        file = encode_whole(
+        file, reports = encode_whole(
             corpus,
             model.loaded.tokenizer,
             Path(folder),
@@ -139,6 +139,8 @@ def _on_data(model: "OpenedModel", data: "DataSettings", waiting: Waiting) -> di
             max_documents=data.max_documents,
             progress=waiting,
         )
+        for remark in (*corpus.hints, *(told for report in reports for told in report.remarks)):
+            tell(inert(remark))
         evaluation = _evaluate(model, file, corpus.form, at_once, waiting)
     return _document(model, evaluation, ", ".join(data.paths))
 

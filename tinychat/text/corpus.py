@@ -10,9 +10,9 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tinychat.config import DataSettings
 from tinychat.errors import DataError
@@ -103,16 +103,20 @@ class Corpus:
         return sum(file.n_bytes for file in self.files)
 
     @classmethod
-    def scan(cls, data: DataSettings, progress: Progress | None = None) -> "Corpus":
+    def scan(
+        cls, data: DataSettings, progress: Progress | None = None, *, undivided: bool = False
+    ) -> "Corpus":
         """Find and read all files below `data.paths`; none given: the built-in small talk.
 
-        Raises DataError for a path that is not there, a file that is neither text nor records in a
-        known shape, and for text and conversations mixed.
+        With `undivided` names say nothing about training and validation. Raises DataError for a
+        path that is not there, a file that is neither text nor records in a known shape, and for
+        text and conversations mixed.
         """
         if not data.paths:
             sources = (Source("built-in small talk", _built_in_files()),)
             return cls(sources, "chat", _fingerprint(sources))
-        found, hints = _choose([_find(Path(path).expanduser()) for path in data.paths])
+        hints: list[str] = []
+        found = _choose([_find(path, hints) for path in data.paths], hints, undivided=undivided)
         total = sum(entry.path.stat().st_size for _, entries in found for entry in entries)
         meter = Meter(progress, "reading", total)
         sources = []
@@ -158,22 +162,34 @@ class _Entry:
 _Found = tuple[Path, list[_Entry]]
 
 
-def _find(given: Path) -> _Found:
+def _find(name: str, hints: list[str]) -> _Found:
     """The file, or all files below the folder in a fixed order; hidden ones and links are not."""
+    try:
+        given = Path(name).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{name} cannot be found: {error}.") from None
     if given.is_file():
         return given, [_Entry(given, _side_in_name(given))]
     if not given.is_dir():
         raise DataError(f"{given} is neither a file nor a folder; check the path.")
     entries: list[_Entry] = []
-    for folder, subfolders, names in os.walk(given):
+    links = 0
+    for folder, subfolders, names in os.walk(given, onerror=_cannot_look):
+        links += sum(Path(folder, name).is_symlink() for name in (*subfolders, *names))
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         for name in names:
             path = Path(folder, name)
             if not name.startswith(".") and path.is_file() and not path.is_symlink():
                 entries.append(_Entry(path, _named_side(given, path)))
+    if links:
+        hints.append(f"{given}: {links:,} link{'s' * (links > 1)} left out; give their targets")
     if not entries:
         raise DataError(f"The folder {given} holds no files.")
     return given, sorted(entries, key=lambda entry: entry.path.relative_to(given).parts)
+
+
+def _cannot_look(error: OSError) -> None:
+    raise _unreadable(Path(str(error.filename)), error)
 
 
 def _named_side(given: Path, path: Path) -> str | None:
@@ -190,21 +206,20 @@ def _side_in_name(path: Path) -> str | None:
     return sides.pop() if len(sides) == 1 else None
 
 
-def _choose(found: list[_Found]) -> tuple[list[_Found], list[str]]:
+def _choose(found: list[_Found], hints: list[str], *, undivided: bool) -> list[_Found]:
     """Leave out what is doubled, empty, or beside files that are named train and valid."""
-    hints: list[str] = []
     found = [(given, _once(entries, found[:i], hints)) for i, (given, entries) in enumerate(found)]
     found = [(given, _without_pages_about_it(entries, hints)) for given, entries in found]
     found = [(given, entries) for given, entries in found if entries]
     sides = {entry.side for _, entries in found for entry in entries}
-    if "train" not in sides or not sides & {"valid", "test"}:
-        if sides - {None}:
+    if undivided or "train" not in sides or not sides & {"valid", "test"}:
+        if sides - {None} and not undivided:
             named = " and ".join(sorted(filter(None, sides)))
             never = "valid or test" if "train" in sides else "train"
             told = f"file names say {named} but never {never}"
             hints.append(f"{told}, so all files are divided as usual")
         unnamed = [(given, [replace(e, side=None) for e in entries]) for given, entries in found]
-        return unnamed, hints
+        return unnamed
     kept: list[_Found] = []
     for given, entries in found:
         named = any(entry.side for entry in entries)
@@ -218,7 +233,7 @@ def _choose(found: list[_Found]) -> tuple[list[_Found], list[str]]:
                 good.append(replace(entry, side="valid") if entry.side == "test" else entry)
         if good:
             kept.append((given, good))
-    return kept, hints
+    return kept
 
 
 def _once(entries: list[_Entry], earlier: list[_Found], hints: list[str]) -> list[_Entry]:
@@ -288,10 +303,16 @@ def _form_of(sources: list[Source]) -> Form:
 
 def _fingerprint(sources: Sequence[Source]) -> str:
     files = [
-        [[file.side, astuple(file.shape), file.n_bytes, file.digest] for file in source.files]
+        [[file.side, _identity(file.shape), file.n_bytes, file.digest] for file in source.files]
         for source in sources
     ]
     return hashlib.blake2b(json.dumps(files).encode(), digest_size=16).hexdigest()
+
+
+def _identity(shape: Shape) -> dict[str, Any]:
+    """What of a shape is not as usual: a field added one day changes no older fingerprint."""
+    values = {field.name: (getattr(shape, field.name), field.default) for field in fields(shape)}
+    return {name: value for name, (value, usual) in values.items() if value != usual}
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:

@@ -18,7 +18,15 @@ from tinychat.runs import Disk
 from tinychat.text.chat import encode_conversations
 from tinychat.text.corpus import Corpus, Meter, Progress, Side
 from tinychat.text.items import Item, Piece, content_bytes, utf8_bytes
-from tinychat.text.split import Survey, first_documents, sided_items
+from tinychat.text.reading import Tally
+from tinychat.text.split import (
+    FileReport,
+    Survey,
+    begins_document,
+    first_documents,
+    report_on,
+    sided_items,
+)
 from tinychat.text.token_files import TokenFile, TokenWriter
 from tinychat.text.tokenizer import Tokenizer
 
@@ -100,10 +108,10 @@ def encode_whole(
     loss: Loss,
     max_documents: int | None = None,
     progress: Progress | None = None,
-) -> TokenFile:
-    """All of a corpus, undivided, as the token file `all.bin` in `folder`.
+) -> tuple[TokenFile, list[FileReport]]:
+    """All of a corpus, undivided, as the token file `all.bin` in `folder`; and what its files held.
 
-    Raises DataError if it holds no text.
+    Raises DataError if it holds no text, or too many bad records.
     """
     writer = TokenWriter(
         folder,
@@ -114,9 +122,9 @@ def encode_whole(
         disk=Disk(),
     )
     meter = Meter(progress, "encoding", corpus.n_bytes)
-    items = (item for file in corpus.files for item in file.items(advance=meter.add))
+    reports: list[FileReport] = []
     sided: Iterator[tuple[Side, Item]] = (
-        ("valid", item) for item in first_documents(items, max_documents)
+        ("valid", item) for item in _reported(corpus, max_documents, reports, meter)
     )
     try:
         with closing(_encode(sided, tokenizer, {"valid": writer}, loss)) as batches:
@@ -130,7 +138,20 @@ def encode_whole(
     finally:
         writer.close()
     meter.finish()
-    return TokenFile(folder / "all.bin", tokenizer.format)
+    return TokenFile(folder / "all.bin", tokenizer.format), reports
+
+
+def _reported(
+    corpus: Corpus, most: int | None, reports: list[FileReport], meter: Meter
+) -> Iterator[Item]:
+    """The items of all files, with a report after each file."""
+    for file in corpus.files:
+        tally, documents = Tally(), 0
+        for item in first_documents(file.items(tally, meter.add), most):
+            documents += begins_document(item)
+            yield item
+        reports.append(report_on(file, tally, documents))
+        most = None if most is None else most - documents
 
 
 # --- batches on all cores ---------------------------------------------------------------------

@@ -142,13 +142,17 @@ def _sniff_lines(stream: io.BufferedReader) -> tuple[Any, int, int]:
 
     Lines that cannot be held are not looked at.
     """
-    values: list[Any] = []
+    first: Any = None
+    good = seen = size = 0
     for _, line in islice(text_lines(stream), _SNIFFED_RECORDS):
-        values.append(parse_line(line))
-        if len(line) >= LARGEST_RECORD:
+        value = parse_line(line)
+        first = value if not seen else first
+        good += isinstance(value, dict | list)
+        seen += 1
+        size += len(line)
+        if size >= LARGEST_RECORD:
             break
-    good = sum(isinstance(value, dict | list) for value in values)
-    return values[0] if values else None, good, len(values)
+    return first, good, seen
 
 
 def _begins_as(path: Path, layout: Layout, *, records: int) -> bool:
@@ -164,7 +168,17 @@ def _begins_as(path: Path, layout: Layout, *, records: int) -> bool:
 
 
 def _shape(path: Path, layout: Layout, data: DataSettings) -> Shape:
-    records = [record for _, record in islice(read_records(path, layout), _SNIFFED_RECORDS)]
+    records: list[Any] = []
+    place = 0
+
+    def at(position: int) -> None:
+        nonlocal place
+        place = position
+
+    for _, record in islice(read_records(path, layout, at), _SNIFFED_RECORDS):
+        records.append(record)
+        if place >= LARGEST_RECORD:  # enough to hold
+            break
     if not records and layout in ("table", "parquet"):
         raise DataError(f"{path} is a table without rows; give one with a header and rows.")
     return shape_of(str(path), layout, records, data)

@@ -3,7 +3,8 @@
 Documents are parted by `<|endoftext|>` alone on a line; such a line takes the newline before it and
 the blank lines after it with it. A document of any size comes in pieces, cut where the tokenizer
 would cut anyway: after a newline that something visible follows. So the ids of the pieces, put
-together, are the ids of the document. Where the cuts are depends on the text alone, not on blocks.
+together, are the ids of the document (a vocabulary from elsewhere may split blank lines at a cut
+otherwise). Where the cuts are depends on the text alone, not on blocks.
 """
 
 import re

@@ -8,6 +8,7 @@ the result has the same bytes.
 
 import hashlib
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -161,8 +162,8 @@ def cache_size(cache: Path) -> CacheSize:
     folders = [path for path in cache.glob("*") if path.is_dir()]
     unfinished = sum(path.name.startswith(WORK) for path in folders)
     corpora = sum((path / "corpus.json").exists() for path in folders)
-    files = (path for path in cache.rglob("*") if path.is_file())
-    return CacheSize(cache, corpora, unfinished, sum(_size(path) for path in files))
+    found = (Path(folder, name) for folder, _, names in os.walk(cache) for name in names)
+    return CacheSize(cache, corpora, unfinished, sum(_size(path) for path in found))
 
 
 def _size(path: Path) -> int:
@@ -190,9 +191,6 @@ def _build(
     kept_survey = work.survey()
     kept_tokenizer = work.tokenizer() if kept_survey else None
     done, states = work.encoded(kept_tokenizer) if kept_tokenizer else (Encoded(), {})
-    went_on = _went_on(kept_survey, kept_tokenizer, done)
-    if went_on and progress:
-        progress(went_on, 0, 0)
     found = kept_survey or survey(corpus, data, seed=seed, progress=progress)
     if not kept_survey:
         work.keep_survey(found)
@@ -204,6 +202,9 @@ def _build(
         )
     checks = {"tokenizer.json": work.write("done/tokenizer.json", tokenizer.to_json().encode())}
     writers, done = _writers(work, corpus.form, tokenizer, done, states, disk)
+    went_on = _went_on(kept_survey, kept_tokenizer, done)
+    if went_on and progress:
+        progress(went_on, 0, 0)
 
     def save(so_far: Encoded) -> None:
         work.keep_encoded(tokenizer, so_far, {side: w.save() for side, w in writers.items()})

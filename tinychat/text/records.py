@@ -22,6 +22,7 @@ LARGEST_RECORD = 32 * 1024 * 1024  # bytes of one record
 _BLOCK_BYTES = 256 * 1024
 _LONGEST_WORD = 16  # of JSON, such as -Infinity or \\ud83d\\ude00
 _ROWS = 256  # of parquet held at once
+_LONGEST_HEADER = 1024 * 1024  # characters of a table's first line
 _SPACE = " \t\r\n"
 _DELIMITERS = ",;\t|"
 
@@ -231,12 +232,15 @@ def _table(file: Unpacked) -> Iterator[tuple[int, Any]]:
     first = ""
     skipped = 0
     while not first.strip():
-        first = text.readline()
+        first = text.readline(_LONGEST_HEADER)
         skipped += 1
         if not first:
             return
+    if len(first) >= _LONGEST_HEADER:
+        raise DataError(f"{file.name}, line {skipped}: this is no header of a table; give one.")
     delimiter = max(_DELIMITERS, key=lambda sign: len(_header(first, sign)))
     names = [name.strip().lower() for name in _header(first, delimiter)]
+    _refuse_doubled(file.name, names)
     rows = csv.reader(text, delimiter=delimiter, strict=True)
     while True:
         number = skipped + rows.line_num + 1
@@ -254,6 +258,13 @@ def _table(file: Unpacked) -> Iterator[tuple[int, Any]]:
             continue
         if row:
             yield number, _row(names, row)
+
+
+def _refuse_doubled(name: str, columns: list[str]) -> None:
+    if doubled := [column for column in columns if columns.count(column) > 1]:
+        raise DataError(
+            f"{name} has two columns named `{shown(doubled[0])}`; rename one (case does not count)."
+        )
 
 
 def _header(line: str, delimiter: str) -> list[str]:
@@ -274,7 +285,7 @@ def _row(names: list[str], row: list[str]) -> dict[str, Any] | BadRecord:
 def _parquet(path: Path, at: Callable[[int], None] | None) -> Iterator[tuple[int, Any]]:
     try:
         import pyarrow as arrow
-        from pyarrow import parquet
+        from pyarrow import parquet, types
     except ImportError:
         raise DataError(
             f"{path} is a parquet file, and reading it needs pyarrow: pip install 'tinychat[data]'."
@@ -283,13 +294,17 @@ def _parquet(path: Path, at: Callable[[int], None] | None) -> Iterator[tuple[int
     try:
         with open(path, "rb") as raw, parquet.ParquetFile(raw) as file:
             rows = max(file.metadata.num_rows, 1)
-            for batch in file.iter_batches(_ROWS):
+            # times, decimals and bytes are nothing to learn, and some have no Python form
+            unfit = (types.is_temporal, types.is_decimal, types.is_binary, types.is_large_binary)
+            columns = [f.name for f in file.schema_arrow if not any(is_(f.type) for is_ in unfit)]
+            _refuse_doubled(str(path), [column.lower() for column in columns])
+            for batch in file.iter_batches(_ROWS, columns=columns):
                 for row in batch.to_pylist():
                     number += 1
                     if at:
                         at(n_bytes * number // rows)
                     yield number, {str(key).lower(): value for key, value in row.items()}
-    except (arrow.ArrowException, UnicodeDecodeError) as error:
+    except (arrow.ArrowException, ValueError, OverflowError) as error:
         reason = str(error).partition("\n")[0][:200].rstrip(". ")
         raise DataError(f"{path} cannot be read as parquet ({reason}); get it once more.") from None
 

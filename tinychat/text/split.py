@@ -257,23 +257,25 @@ def _survey_file(
         data = item.text.encode() if isinstance(item, Piece) else conversation_bytes(item)
         documents.add(item, data)
     documents.end_document()
+    return report_on(file, tally, documents.count - before), n_bytes
+
+
+def report_on(file: CorpusFile, tally: Tally, documents: int) -> FileReport:
+    """What a file that was read turned out to hold. Raises DataError if too much of it is bad."""
     _refuse_many_bad(file, tally)
-    return (
-        FileReport(
-            name=file.name,
-            holds=str(file.shape) if file.path else "conversations",
-            side=file.side,
-            n_bytes=file.n_bytes,
-            documents=documents.count - before,
-            bad_records=tally.bad,
-            bad_reasons=tuple(tally.reasons),
-            lone_surrogates=tally.surrogates,
-            turns=tally.turns if file.path else sum(len(talk.messages) for talk in file.built_in),
-            left_out=dict(tally.left_out),
-            unanswered=tally.unanswered,
-            garbled=str(tally.garbled),
-        ),
-        n_bytes,
+    return FileReport(
+        name=file.name,
+        holds=str(file.shape) if file.path else "conversations",
+        side=file.side,
+        n_bytes=file.n_bytes,
+        documents=documents,
+        bad_records=tally.bad,
+        bad_reasons=tuple(tally.reasons),
+        lone_surrogates=tally.surrogates,
+        turns=tally.turns if file.path else sum(len(talk.messages) for talk in file.built_in),
+        left_out=dict(tally.left_out),
+        unanswered=tally.unanswered,
+        garbled=str(tally.garbled),
     )
 
 

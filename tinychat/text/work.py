@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tinychat.errors import DataError, RunBusyError, RunError, TinychatError
-from tinychat.runs import Disk, RunLock, lock_is_held, replace_file
+from tinychat.runs import Disk, RunLock, replace_file
 from tinychat.text.corpus import Progress, Side
 from tinychat.text.encoding import Encoded, SideBytes
 from tinychat.text.split import FileReport, SourceSplit, Survey
@@ -150,8 +150,9 @@ def clear_leftovers(cache: Path) -> None:
         for path in cache.glob(pattern):
             with suppress(OSError):  # its owner may rename it just now
                 newest = max(entry.stat().st_mtime for entry in [path, *path.iterdir()])
-                # file times are of the wall clock
-                if time.time() - newest > seconds and not lock_is_held(path):
+                if time.time() - newest <= seconds:  # file times are of the wall clock
+                    continue
+                with suppress(RunError), RunLock(path):  # else somebody works there just now
                     shutil.rmtree(path, ignore_errors=True)
 
 
