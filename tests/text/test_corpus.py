@@ -9,7 +9,7 @@ import pytest
 
 from tinychat.config import DataSettings
 from tinychat.errors import DataError
-from tinychat.text import Corpus, Tokenizer, encode_whole
+from tinychat.text import Corpus, Tokenizer, encode_whole, survey
 
 
 def scan(*paths: Path | str, undivided: bool = False) -> Corpus:
@@ -114,4 +114,54 @@ def test_a_table_without_a_header_line(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("x" * 2_000_000, encoding="utf-8")
     with pytest.raises(DataError, match=r"a\.csv, line 1: this is no header"):
+        scan(path)
+
+
+def test_garbled_places_are_told_by_the_line_of_their_record(tmp_path: Path) -> None:
+    path = tmp_path / "talks.jsonl"
+    good = json.dumps({"prompt": "a\n\n\nb", "completion": "c\nd"})
+    bad = json.dumps({"prompt": "a\n\n\nb", "completion": "lost \ufffd, and donâ€™t"})
+    path.write_text((good + "\n") * 11 + bad + "\n" + good + "\n", encoding="utf-8")
+    (report,) = survey(scan(path), DataSettings(), seed=0).files
+    assert report.garbled.count("first in line 12") == 2
+
+
+def test_only_the_documents_that_are_read_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "talks.jsonl"
+    lines = [json.dumps({"prompt": f"{i}", "completion": "c"}) + "\n" for i in range(50)]
+    path.write_text("".join(lines), encoding="utf-8")
+    (report,) = survey(scan(path), DataSettings(max_documents=20), seed=0).files
+    assert (report.documents, report.turns) == (20, 40)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"take": "chosen"}, "none of this is preference data"),
+        ({"text_field": "a"}, "none of this has fields"),
+    ],
+)
+def test_a_setting_without_meaning_is_told(
+    tmp_path: Path, settings: dict[str, str], told: str
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("one two three", encoding="utf-8")
+    found = Corpus.scan(DataSettings(paths=(str(path),), **settings))  # type: ignore[arg-type]
+    assert any(told in hint for hint in found.hints)
+
+
+def test_a_field_taken_for_the_text_beside_others_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "faq.jsonl"
+    record = {"Frage": "Wo?", "Antwort": "Eine lange Antwort auf die kurze Frage. " * 4}
+    path.write_text((json.dumps(record) + "\n") * 12, encoding="utf-8")
+    (hint,) = scan(path).hints
+    assert "only `antwort` is learnt" in hint
+    assert "frage" in hint
+
+
+@pytest.mark.parametrize(
+    ("path", "told"), [("", "empty path"), ("https://example.com/a.txt", "nothing is fetched")]
+)
+def test_a_path_that_is_none(path: str, told: str) -> None:
+    with pytest.raises(DataError, match=told):
         scan(path)

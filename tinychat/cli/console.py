@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from textwrap import fill
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
@@ -101,7 +102,7 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
             case CommandAnswered():
                 self._say(f"{event.command}: {event.result}")
             case Noted():
-                self._say(f"{event.kind}: {inert(event.message)}")
+                self._say(self._wrapped(f"{event.kind}: {inert(event.message)}"))
             case StateChanged():
                 if event.state == "paused" and event.message:
                     self._tell(event.message)
@@ -165,6 +166,12 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
 
     def _say(self, text: str) -> None:
         self._guard(lambda: self._console.print(text, markup=False))
+
+    def _wrapped(self, text: str) -> str:
+        """On a terminal broken between words; elsewhere programs may look for its words."""
+        if not self._bar:
+            return text
+        return fill(text, self._console.width, subsequent_indent="  ", break_long_words=False)
 
     def _guard(self, action: Callable[[], object]) -> None:
         if self._silent:

@@ -155,16 +155,15 @@ def _print(found: "CorpusDescription", settings: Settings) -> None:
         ("tokens", f"{found.bytes_per_token:.2f} bytes each ({kind} vocabulary of "
          f"{number(found.vocab_size)} from the beginning)"),
         ("learnt", f"{found.target_share:.0%} of the tokens"),
-        ("fingerprint", found.fingerprint),
     ]  # fmt: skip
     cache = cache_size(default_checkpoints() / ".cache")
     if cache.n_bytes:
-        facts.append(("cache", f"{size(cache.n_bytes)} in {inert(str(cache.folder))}, of "
-                      f"{count(cache.corpora, 'prepared corpus', 'prepared corpora')}; it may be "
-                      "deleted and is then made again"))  # fmt: skip
+        told = count(cache.corpora, "prepared corpus", "prepared corpora")
+        folder = inert(str(cache.folder))
+        facts.append(("cache", f"{folder}: {told}, {size(cache.n_bytes)}; it may be deleted"))
     console.print()
     for line in table(facts):
-        _say(console, line, indent=len("fingerprint") + 2)
+        _say(console, line, indent=len("validation") + 2)
 
 
 def _print_sample(console: Console, sample: Sequence[tuple[str, str]]) -> None:

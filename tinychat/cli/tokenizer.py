@@ -125,7 +125,8 @@ def show_tokens(
     print_tokens(console, with_ids(pieces, ids), notes=True)
     told = f"{count(len(ids), 'token')} for {count(n_bytes, 'byte')}"
     told += f", {ratio:.2f} bytes per token" if ratio is not None else ""
-    console.print(f"{told}; {tokenizer.kind}, {number(tokenizer.vocab_size)} tokens in all")
+    told += f"; {tokenizer.kind}, {number(tokenizer.vocab_size)} tokens in all"
+    console.print(f"{told}, our control tokens among them")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tinychat.config.settings import ModelSettings, OptimSettings, Settings
+from tinychat.config.settings import DataSettings, ModelSettings, OptimSettings, Settings
 
 
 def find_problems(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
@@ -10,6 +10,7 @@ def find_problems(settings: Settings) -> list[tuple[tuple[str, ...], str]]:
     return [
         *_model(settings.model),
         *_optim(settings.optim),
+        *_data(settings.data),
         *_run(settings),
     ]
 
@@ -39,6 +40,15 @@ def _optim(optim: OptimSettings) -> Iterator[tuple[tuple[str, ...], str]]:
             ("optim.min_learning_rate", "optim.learning_rate"),
             f"min_learning_rate ({optim.min_learning_rate:g}) is above "
             f"learning_rate ({optim.learning_rate:g})",
+        )
+
+
+def _data(data: DataSettings) -> Iterator[tuple[tuple[str, ...], str]]:
+    if data.text_field is not None and (data.user_field or data.assistant_field):
+        yield (
+            ("data.text_field", "data.user_field", "data.assistant_field"),
+            "text_field makes documents, user_field and assistant_field make conversations; "
+            "give one or the other",
         )
 
 

@@ -80,6 +80,11 @@ def _pick(run: Path, which: str) -> int:
 
 
 def _not_found(name: str, checkpoints: Path) -> str:
+    if Path(name).is_dir():
+        return (
+            f"{name} is a folder, but neither a run (it has no run.json) nor a model folder (it "
+            "has no config.json)."
+        )
     names = run_names(checkpoints)
     near = get_close_matches(name, names, n=1)
     if near:

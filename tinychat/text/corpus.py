@@ -125,6 +125,7 @@ class Corpus:
             hints += [hint for _, file_hints in scanned for hint in file_hints]
             sources.append(Source(str(given), tuple(file for file, _ in scanned)))
         meter.finish()
+        hints += _unused(data, sources)
         form = _form_of(sources)
         return cls(tuple(sources), form, _fingerprint(sources), tuple(hints))
 
@@ -164,6 +165,10 @@ _Found = tuple[Path, list[_Entry]]
 
 def _find(name: str, hints: list[str]) -> _Found:
     """The file, or all files below the folder in a fixed order; hidden ones and links are not."""
+    if not name:
+        raise DataError("An empty path was given; name a file or a folder.")
+    if "://" in name:
+        raise DataError(f"{name} is an address, and nothing is fetched; give a file or a folder.")
     try:
         given = Path(name).expanduser()
     except RuntimeError as error:
@@ -218,9 +223,9 @@ def _choose(found: list[_Found], hints: list[str], *, undivided: bool) -> list[_
             never = "valid or test" if "train" in sides else "train"
             told = f"file names say {named} but never {never}"
             hints.append(f"{told}, so all files are divided as usual")
-        unnamed = [(given, [replace(e, side=None) for e in entries]) for given, entries in found]
-        return unnamed
+        return [(given, [replace(e, side=None) for e in entries]) for given, entries in found]
     kept: list[_Found] = []
+    unnamed: list[_Entry] = []
     for given, entries in found:
         named = any(entry.side for entry in entries)
         good: list[_Entry] = []
@@ -228,11 +233,15 @@ def _choose(found: list[_Found], hints: list[str], *, undivided: bool) -> list[_
             if entry.side == "test" and "valid" in sides:
                 hints.append(f"{entry.path} is left out: there is a validation file")
             elif named and entry.side is None:
-                hints.append(f"{entry.path} is left out: it lies beside train and valid")
+                unnamed.append(entry)
             else:
                 good.append(replace(entry, side="valid") if entry.side == "test" else entry)
         if good:
             kept.append((given, good))
+    if unnamed:
+        some = ", ".join(str(entry.path) for entry in unnamed[:3])
+        more = f" and {len(unnamed) - 3:,} more" if len(unnamed) > 3 else ""
+        hints.append(f"left out, because other files are named train and valid: {some}{more}")
     return kept
 
 
@@ -299,6 +308,16 @@ def _form_of(sources: list[Source]) -> Form:
             "learns one or the other, so give only the files you mean."
         )
     return "chat" if chats else "text"
+
+
+def _unused(data: DataSettings, sources: Sequence[Source]) -> Iterator[str]:
+    """What was asked for and has no meaning for these files."""
+    shapes = [file.shape for source in sources for file in source.files]
+    if data.take and all(shape.kind != "chosen" for shape in shapes):
+        yield f"none of this is preference data, so `take` = {data.take} changes nothing"
+    fields = (data.user_field, data.assistant_field, data.text_field)
+    if any(fields) and all(shape.layout is None for shape in shapes):
+        yield "none of this has fields, so the names given for them change nothing"
 
 
 def _fingerprint(sources: Sequence[Source]) -> str:

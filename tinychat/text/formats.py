@@ -6,7 +6,7 @@ of `reading`, choosing files that of `corpus`.
 """
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from tinychat.errors import DataError
 from tinychat.text.plain import SEPARATOR
 from tinychat.text.recognition import is_message, shape_of
 from tinychat.text.records import LARGEST_RECORD, Layout, parse_line, read_records, text_lines
-from tinychat.text.shapes import PLAIN, BadRecord, Shape
+from tinychat.text.shapes import PLAIN, BadRecord, Shape, shown
 from tinychat.text.turns import sniff_turns
 from tinychat.text.unpacking import Unpacked, is_parquet, unpack
 
@@ -40,7 +40,7 @@ def detect(path: Path, data: DataSettings) -> Detected:
     Raises DataError, naming the file, for what is not text, and for records in no known shape.
     """
     if is_parquet(path):
-        return Detected(_shape(path, "parquet", data))
+        return _records(path, "parquet", data)
     with unpack(path) as file:
         head = file.head()
         hints = _hints_of_packing(path, file)
@@ -73,13 +73,14 @@ def _detect_text(path: Path, file: Unpacked, head: bytes, data: DataSettings) ->
             hint = f"{path} looks like JSON but is named {ending}, so it is read as plain text"
             return Detected(PLAIN, (f"{hint}; add --format json to have its records read",))
         hint = f"{path} holds JSON objects spread over several lines, and each is taken as a record"
-        return Detected(_shape(path, layout, data), (hint,) if layout == "values" else ())
+        found = _records(path, layout, data)
+        return replace(found, hints=(*found.hints, hint)) if layout == "values" else found
     if data.format == "json":
         raise DataError(
             f"{path} is to be read as JSON (--format json) but does not begin with {{ or [."
         )
     if ending in _TABLE_ENDINGS:
-        return Detected(_shape(path, "table", data))
+        return _records(path, "table", data)
     return _detect_lines(path, head, ending)
 
 
@@ -90,7 +91,7 @@ def _detect_lines(path: Path, head: bytes, ending: str) -> Detected:
     if turns == "turns":
         hint = f"{path} has marks such as `User:` but is read as plain text"
         return Detected(PLAIN, (f"{hint}; add --format turns to make conversations of it",))
-    if ending in _JSON_ENDINGS:
+    if ending in _JSON_ENDINGS or ending == ".parquet":
         return Detected(
             PLAIN, (f"{path} is named {ending} but holds plain text, and is read as such",)
         )
@@ -133,7 +134,7 @@ def _json_layout(path: Path, file: Unpacked, *, must: bool) -> Layout | None:
         return "lines"
     if must:
         reason = first.reason if isinstance(first, BadRecord) else "no object"
-        raise DataError(f"{path}, line 1: {reason}, by lines or as a whole; mend it there.")
+        raise DataError(f"{path}, line 1: {reason}; mend it there.")
     return None
 
 
@@ -167,7 +168,8 @@ def _begins_as(path: Path, layout: Layout, *, records: int) -> bool:
     )
 
 
-def _shape(path: Path, layout: Layout, data: DataSettings) -> Shape:
+def _records(path: Path, layout: Layout, data: DataSettings) -> Detected:
+    """The shape of the records, and a hint where one field of several was taken for the text."""
     records: list[Any] = []
     place = 0
 
@@ -181,4 +183,12 @@ def _shape(path: Path, layout: Layout, data: DataSettings) -> Shape:
             break
     if not records and layout in ("table", "parquet"):
         raise DataError(f"{path} is a table without rows; give one with a header and rows.")
-    return shape_of(str(path), layout, records, data)
+    shape = shape_of(str(path), layout, records, data)
+    objects = [record for record in records if isinstance(record, dict)]
+    texts = {key for o in objects for key, value in o.items() if isinstance(value, str)}
+    others = sorted(texts - {shape.asked})
+    if shape.kind != "text" or shape.asked == "text" or data.text_field or not others:
+        return Detected(shape)
+    told = f"{path}: of its fields only `{shown(shape.asked)}` is learnt, as text; for others "
+    told += f"({', '.join(map(shown, others[:6]))}) name --user-field and --assistant-field"
+    return Detected(shape, (told,))

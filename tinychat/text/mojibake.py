@@ -35,8 +35,9 @@ class Garbled:
         self.lost = 0
         self.lost_line = 0
 
-    def look(self, text: str, line: int) -> None:
-        """Look at a text that begins at this line of the file."""
+    def look(self, text: str, line: int, *, over_lines: bool = True) -> None:
+        """Look at a text that begins at this line of the file, and goes over its lines or (as
+        records do, however many line ends their text has) stands in it whole."""
         if text.isascii():
             return
         found = _MAY_BE.search(text.encode("utf-8", "surrogatepass"))
@@ -45,14 +46,14 @@ class Garbled:
         for match in _LOST.finditer(text):
             self.lost += 1
             if self.lost == 1:
-                self.lost_line = line + text.count("\n", 0, match.start())
+                self.lost_line = line + over_lines * text.count("\n", 0, match.start())
         for match in _RUN.finditer(text):
             mended = _mended(match)
             if mended is None:
                 continue
             self.places += 1
             if self.places == 1:
-                self.line = line + text.count("\n", 0, match.start())
+                self.line = line + over_lines * text.count("\n", 0, match.start())
                 self._keep(text, match, mended)
 
     def _keep(self, text: str, match: re.Match[str], mended: str) -> None:

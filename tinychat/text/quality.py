@@ -13,7 +13,7 @@ def quality(tokenizer: Tokenizer, bytes_per_token: float) -> str | None:
         return None
     remedy = "most likely the text is not"
     if small:
-        remedy = "a larger tokenizer.vocab_size helps, unless the text is not"
+        remedy = "more text and a larger tokenizer.vocab_size help, unless the text is not"
     return (
         f"a token stands for only {bytes_per_token:.2f} bytes, so the model sees little text at "
         f"once and learns slowly; {remedy} what the vocabulary was made for"

@@ -120,7 +120,7 @@ def _usable(
 def _counted(line: int, parsed: Parsed, tally: Tally, garbled: Garbled | None) -> Iterator[Item]:
     if garbled:
         for text in texts_of(parsed.item):
-            garbled.look(text, line)
+            garbled.look(text, line, over_lines=False)
     item, surrogates = mend(parsed.item)
     tally.surrogates += surrogates
     tally.turns += parsed.turns

@@ -126,7 +126,10 @@ def _shape_of_text(
     if len(long) == 1 and not asked:
         return Shape("text", layout, long[0])
     if not keys:
-        raise DataError(f"{name} holds no records: no JSON objects with fields, no conversations.")
+        raise DataError(
+            f"{name} holds no records: no JSON objects with fields such as "
+            '{"text": "..."}, no conversations.'
+        )
     listed = ", ".join(map(shown, keys[:12]))
     if asked:
         lacking = " or ".join(f"`{key}`" for key in asked if key not in keys) or "the other field"
@@ -137,9 +140,15 @@ def _shape_of_text(
             f"({', '.join(map(shown, long[:12]))}); choose one with --text-field {shown(long[0])}, "
             "or a question and an answer with --user-field and --assistant-field."
         )
+    advice = "Name yours with --user-field and --assistant-field, or with --text-field."
+    if layout == "table":
+        advice += " Or is the line with the columns' names missing?"
+    within = [key for key in keys if len(records) == 1 and isinstance(records[0][key], list)]
+    if within:
+        advice = f"The records seem to lie in `{shown(within[0])}`: give that list as a file."
     raise DataError(
         f"{name} has the fields {listed}, of which none tell what to learn; known are {_KNOWN}. "
-        "Name yours with --user-field and --assistant-field, or with --text-field."
+        f"{advice}"
     )
 
 

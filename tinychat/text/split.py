@@ -187,6 +187,8 @@ def first_documents(items: Iterator[Item], count: int | None) -> Iterator[Item]:
                 return
             begun += 1
         yield item
+        if begun == count and not isinstance(item, Piece):
+            return  # without looking at the next one, which would be counted
 
 
 def _cut_at(files: list[tuple[CorpusFile, int]], cut: int) -> Iterator[tuple[Side, Item]]:
@@ -319,8 +321,8 @@ def _split_by_content(source: Source, is_valid: bytes, share: float) -> SourceSp
     valid = sum(is_valid)
     if valid == len(is_valid):
         raise DataError(
-            f"All {valid} documents of {source.name} would be for validation, as they do when "
-            "they are all the same; add others."
+            f"All {valid} documents of {source.name} are the same, or nearly all, so none is left "
+            "to train on; add others."
         )
     rule = f"about {share:.0%} of the documents for validation, chosen by content and seed"
     return SourceSplit(rule, len(is_valid) - valid, valid, is_valid)
@@ -330,7 +332,9 @@ def _split_characters(source: Source, characters: list[int], share: float) -> So
     total = sum(characters)
     cut = int(total * (1 - share))
     if not 0 < cut < total:
-        raise DataError(f"{source.name} holds only {total} characters; give more text.")
+        raise DataError(
+            f"{source.name} holds only {total} character{'s' * (total != 1)}; give more text."
+        )
     ends = [sum(characters[: i + 1]) for i in range(len(characters))]
     train = sum(end - size < cut for end, size in zip(ends, characters, strict=True))
     rule = f"the last {share:.0%} of the characters for validation"

@@ -200,4 +200,4 @@ def load_backend(text: str) -> Backend:
 
 
 def _foreign(reason: str) -> DataError:
-    return DataError(f"This tokenizer.json was not made by tinychat or was changed: {reason}.")
+    return DataError(f"This tokenizer.json cannot be used: {reason}.")

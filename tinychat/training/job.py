@@ -200,15 +200,13 @@ class _Job:
             self.emit(Noted("warning", step, f"removed what an interrupted save left: {names}"))
         self._announce_corpus(step)
         if isinstance(self.rows, ConversationRows) and (self.rows.dropped or self.rows.shortened):
-            self.emit(
-                Noted(
-                    "data",
-                    step,
-                    f"{self.rows.shortened} conversations were longer than "
-                    f"{self.rows.context_length} tokens and were shortened; "
-                    f"{self.rows.dropped} had nothing to learn from and were left out",
-                )
+            told = (
+                f"{self.rows.shortened:,} conversations were longer than "
+                f"{self.rows.context_length} tokens and were shortened"
             )
+            if self.rows.dropped:
+                told += f"; {self.rows.dropped:,} had nothing to learn from and were left out"
+            self.emit(Noted("data", step, told))
         self.emit(
             Began(
                 step,
@@ -248,7 +246,8 @@ class _Job:
                 "data",
                 step,
                 f"{'found' if prepared.reused else 'prepared'} "
-                f"{summary.train.documents + summary.valid.documents:,} {one}, "
+                f"{summary.train.documents:,} {one} for training and "
+                f"{summary.valid.documents:,} for validation, "
                 f"{summary.train.tokens + summary.valid.tokens:,} tokens, "
                 f"{summary.bytes_per_token:.2f} bytes per token",
             )
@@ -260,8 +259,8 @@ class _Job:
                 self.emit(Noted("warning", step, prepared.quality))
         size = cache_size(prepared.folder.parent)
         held = f"{size.corpora} prepared {'corpus' if size.corpora == 1 else 'corpora'}"
-        told = f"{size.folder} holds {held}, {size.n_bytes / 1e6:,.1f} MB in all"
-        self.emit(Noted("data", step, f"{told}; it may be deleted and is then made again"))
+        told = f"the cache {size.folder} holds {held}, {size.n_bytes / 1e6:,.1f} MB"
+        self.emit(Noted("data", step, f"{told}; it may be deleted"))
 
     def run(self) -> Outcome:
         state = self.progress
