@@ -133,7 +133,7 @@ def test_what_is_shown_fits_a_terminal(tinychat: Tinychat, tmp_path: Path) -> No
     lines = tinychat("data", file).out.splitlines()
     assert len(lines) <= 30
     assert max(map(len, lines[:20])) <= 100
-    assert lines[-1].startswith("fingerprint")
+    assert lines[-1].startswith("learnt")
     assert any(line.startswith("… and ") and "more tokens" in line for line in lines)
 
 

@@ -1,7 +1,7 @@
 """Every combination of the decoder's switches keeps what training and decoding rest on."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, get_args, get_type_hints
 
@@ -11,6 +11,7 @@ import torch
 from tinychat.config import EvalSettings, ModelSettings, OptimSettings, SampleSettings, Settings
 from tinychat.keys import draw_key
 from tinychat.model import Decoder, KVCache, Runtime, decoder
+from tinychat.text import ChatFormat, tinychat_format
 from tinychat.training.batches import Batch, Row
 from tinychat.training.evaluate import Evaluation, summed_loss
 from tinychat.training.events import Stepped
@@ -199,11 +200,7 @@ class Memory:
     """A token file that lies in memory; about two thirds of its tokens are targets."""
 
     ids: list[int]
-    format: Any = None
-
-    def __post_init__(self) -> None:
-        self.format = self
-        self.pad = 5
+    format: ChatFormat = field(default_factory=tinychat_format)
 
     def read(self, start: int, stop: int) -> list[int]:
         return self.ids[start:stop]

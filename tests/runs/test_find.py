@@ -75,7 +75,7 @@ def test_what_is_not_there_is_said_in_one_sentence(run: Path, publish: Callable[
         ("demo@worst", "best and latest"),
         ("demo@best", "not been evaluated"),
         (str(run / "step-00000008"), "No run or checkpoint"),
-        (str(run / "control"), "No run or checkpoint"),
+        (str(run / "control"), "is a folder, but neither a run"),
     ):
         with pytest.raises(RunNotFoundError, match=sentence):
             find_run(text, checkpoints)

@@ -146,8 +146,8 @@ def test_what_may_surprise_gives_a_hint(
         (b"[[[1]]]", "holds no records"),
         (b'{"chosen": "a", "rejected": "b"}', "--take chosen"),
         (b'{"content": "a", "story": "b"}', "--text-field content"),
-        (b'{"content": "a",', "line 1: not JSON .*, by lines or as a whole"),
-        (b'[{"content": "a', "line 1: not JSON .*, by lines or as a whole"),
+        (b'{"content": "a",', "line 1: not JSON .*"),
+        (b'[{"content": "a', "line 1: not JSON .*"),
         (b"[" * 100_000, "too deeply nested"),
     ],
 )

@@ -282,7 +282,7 @@ BAD = [
     Bad("more after an array", "a.json", json.dumps(PAIRS, indent=0).encode() + b"[]",
         ("more follows",)),
     Bad("brackets only", "a.json", b"[" * 100_000, ("too deeply nested",)),
-    Bad("no record is json", "a.jsonl", b"{nonsense\n" * 5, ("line 1", "by lines or as a whole")),
+    Bad("no record is json", "a.jsonl", b"{nonsense\n" * 5, ("line 1", "not JSON")),
     Bad("wrong keys", "a.jsonl", lines({"foo": 1, "bar": "x"}),
         ("foo, bar", "messages", "--user-field")),
     Bad("two long fields", "a.jsonl", lines({"story": LONG, "tale": LONG}),

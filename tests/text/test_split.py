@@ -95,7 +95,7 @@ def test_at_least_one_document_is_for_validation(tmp_path: Path) -> None:
 
 
 def test_documents_that_are_all_the_same_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="all the same"):
+    with pytest.raises(DataError, match="are the same"):
         divide(text_file(tmp_path / "a.txt", ["same"] * 20))
 
 

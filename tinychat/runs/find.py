@@ -80,7 +80,7 @@ def _pick(run: Path, which: str) -> int:
 
 
 def _not_found(name: str, checkpoints: Path) -> str:
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return (
             f"{name} is a folder, but neither a run (it has no run.json) nor a model folder (it "
             "has no config.json)."

@@ -14,13 +14,14 @@ from typing import Any
 from tinychat.config import DataSettings
 from tinychat.errors import DataError
 from tinychat.text.plain import SEPARATOR
-from tinychat.text.recognition import is_message, shape_of
+from tinychat.text.recognition import has_words, is_message, shape_of
 from tinychat.text.records import LARGEST_RECORD, Layout, parse_line, read_records, text_lines
 from tinychat.text.shapes import PLAIN, BadRecord, Shape, shown
 from tinychat.text.turns import sniff_turns
 from tinychat.text.unpacking import Unpacked, is_parquet, unpack
 
 _SNIFFED_RECORDS = 100
+_FEW_LETTERS = 10  # on average, of a field that may be half of what was meant
 _JSON_ENDINGS = frozenset({".json", ".jsonl", ".ndjson"})
 _TABLE_ENDINGS = frozenset({".csv", ".tsv"})
 _TEXT_ENDINGS = frozenset({".txt", ".md"})
@@ -185,8 +186,11 @@ def _records(path: Path, layout: Layout, data: DataSettings) -> Detected:
         raise DataError(f"{path} is a table without rows; give one with a header and rows.")
     shape = shape_of(str(path), layout, records, data)
     objects = [record for record in records if isinstance(record, dict)]
-    texts = {key for o in objects for key, value in o.items() if isinstance(value, str)}
-    others = sorted(texts - {shape.asked})
+    others = sorted(
+        key
+        for key in {key for o in objects for key in o} - {shape.asked}
+        if has_words(key, objects, _FEW_LETTERS)
+    )
     if shape.kind != "text" or shape.asked == "text" or data.text_field or not others:
         return Detected(shape)
     told = f"{path}: of its fields only `{shown(shape.asked)}` is learnt, as text; for others "

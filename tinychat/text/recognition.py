@@ -154,7 +154,10 @@ def _shape_of_text(
 
 def _is_text(key: str, records: list[dict[str, Any]]) -> bool:
     """Whether a field is text: by its name, or because it holds long strings in most records."""
+    return has_words(key, records, 0 if key in _TEXTS else _LONG)
+
+
+def has_words(key: str, records: list[dict[str, Any]], length: int) -> bool:
+    """Whether most records have a string there, of so many characters on average."""
     sizes = [len(value) for record in records if isinstance(value := record.get(key), str)]
-    if len(sizes) * 2 <= len(records):
-        return False
-    return key in _TEXTS or sum(sizes) >= _LONG * len(sizes)
+    return len(sizes) * 2 > len(records) and sum(sizes) >= length * len(sizes)
