@@ -125,8 +125,7 @@ def show_tokens(
     print_tokens(console, with_ids(pieces, ids), notes=True)
     told = f"{count(len(ids), 'token')} for {count(n_bytes, 'byte')}"
     told += f", {ratio:.2f} bytes per token" if ratio is not None else ""
-    told += f"; {tokenizer.kind}, {number(tokenizer.vocab_size)} tokens in all"
-    console.print(f"{told}, our control tokens among them")
+    console.print(f"{told}; {tokenizer.kind}, {number(tokenizer.vocab_size)} with control tokens")
     return 0
 
 
