@@ -106,8 +106,9 @@ def prepare_corpus(run: Path, settings: Settings, progress: ReadingProgress | No
     if found.fingerprint != record.data_fingerprint:
         raise SettingsError(
             f"the data of {run.name} has changed since the run began (fingerprint "
-            f"{found.fingerprint[:12]}, it was {str(record.data_fingerprint)[:12]}); "
-            "bring the old data back, or start a new run with --init-from"
+            f"{found.fingerprint[:12]}, it was {str(record.data_fingerprint)[:12]}), or this "
+            f"tinychat reads it in another way than {record.version} did; bring the old data back, "
+            "or start a new run with --init-from"
         )
     if found.tokenizer.sha256 != record.tokenizer_sha256:
         kept = RunPaths(run).tokenizer_json.read_text(encoding="utf-8")
