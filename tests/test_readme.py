@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_foreign import write_folder
 from tinychat.cli.app import run as tinychat
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +39,7 @@ def test_every_tinychat_command_runs(
     texts.mkdir()
     for i in range(12):
         (texts / f"{i}.txt").write_text(f"text {i} tells of {i * i} small things. " * 12, "utf-8")
+    write_folder(tmp_path / "path" / "to" / "gpt2", "gpt2")
     ran = set()
     for words in commands():
         if words[0] != "tinychat":
@@ -53,8 +55,10 @@ def test_every_tinychat_command_runs(
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
             continue
-        shorter = {"2000": "6", "4000": "9"}
+        shorter = {"2000": "6", "4000": "9", "256": "64"}
         extra = SMALL if words[1] == "train" else []
+        if "--init-from" in words:  # its shape is its parent's
+            extra = ["--max-steps=2", *(f for f in SMALL if not f.startswith(("--model", "--tok")))]
         assert tinychat([shorter.get(w, w) for w in words[1:]] + extra) == 0, words
     assert ran >= {"data", "train", "chat", "resume", "control", "runs", "show", "eval"}
 
