@@ -153,8 +153,8 @@ def test_a_setting_without_meaning_is_told(
 def test_a_field_taken_for_the_text_beside_others_is_told(tmp_path: Path) -> None:
     path = tmp_path / "faq.jsonl"
     record = {
-        "Frage": "Wo ist der Bahnhof?",
-        "Antwort": "Eine lange Antwort auf die kurze Frage. " * 4,
+        "Frage": "Where is the station?",
+        "Antwort": "A long answer to the short question. " * 4,
     }
     path.write_text((json.dumps(record) + "\n") * 12, encoding="utf-8")
     (hint,) = scan(path).hints
