@@ -266,7 +266,7 @@ def test_a_second_process_waits_and_finds_the_cache(cache: Path, long_stories: P
 def test_bad_data_leave_no_folder_behind(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("same\n<|endoftext|>\n" * 20)
-    with pytest.raises(DataError, match="all the same"):
+    with pytest.raises(DataError, match="are the same"):
         make(tmp_path / "checkpoints" / ".cache", path)
     assert not (tmp_path / "checkpoints").exists()
 
