@@ -8,16 +8,19 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# a test process for each core; `make test WORKERS=` runs them in one
+WORKERS := -n auto --maxprocesses 4 --dist worksteal
+
 .PHONY: demo test test-all check format docs wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tinychat demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 test-all: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m 'not gpu and not network'
+	$(BIN)/python -m pytest $(WORKERS) -m 'not gpu and not network'
 
 check: $(VENV)/.installed-check
 	$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
 """Two tiny real runs, one of conversations and one of text, trained once for all who read."""
 
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,10 @@ import hypothesis
 import pytest
 
 from tinychat.cli.app import run as tinychat
+
+# Test processes side by side: threads that wait for one another would take most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAYON_NUM_THREADS", "1")
 
 hypothesis.settings.register_profile("tinychat", deadline=None)  # no test depends on speed
 hypothesis.settings.load_profile("tinychat")

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -76,6 +77,12 @@ def test_bytes_that_are_no_text_do_not_end_it(trained_runs: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+def _as_from_a_shell() -> None:
+    """A terminal of its own, and Ctrl+C heard even if the tests run where it is ignored."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A process that believes it talks with a person."""
 
@@ -85,7 +92,7 @@ class Terminal:
             [sys.executable, "-m", "tinychat", *words],
             stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
             env=os.environ | {"TERM": "xterm", "COLUMNS": "100"},
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_as_from_a_shell,
         )  # fmt: skip
         os.close(theirs)
         self.seen = ""

@@ -200,7 +200,7 @@ class RuntimeSettings:
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Precision of the computation (auto: bf16 where the hardware has it, else fp32)."""
     threads: Positive | None = None
-    """CPU threads (none: as many as there are physical cores for us)."""
+    """CPU threads (none: $OMP_NUM_THREADS, else as many as there are physical cores for us)."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, about a third more time."""
 

@@ -82,7 +82,10 @@ def cpu_computes_bf16() -> bool:
 
 
 def usable_cores() -> int:
-    """Physical cores that this process may use."""
+    """Physical cores that this process may use; OMP_NUM_THREADS says fewer or more."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdigit() and int(told) > 0:
+        return int(told)
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(allowed or 1, psutil.cpu_count(logical=False) or 1))
 
