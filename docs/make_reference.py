@@ -1,4 +1,5 @@
-"""Write docs/cli.md and docs/configuration.md from the code, or with --check say if they are stale.
+"""Write docs/cli.md, docs/configuration.md and the keys of docs/monitor.md from the code, or with
+--check say if they are stale.
 
 python docs/make_reference.py [--check]
 """
@@ -18,6 +19,7 @@ from tinychat.cli.flags import GivenSettings
 from tinychat.config import Settings
 from tinychat.config.load import preset_names
 from tinychat.config.resume import resume_class
+from tinychat_monitor import keys
 
 DOCS = Path(__file__).parent
 MADE = "<!-- made by docs/make_reference.py; do not edit -->\n"
@@ -84,10 +86,23 @@ def _section(prefix: str, section: typing.Any) -> list[str]:
     return [*lines, ""]
 
 
+def monitor_page() -> str:
+    """The page as it stands, with the table of keys as it is now."""
+    page = (DOCS / "monitor.md").read_text(encoding="utf-8")
+    before, _, after = page.partition("do not edit -->\n")
+    _, mark, after = after.partition("<!-- /keys -->")
+    return f"{before}do not edit -->\n\n{keys.markdown()}{mark}{after}"
+
+
 def main() -> int:
     """Write the pages, or compare them."""
     stale = []
-    for name, page in (("cli.md", cli_page()), ("configuration.md", configuration_page())):
+    pages = {
+        "cli.md": cli_page(),
+        "configuration.md": configuration_page(),
+        "monitor.md": monitor_page(),
+    }
+    for name, page in pages.items():
         path = DOCS / name
         old = path.read_text(encoding="utf-8") if path.exists() else ""
         if old == page:

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 from tinychat.errors import TinychatError
+from tinychat_monitor.options import MARKERS, Options, needs_ascii
+
+_EPILOG = "Keys are shown by ? on the screen. Leaving it never ends a training run."
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,26 +23,61 @@ def main(arguments: list[str] | None = None) -> int:
     except TinychatError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    if given.once or given.json:
-        from tinychat_monitor.once import report
+    plain = given.ascii if given.ascii is not None else needs_ascii()
+    if given.once or given.json or given.plain:
+        return _as_text(checkpoints, run, given, ascii=plain)
+    return _on_screen(run.parent if run else checkpoints, run, given, ascii=plain)
 
-        if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without UTF-8 gets ? for ●
-            sys.stdout.reconfigure(errors="replace")
-        if hasattr(signal, "SIGPIPE"):  # `| head` ends us without a word
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        print(report(checkpoints, run, as_json=given.json))
-        return 0
-    from tinychat_monitor.app import MonitorApp
 
-    MonitorApp(run.parent if run else checkpoints, run).run()
+def _as_text(checkpoints: Path, run: Path | None, given: argparse.Namespace, *, ascii: bool) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without UTF-8 gets ? for ●
+        sys.stdout.reconfigure(errors="replace")
+    if hasattr(signal, "SIGPIPE"):  # `| head` ends us without a word
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if given.plain:
+        from tinychat_monitor.plain import follow_plain
+
+        return follow_plain(checkpoints, run, ascii=ascii)
+    from tinychat_monitor.once import report
+
+    print(report(checkpoints, run, as_json=given.json, ascii=ascii))
     return 0
+
+
+def _on_screen(
+    checkpoints: Path, run: Path | None, given: argparse.Namespace, *, ascii: bool
+) -> int:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        print(
+            "The dashboard needs a terminal; --once, --plain and --json print text instead.",
+            file=sys.stderr,
+        )
+        return 2
+    from tinychat_monitor.app import MonitorApp
+    from tinychat_monitor.parting import parting_line
+
+    marker = "ascii" if ascii else given.marker
+    app = MonitorApp(
+        checkpoints,
+        run,
+        Options(readonly=given.readonly, ascii=ascii, marker=marker, theme=given.theme),
+    )
+    if given.theme is not None and given.theme not in app.available_themes:
+        names = ", ".join(sorted(app.available_themes))
+        print(f"There is no theme {given.theme!r}; there are: {names}.", file=sys.stderr)
+        return 2
+    app.run()
+    if app.return_code == 0 and (line := parting_line(checkpoints, app.left_on)):
+        print(line)
+    return app.return_code or 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tinychat-monitor",
-        description="Watch training runs in the terminal. It only reads, so it never disturbs "
-        "them. In the list: arrows and Enter for one run's details, q to leave.",
+        description="Watch training runs in the terminal, and steer them. It may be closed, "
+        "opened twice or killed: no run notices.",
+        epilog=_EPILOG,
     )
     parser.add_argument(
         "run", metavar="RUN", nargs="?", help="a run's name or folder; without it, all runs"
@@ -53,6 +91,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--once", action="store_true", help="print the state as text and exit")
     parser.add_argument(
         "--json", action="store_true", help="print it as one JSON document and exit"
+    )
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="print a line a minute and one for each event, for scripts and screen readers",
+    )
+    parser.add_argument(
+        "--readonly", action="store_true", help="watch only: take the keys that steer away"
+    )
+    parser.add_argument(
+        "--ascii",
+        action=argparse.BooleanOptionalAction,
+        help="ASCII characters only (default: where the terminal has no UTF-8)",
+    )
+    parser.add_argument(
+        "--marker", choices=MARKERS, default="braille", help="what curves are drawn with"
+    )
+    parser.add_argument(
+        "--theme",
+        metavar="NAME",
+        help="tinychat-dark, tinychat-light, tinychat-contrast, or one of Textual's "
+        "(default: the one of last time)",
     )
     return parser
 

@@ -1,255 +1,155 @@
-"""The live screen: the list of runs, and one run's details, each looked at twice a second.
+"""The app around the screens: options, themes, classes of size, keys that work everywhere."""
 
-A picture of `watch` in the words of `words`; it keeps no state that the run directory lacks.
-Whatever comes from a file is drawn as inert text, never as markup, and only when it differs.
-"""
-
-from collections.abc import Callable
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from rich.text import Text
-from textual import on, work
-from textual.app import App, ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
-from textual.message import Message
+from textual import work
+from textual.app import App
+from textual.binding import BindingType
+from textual.filter import LineFilter
 from textual.screen import Screen
-from textual.timer import Timer
-from textual.widgets import DataTable, Footer, Static
+from textual.theme import Theme
 
-from tinychat_monitor.format import visible
-from tinychat_monitor.once import no_runs
-from tinychat_monitor.watch import Details, Glance, Watch
-from tinychat_monitor.words import (
-    COLUMNS,
-    LOOKS,
-    NUMBERS,
-    bar,
-    cells,
-    log_lines,
-    metric_lines,
-    sample_lines,
-    state_line,
-    summary,
-)
+from tinychat import words
+from tinychat.watch.launch import launch, resume_arguments
+from tinychat.watch.overview import Overview
+from tinychat_monitor import keys, preferences, themes
+from tinychat_monitor.ascii_filter import AsciiFilter
+from tinychat_monitor.commands import KeyCommands
+from tinychat_monitor.options import Options
+from tinychat_monitor.screens.log_tail import LogTailScreen
+from tinychat_monitor.screens.steering import why_not_resume
+from tinychat_monitor.starting import SECONDS_BETWEEN, Starting
 
-SECONDS_BETWEEN_LOOKS = 0.5
-
-
-class InertText(Static):
-    """Text that is drawn as it stands, and again only when it differs."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__("", id=name, markup=False)
-        self.shown = Text()
-
-    def show(self, text: Text | str) -> None:
-        text = Text(text) if isinstance(text, str) else text
-        self.display = bool(text.plain)
-        if (text.plain, text.style) != (self.shown.plain, self.shown.style):
-            self.shown = text
-            self.update(text)
-
-
-class WatchingScreen(Screen[None]):
-    """A screen that looks, in a thread, twice a second while it is the one on top."""
-
-    class Looked(Message):
-        """A look is done: `show` draws what was seen."""
-
-        def __init__(self, show: Callable[[], None]) -> None:
-            super().__init__()
-            self.show = show
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._looking = False
-        self._timer: Timer | None = None
-
-    def look(self) -> Callable[[], None]:
-        """Read, in a thread; returns what draws it, for the screen's own thread."""
-        raise NotImplementedError
-
-    def on_mount(self) -> None:
-        self._timer = self.set_interval(SECONDS_BETWEEN_LOOKS, self._begin_look)
-        self._begin_look()
-
-    def on_screen_suspend(self) -> None:
-        if self._timer is not None:
-            self._timer.pause()
-
-    def on_screen_resume(self) -> None:
-        if self._timer is not None:
-            self._timer.resume()
-
-    def _begin_look(self) -> None:
-        if not self._looking:  # on a slow disk looks must not pile up
-            self._looking = True
-            self._look_in_thread()
-
-    @work(thread=True)
-    def _look_in_thread(self) -> None:
-        self.post_message(self.Looked(self.look()))
-
-    def on_watching_screen_looked(self, message: Looked) -> None:
-        self._looking = False
-        if self.is_mounted:
-            message.show()
-
-
-class RunsTable(DataTable[Text]):
-    """The table of runs; Enter opens one."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "select_cursor", "Details", show=True),
-    ]
-
-
-class RunsScreen(WatchingScreen):
-    """The list of runs."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("q", "app.quit", "Leave")]
-
-    def __init__(self, watch: Watch) -> None:
-        super().__init__()
-        self._watch = watch
-        self._glances: dict[str, Glance] = {}  # what the table shows, in its order
-
-    def compose(self) -> ComposeResult:
-        yield InertText("title")
-        yield InertText("empty")
-        yield RunsTable(id="runs", cursor_type="row")
-        yield InertText("reason")
-        yield Footer(show_command_palette=False)
-
-    def on_mount(self) -> None:
-        for name in COLUMNS:
-            header = Text(name, justify="right" if name in NUMBERS else "left")
-            self.query_one(RunsTable).add_column(header, key=name)
-
-    def look(self) -> Callable[[], None]:
-        try:
-            glances = self._watch.look()
-        except OSError as error:
-            problem = visible(str(error))
-            return lambda: self.query_one("#reason", InertText).show(problem)
-        return lambda: self._show({str(glance.path): glance for glance in glances})
-
-    def _show(self, glances: dict[str, Glance]) -> None:
-        before, self._glances = self._glances, glances
-        table = self.query_one(RunsTable)
-        if list(before) == list(glances):
-            self._update(table, before)
-        else:
-            self._fill(table, before)
-        folder = self._watch.checkpoints
-        self.query_one("#title", InertText).show(summary(folder, list(glances.values())))
-        self.query_one("#empty", InertText).show("" if glances else no_runs(folder))
-        table.display = bool(glances)
-        self._show_reason()
-
-    def _fill(self, table: RunsTable, before: dict[str, Glance]) -> None:
-        chosen = list(before)[table.cursor_row] if before else None
-        table.clear()
-        for key, glance in self._glances.items():
-            table.add_row(*(_cell(glance, name) for name in COLUMNS), key=key)
-        if chosen in self._glances:
-            table.move_cursor(row=list(self._glances).index(chosen), animate=False)
-        if not before:
-            table.focus()
-
-    def _update(self, table: RunsTable, before: dict[str, Glance]) -> None:
-        for key, glance in self._glances.items():
-            for name, new, old in zip(COLUMNS, cells(glance), cells(before[key]), strict=True):
-                if new != old:
-                    table.update_cell(key, name, _cell(glance, name), update_width=True)
-
-    @on(DataTable.RowHighlighted)
-    def _show_reason(self) -> None:
-        row = self.query_one(RunsTable).cursor_row
-        chosen = list(self._glances.values())[row : row + 1]
-        self.query_one("#reason", InertText).show(visible(chosen[0].reason) if chosen else "")
-
-    @on(DataTable.RowSelected)
-    def _open(self, event: DataTable.RowSelected) -> None:
-        if event.row_key.value is not None:
-            self.app.push_screen(RunScreen(self._watch, Path(event.row_key.value)))
-
-
-class RunScreen(WatchingScreen):
-    """One run's details."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "app.pop_screen", "All runs"),
-        Binding("q", "app.quit", "Leave"),
-    ]
-
-    def __init__(self, watch: Watch, run: Path) -> None:
-        super().__init__()
-        self._watch = watch
-        self._run = run
-
-    def compose(self) -> ComposeResult:
-        yield InertText("title")
-        with VerticalScroll():
-            for name in ("state", "bar", "reason", "metrics", "sample", "log"):
-                yield InertText(name)
-        yield Footer(show_command_palette=False)
-
-    def on_mount(self) -> None:
-        self.query_one("#log", InertText).border_title = "log"
-        self.query_one(VerticalScroll).focus()
-
-    def look(self) -> Callable[[], None]:
-        details = self._watch.look_at(self._run)
-        return lambda: self._show(details)
-
-    def _show(self, details: Details) -> None:
-        glance = details.glance
-        which, sample = sample_lines(details.sample)
-        width = self.query_one(VerticalScroll).scrollable_content_region.width - 2
-        for name, text in {
-            "title": f"tinychat  {visible(glance.name)}",
-            "state": Text(state_line(glance), LOOKS[glance.state].colour),
-            "bar": bar(glance, width),
-            "reason": visible(glance.reason),
-            "metrics": "\n".join(metric_lines(details)),
-            "sample": sample,
-            "log": "\n".join(log_lines(details)),
-        }.items():
-            self.query_one(f"#{name}", InertText).show(text)
-        # our own words and a number: markup in a title would be obeyed
-        self.query_one("#sample", InertText).border_title = f"latest sample {which}".rstrip()
+__all__ = ["MonitorApp", "Options"]
 
 
 class MonitorApp(App[None]):
-    """The monitor of one folder of runs, opened on one of them if `run` is given."""
+    """The monitor of one folder of runs, opened on one of them if `run` is given.
 
-    CSS = """
-    InertText { height: auto; padding: 0 1; }
-    #title { background: $panel; text-style: bold; }
-    #empty { padding: 1 2; }
-    #runs { height: 1fr; }
-    #reason { color: $text-muted; }
-    #bar { color: $success; }
-    #metrics { margin-top: 1; }
-    #sample, #log { border: round $panel-lighten-2; margin-top: 1; }
-    #log { color: $text-muted; }
+    A screen carries the classes of its size: -tiny (< 60 columns), -narrow, -wide (>= 100), -xwide
+    (>= 150); -flat (< 16 rows), -short, -tall (>= 30), -xtall (>= 40). The app carries -ascii and
+    -readonly. `left_on` is the run that was looked at when a person left.
     """
 
-    def __init__(self, checkpoints: Path, run: Path | None = None) -> None:
+    TITLE = "tinychat"
+    CSS_PATH = "monitor.tcss"
+    COMMANDS = App.COMMANDS | {KeyCommands}
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("app")
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
+        (0, "-tiny"), (60, "-narrow"), (100, "-wide"), (150, "-xwide"),
+    ]  # fmt: skip
+    VERTICAL_BREAKPOINTS = [  # noqa: RUF012
+        (0, "-flat"), (16, "-short"), (30, "-tall"), (40, "-xtall"),
+    ]  # fmt: skip
+
+    def __init__(
+        self, checkpoints: Path, run: Path | None = None, options: Options | None = None
+    ) -> None:
         super().__init__()
-        self._watch = Watch(checkpoints)
+        self.checkpoints = checkpoints
+        self.options = options or Options()
+        self.left_on: Path | None = None
         self._run = run
+        self._resuming: set[Path] = set()
+        self._ascii = AsciiFilter(enabled=self.options.ascii)
+        self.set_class(self.options.ascii, "-ascii")
+        self.set_class(self.options.readonly, "-readonly")
+        for theme in themes.THEMES:
+            self.register_theme(theme)
+        self.theme = self._first_theme()
+
+    def get_default_screen(self) -> Screen[Any]:
+        """The list of runs lies under everything."""
+        from tinychat_monitor.screens.runs import RunsScreen
+
+        return RunsScreen(self.checkpoints)
 
     def on_mount(self) -> None:
-        self.push_screen(RunsScreen(self._watch))
+        self.theme_changed_signal.subscribe(self, self._remember)
         if self._run is not None:
-            self.push_screen(RunScreen(self._watch, self._run))
+            self.open_run(self._run)
 
+    def open_run(self, run: Path) -> None:
+        """Show one run, on top of what is shown."""
+        from tinychat_monitor.screens.run import RunScreen
 
-def _cell(glance: Glance, column: str) -> Text:
-    text = cells(glance)[COLUMNS.index(column)]
-    style = LOOKS[glance.state].colour if column == "state" else ""
-    return Text(text, style, justify="right" if column in NUMBERS else "left")
+        self.push_screen(RunScreen(run))
+
+    def resume_run(self, run: Overview) -> None:
+        """Resume a run in a session of its own, and say how it went."""
+        if refusal := why_not_resume(run):
+            self.notify(refusal, title="Resume", severity="warning", markup=False)
+        elif run.path not in self._resuming:
+            self._resuming.add(run.path)
+            self._resume(run.path, words.inert(run.name))
+
+    @work
+    async def _resume(self, run: Path, name: str) -> None:
+        self.notify(f"resuming {name} ...", title="Resume", markup=False)
+        try:
+            launched = await asyncio.to_thread(launch, resume_arguments(run), run.parent)
+            starting = Starting(launched, run)
+            while (outcome := await asyncio.to_thread(starting.outcome)) == "waiting":
+                await asyncio.sleep(SECONDS_BETWEEN)
+        except OSError as error:
+            sentence = f"{name} cannot be resumed: {error.strerror}."
+            self.notify(sentence, title="Resume", severity="error", markup=False)
+            return
+        finally:
+            self._resuming.discard(run)
+        if outcome == "under way":
+            self.notify(f"{name} goes on (process {launched.pid}).", title="Resume", markup=False)
+        else:
+            self.push_screen(LogTailScreen(f"{name} could not be resumed", launched.said()))
+
+    def palette_colours(self, role: str) -> str:
+        """The colour of a series by its role, or of the n-th run compared ("run 2"), as #rrggbb."""
+        theme = self.current_theme
+        if role.startswith("run "):
+            colours = themes.run_colours(theme)
+            return colours[int(role.removeprefix("run ")) % len(colours)]
+        return themes.series_colours(theme).get(role, "#808080")
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual's filters, and ours for ASCII."""
+        return [*super().get_line_filters(), *([self._ascii] if self._ascii.enabled else ())]
+
+    async def action_quit(self) -> None:
+        """Leave; training goes on."""
+        self.left_on = next(
+            (run for screen in reversed(self.screen_stack)
+             if isinstance(run := getattr(screen, "run", None), Path)), None
+        )  # fmt: skip
+        self.exit()
+
+    def action_help(self) -> None:
+        """Show every key."""
+        from tinychat_monitor.screens.help import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen())
+
+    def action_toggle_maximise(self) -> None:
+        """The focused pane alone, or all of them again."""
+        if self.screen.maximized is not None:
+            self.screen.minimize()
+        else:
+            self.screen.action_maximize()
+
+    def action_next_theme(self) -> None:
+        """The next of our themes."""
+        names = [theme.name for theme in themes.THEMES]
+        here = names.index(self.theme) if self.theme in names else -1
+        self.theme = names[(here + 1) % len(names)]
+
+    def _first_theme(self) -> str:
+        for name in (self.options.theme, preferences.remembered_theme()):
+            if name in self.available_themes:
+                return name
+        return themes.DEFAULT
+
+    def _remember(self, theme: Theme) -> None:
+        preferences.remember_theme(theme.name)

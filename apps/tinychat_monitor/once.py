@@ -1,98 +1,94 @@
 """The state of runs as plain text or as one JSON document, for scripts and screen readers."""
 
-import json
 from pathlib import Path
-from typing import Any
 
-from tinychat_monitor.format import visible
-from tinychat_monitor.watch import Details, Glance, Watch
-from tinychat_monitor.words import (
+from tinychat.runs import Row, RunReader
+from tinychat.watch.lines import (
     COLUMNS,
     NUMBERS,
     cells,
-    log_lines,
-    metric_lines,
+    facts,
+    no_runs,
+    notes,
+    row_step,
     sample_lines,
     state_line,
 )
+from tinychat.watch.overview import Overview, Watch, newest_samples, runs_json
+from tinychat.words import inert, json_text, number, table, to_ascii
+
+_LOG_LINES = 5
 
 
-def report(checkpoints: Path, run: Path | None, *, as_json: bool) -> str:
-    """All runs of a folder, or one run."""
+def report(checkpoints: Path, run: Path | None, *, as_json: bool, ascii: bool = False) -> str:
+    """All runs of a folder, or one run; `ascii` leaves no other character in the text."""
     watch = Watch(checkpoints)
     if run is not None:
-        details = watch.look_at(run)
-        return _dump(_details_json(details)) if as_json else _run_text(details)
-    glances = watch.look()
-    if as_json:
-        return _dump({"format": 1, "runs": [_glance_json(glance) for glance in glances]})
-    return _list_text(glances) if glances else no_runs(checkpoints)
+        overview = watch.look_at(run)
+        if as_json:
+            return json_text(_document(overview), ascii=ascii)
+        lines = _run_lines(overview, ascii=ascii)
+    else:
+        overviews = watch.look()
+        if as_json:
+            return json_text(runs_json(checkpoints, overviews), ascii=ascii)
+        lines = _list_lines(overviews, ascii=ascii) if overviews else [no_runs(checkpoints)]
+    return "\n".join(map(to_ascii, lines) if ascii else lines)
 
 
-def no_runs(checkpoints: Path) -> str:
-    """What to say of a folder without runs."""
-    return f"No runs in {visible(str(checkpoints))} yet. `tinychat train` starts one."
+def _list_lines(overviews: list[Overview], *, ascii: bool) -> list[str]:
+    rows = [COLUMNS, *(cells(each, ascii=ascii) for each in overviews)]
+    told = notes(overviews)
+    return [*table(rows, right=NUMBERS), *([""] if told else []), *told]
 
 
-def _list_text(glances: list[Glance]) -> str:
-    table = [COLUMNS, *(cells(glance) for glance in glances)]
-    widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
-    lines = []
-    for row in table:
-        places = zip(row, COLUMNS, widths, strict=True)
-        lines.append(
-            "  ".join(
-                cell.rjust(width) if name in NUMBERS else cell.ljust(width)
-                for cell, name, width in places
-            ).rstrip()
-        )
-    notes = [f"{visible(each.name)}: {visible(each.reason)}" for each in glances if each.reason]
-    return "\n".join([*lines, *([""] if notes else []), *notes])
+def _run_lines(overview: Overview, *, ascii: bool) -> list[str]:
+    lines = [inert(overview.name), state_line(overview, ascii=ascii)]
+    lines += [inert(overview.reason)] if overview.reason else []
+    known = facts(overview)
+    reader = RunReader(overview.path)
+    if steps := _checkpoints(reader):
+        known.append(("checkpoints", ", ".join(map(number, steps))))
+    lines += ["", *(table(known) or ["no metrics yet"])]
+    samples, log = _samples(reader), _log(reader)
+    if samples:
+        lines += ["", f"sample of step {row_step(samples[-1])}", *sample_lines(samples[-1])]
+    if log:
+        lines += ["", "log", *(inert(line, keep="\t").expandtabs() for line in log)]
+    return lines
 
 
-def _run_text(details: Details) -> str:
-    glance = details.glance
-    which, sample = sample_lines(details.sample)
-    lines = [visible(glance.name), state_line(glance)]
-    lines += [visible(glance.reason)] if glance.reason else []
-    lines += ["", *metric_lines(details), "", f"latest sample {which}".rstrip(), sample]
-    if details.log:
-        lines += ["", "log", *log_lines(details)]
-    return "\n".join(lines)
-
-
-def _glance_json(glance: Glance) -> dict[str, Any]:
-    train, evaluated = glance.train or {}, glance.eval or {}
-    return {
-        "name": glance.name,
-        "path": str(glance.path),
-        "state": glance.state,
-        "reason": glance.reason,
-        "step": glance.step,
-        "max_steps": glance.max_steps,
-        "tokens_seen": glance.tokens_seen,
-        "train_loss": train.get("train_loss"),
-        "val_loss": evaluated.get("val_loss"),
-        "tokens_per_second": train.get("tokens_per_second"),
-        "eta_seconds": glance.eta_seconds,
-        "age_seconds": None if glance.age_seconds is None else round(glance.age_seconds, 1),
-    }
-
-
-def _details_json(details: Details) -> dict[str, Any]:
-    status = details.status
-    best = None if status is None or status.best is None else status.best
+def _document(overview: Overview) -> Row:
+    reader = RunReader(overview.path)
+    samples = _samples(reader)
     return {
         "format": 1,
-        **_glance_json(details.glance),
-        "best": None if best is None else {"step": best.step, "val_loss": best.val_loss},
-        "checkpoints": list(details.checkpoints),
-        "train": details.glance.train,
-        "eval": details.glance.eval,
-        "sample": details.sample,
-        "log": list(details.log),
+        **overview.to_json(),
+        "checkpoints": _checkpoints(reader),
+        "train": overview.train,
+        "eval": overview.eval,
+        "sample": samples[-1] if samples else None,
+        "samples": samples,
+        "log": _log(reader),
     }
 
 
-def _dump(document: dict[str, Any]) -> str:
-    return json.dumps(document, indent=2)
+def _checkpoints(reader: RunReader) -> list[int]:
+    try:
+        return reader.checkpoints()
+    except OSError:  # the overview says why
+        return []
+
+
+def _samples(reader: RunReader) -> list[Row]:
+    try:
+        return newest_samples(reader)
+    except OSError:
+        return []
+
+
+def _log(reader: RunReader) -> list[str]:
+    try:
+        return reader.log_tail(_LOG_LINES)
+    except OSError:
+        return []

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tinychat.cli.sampling import SamplingFlags
-from tinychat.cli.words import inert
 from tinychat.engine import Sampling
 from tinychat.runs import RunPaths
+from tinychat.words import inert
 
 from .conftest import Tinychat
 

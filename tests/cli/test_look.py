@@ -22,7 +22,7 @@ def test_no_runs_yet(tinychat: Tinychat, tmp_path: Path) -> None:
 def test_runs_newest_first_with_state_and_losses(tinychat: Tinychat, trained_runs: Path) -> None:
     found = tinychat("runs", "--checkpoints", trained_runs)
     header, *lines = found.out.splitlines()
-    assert header.split() == ["run", "state", "step", "train", "loss", "val", "loss", "age"]
+    assert header.split() == ["run", "state", "step", "train", "val", "tok/s", "ETA", "age"]
     assert {line.split()[0] for line in lines} == {"story", "talk"}
     for line in lines:
         assert "✓ finished" in line
@@ -86,7 +86,8 @@ def test_show_tells_it_all(tinychat: Tinychat, trained_runs: Path) -> None:
     assert found.err == ""
     assert "\x1b" not in found.out
     for piece in (
-        "talk   ✓ finished   step 20/20", "train loss", "val loss", "┤", "bits per byte", "best",
+        "talk   ✓ finished   step 20/20 (100%)", "── train loss", "● val loss", "┤",
+        "bits per byte", "best",
         "0, 10, 20 (the latest); weights only: 0", "attempt", "1: from step 0, new",
         "model.n_embd", "32", "command line", "optim.learning_rate", "preset demo",
         "samples of step 20", "› ", "last events", "checkpoint_saved", "tinychat chat talk",
@@ -113,6 +114,30 @@ def test_show_as_json(tinychat: Tinychat, trained_runs: Path) -> None:
     assert {sample["step"] for sample in found["samples"]} == {20}
     assert found["events"][-1]["kind"] == "checkpoint_saved"
     assert found["attempts"][0]["number"] == 1
+
+
+def test_a_long_curve_as_json_keeps_every_spike(tinychat: Tinychat, copy_of: Copy) -> None:
+    run = copy_of("talk")
+    for step in range(21, 3000):
+        loss = 99.0 if step == 2345 else 0.5 if step == 1234 else 2 + step % 7 / 10
+        append(run, "metrics.jsonl", {"kind": "train", "step": step, "train_loss": loss})
+    curve = tinychat("show", run, "--json").json["train_curve"]
+    assert 300 < len(curve) <= 500
+    assert {"step": 2345, "train_loss": 99.0} in curve
+    assert {"step": 1234, "train_loss": 0.5} in curve
+    steps = [point["step"] for point in curve]
+    assert steps == sorted(steps)
+    assert "lowest and highest of up to" in tinychat("show", run).out
+
+
+def test_a_run_without_rows_is_shown(tinychat: Tinychat, copy_of: Copy) -> None:
+    run = copy_of("talk")
+    for name in ("metrics", "samples", "events"):
+        (RunPaths(run).attempt(1).root / f"{name}.jsonl").write_bytes(b"\0\0torn")
+    found = tinychat("show", run)
+    assert found.code == 0
+    assert "no loss has been written yet" in found.out
+    assert tinychat("show", run, "--json").json["train_curve"] == []
 
 
 def test_words_of_a_model_steer_no_terminal(tinychat: Tinychat, copy_of: Copy) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,14 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from tinychat.runs import STATES, ProcessIdentity, Status, process_identity, true_state
+from tinychat.runs import (
+    STATES,
+    ProcessIdentity,
+    Status,
+    is_process_of,
+    process_identity,
+    true_state,
+)
 
 CHILD = """
 import json, sys
@@ -63,6 +71,42 @@ def test_a_beat_that_is_overdue_means_stalled(make_status: MakeStatus) -> None:
     assert told.state == "stalled"
     assert "No beat for 60 s; it was training" in told.reason
     assert "2 h" in true_state(status, now=100.0 + 7300).reason
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing suspends a process there")
+def test_a_suspended_process_is_stalled_before_its_beat_is_due(make_status: MakeStatus) -> None:
+    child, identity = start_child()
+    status = make_status(**identity)
+    soon = status.time + 5
+    try:
+        assert true_state(status, now=soon).state == "training"
+        child.send_signal(signal.SIGSTOP)
+        while psutil.Process(child.pid).status() != psutil.STATUS_STOPPED:
+            pass
+        told = true_state(status, now=soon)
+        assert told.state == "stalled"
+        assert f"`kill -CONT {child.pid}`" in told.reason
+        child.send_signal(signal.SIGCONT)
+        while psutil.Process(child.pid).status() == psutil.STATUS_STOPPED:
+            pass
+        assert true_state(status, now=soon).state == "training"
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_a_process_is_recognised_beyond_doubt_or_not_at_all(make_status: MakeStatus) -> None:
+    assert is_process_of(make_status())
+    started = process_identity()["process_start_time"]
+    assert started is not None
+    for change in (
+        {"process_start_time": started - 1},
+        {"process_start_time": None},
+        {"boot_id": "another"},
+        {"host": "elsewhere"},
+        {"pid": 2**22 + 1},
+    ):
+        assert not is_process_of(make_status(**change)), change
 
 
 def test_on_another_host_only_the_beat_counts(make_status: MakeStatus) -> None:

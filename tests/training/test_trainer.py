@@ -12,8 +12,18 @@ import safetensors.torch
 import torch
 
 from tinychat.cli.app import run as tinychat
-from tinychat.runs import RunPaths, RunReader, list_checkpoints, send_command, wait_for_ack
+from tinychat.runs import (
+    RunPaths,
+    RunReader,
+    list_checkpoints,
+    pin,
+    send_command,
+    unpin,
+    wait_for_ack,
+)
+from tinychat.runs.layout import RESUME_FILES
 from tinychat.training import trainer
+from tinychat.training.recorder import FIRST_STEP_SECONDS, PATIENCE_SECONDS
 
 from .conftest import digests
 
@@ -49,6 +59,8 @@ def test_a_run_learns_and_leaves_everything_behind(train: Train) -> None:
     status = reader.status
     assert status is not None
     assert (status.state, status.step, status.max_steps) == ("finished", 120, 120)
+    silence = status.next_beat_by - status.time
+    assert PATIENCE_SECONDS <= silence < FIRST_STEP_SECONDS, "how long steps take is known by then"
     assert reader.best is not None
     assert reader.best.step == 120
     assert reader.run.parameters["total"] == sum(t.numel() for t in weights(run, 120).values())
@@ -140,8 +152,32 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(
     state = json.loads((RunPaths(run).checkpoint(12) / "state.json").read_text(encoding="utf-8"))
     assert state["skipped_steps"] == 2
     assert all(torch.isfinite(t).all() for t in weights(run, 12).values())
-    warnings = [row for row in RunReader(run).rows("events") if row["kind"] == "warning"]
-    assert [row["step"] for row in warnings] == [5, 6]
+    skipped = [row for row in RunReader(run).rows("events") if row["kind"] == "skipped"]
+    assert [row["step"] for row in skipped] == [5, 6]
+
+
+def test_a_jump_of_the_loss_becomes_an_event(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    _poison(monkeypatch, steps={150}, factor=30.0)
+    run = train("spikes", "--max-steps=152", "--eval.every-steps=none", "--sample.every-steps=none")
+    alerts = [row for row in RunReader(run).rows("events") if row["kind"] == "alert"]
+    spikes = [row for row in alerts if row["about"] == "spike"]
+    assert [row["step"] for row in spikes] == [150]
+    assert "the loss jumped to" in spikes[0]["message"]
+
+
+def test_pinned_checkpoints_outlive_the_others_whole(train: Train, resume: Train) -> None:
+    keep = ("--checkpoint.keep-last=2", "--checkpoint.milestones=0", "--checkpoint.every-steps=5",
+            "--eval.every-steps=none", "--sample.every-steps=none",
+            "--optim.schedule=cosine")  # fmt: skip
+    run = train("pins", "--max-steps=10", *keep)
+    assert list_checkpoints(run) == [5, 10]
+    pin(run, 5)
+    resume("pins", "--max-steps=30")
+    assert list_checkpoints(run) == [5, 25, 30]
+    assert set(RESUME_FILES) <= {file.name for file in RunPaths(run).checkpoint(5).iterdir()}
+    unpin(run, 5)
+    resume("pins", "--max-steps=35")
+    assert list_checkpoints(run) == [30, 35]
 
 
 def test_steps_that_never_become_finite_end_the_run_with_a_sentence(
@@ -156,7 +192,7 @@ def test_steps_that_never_become_finite_end_the_run_with_a_sentence(
     assert list_checkpoints(run) == [0], "nothing of it was published"
 
 
-def _poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
+def _poison(monkeypatch: pytest.MonkeyPatch, steps: set[int], factor: float = math.nan) -> None:
     """From the outside: the loss of some updates becomes NaN, gradients with it."""
     real, done = trainer.summed_loss, [0]
 
@@ -165,7 +201,7 @@ def _poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
         if torch.is_grad_enabled():
             done[0] += 1
             if done[0] in steps:
-                return loss * math.nan
+                return loss * factor
         return loss
 
     monkeypatch.setattr(trainer, "summed_loss", poisoned)
@@ -186,7 +222,7 @@ def test_commands_are_obeyed_acknowledged_and_change_no_bit(
         return dict(row)
 
     paused = ask("pause")
-    assert paused["kind"] == "command_applied"
+    assert (paused["kind"], paused["by"]) == ("command_applied", "test")
     step = paused["step"]
     assert isinstance(step, int)
     _until(lambda: (status := RunReader(run).status) and status.state == "paused")
@@ -201,6 +237,7 @@ def test_commands_are_obeyed_acknowledged_and_change_no_bit(
     refused = ask("set", setting="optim.learning_rate", value=1.0)
     assert refused["kind"] == "command_refused"
     assert "cannot change" in str(refused["message"])
+    assert refused["by"] == "test"
     (run / "control" / "0-junk.json").write_text("{", encoding="utf-8")
     assert ask("resume")["kind"] == "command_applied"
     assert process.wait(120) == 0  # type: ignore[attr-defined]

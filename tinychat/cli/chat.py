@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tinychat.cli.output import screen, tell
 from tinychat.cli.sampling import SAMPLING, Device, Dtype, Rules, SamplingFlags, draw_seed
-from tinychat.cli.words import count, inert, number
 from tinychat.errors import SettingsError
+from tinychat.words import count, inert, number
 
 if TYPE_CHECKING:  # they import torch
     from tinychat.cli.models import OpenedModel

@@ -14,7 +14,6 @@ from textwrap import fill
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from tinychat.cli.output import screen
-from tinychat.cli.words import duration, inert, number, size
 from tinychat.training import (
     Began,
     CheckpointSaved,
@@ -27,6 +26,7 @@ from tinychat.training import (
     StateChanged,
     Stepped,
 )
+from tinychat.words import duration, inert, number, size
 
 PLAIN_SECONDS = 10.0  # between lines where there is no terminal
 SAMPLES_SHOWN = 2

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from tinychat.cli.words import inert
 from tinychat.errors import SettingsError
 from tinychat.runs import (
     COMMANDS,
@@ -20,6 +19,7 @@ from tinychat.runs import (
     true_state,
     wait_for_ack,
 )
+from tinychat.words import inert
 
 _LOOK_SECONDS = 1.0  # between looks whether the trainer still lives
 

@@ -10,11 +10,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from tinychat.cli.flags import READING_FLAGS, SETTINGS, GivenFlags, Reading, settings_of
-from tinychat.cli.output import Waiting, print_json, screen, table
+from tinychat.cli.output import Waiting, print_json, screen
 from tinychat.cli.token_view import has_colour, print_tokens, with_mask
-from tinychat.cli.words import clip, count, inert, number, size
 from tinychat.config import Settings
 from tinychat.errors import DataError
+from tinychat.words import clip, count, inert, number, size, table
 
 if TYPE_CHECKING:  # it takes a while to import
     from tinychat.text import CorpusDescription, FileReport

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tinychat.cli.flags import SETTINGS, GivenFlags, SettingsFlags, command_line
-from tinychat.cli.words import inert
 from tinychat.errors import SettingsError
+from tinychat.words import inert
 
 NAME = "demo"
 

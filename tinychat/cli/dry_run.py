@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from tinychat.cli.output import screen, table
-from tinychat.cli.words import count, inert, number, size
+from tinychat.cli.output import screen
 from tinychat.config import Settings, learning_rate
+from tinychat.words import count, inert, number, size, table
 
 if TYPE_CHECKING:  # it imports pydantic
     from tinychat.config.load import Resolved

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from tinychat.cli.flags import READING_FLAGS, GivenFlags, Reading, data_settings
-from tinychat.cli.output import Waiting, print_json, table, tell
+from tinychat.cli.output import Waiting, print_json, tell
 from tinychat.cli.sampling import Device, Dtype
-from tinychat.cli.words import inert, number
 from tinychat.errors import SettingsError
+from tinychat.words import inert, number, table
 
 if TYPE_CHECKING:  # they import torch
     from tinychat.cli.models import OpenedModel

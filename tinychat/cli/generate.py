@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from tinychat.cli.output import print_json, tell
 from tinychat.cli.sampling import SAMPLING, Device, Dtype, Rules, draw_seed
-from tinychat.cli.words import inert
+from tinychat.words import inert
 
 if TYPE_CHECKING:  # they import torch
     from tinychat.cli.models import OpenedModel

@@ -1,16 +1,14 @@
 """How commands print: lines with colour if there is any, one JSON document, progress on stderr."""
 
-import json
 import math
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from rich.console import Console
 
-from tinychat.cli.words import is_harmless
+from tinychat.words import json_text
 
 PATIENCE_SECONDS = 2.0  # what takes longer is told
 _TERMINAL_SECONDS = 0.2  # between changes of the progress line
@@ -30,26 +28,7 @@ def tell(sentence: str) -> None:
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout; numbers that are not finite are null."""
-    print(as_json(document))
-
-
-def as_json(document: Any) -> str:
-    """JSON that reads well and that a terminal can show: unprintable characters are escaped."""
-    text = json.dumps(_finite(document), ensure_ascii=False, allow_nan=False, indent=2)
-    return "".join(c if c == "\n" or is_harmless(c) else _escaped(c) for c in text)
-
-
-def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
-    """Rows as lines with aligned columns; columns in `right` are written towards the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if place in right else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+    print(json_text(document))
 
 
 class Waiting(AbstractContextManager["Waiting"]):
@@ -79,18 +58,3 @@ class Waiting(AbstractContextManager["Waiting"]):
 class _Screen(Console):
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError  # the command line ends quietly; rich would end the process itself
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return value
-
-
-def _escaped(character: str) -> str:
-    escaped = json.dumps(character)[1:-1]
-    return escaped if escaped != character else f"\\u{ord(character):04x}"

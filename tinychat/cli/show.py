@@ -1,9 +1,6 @@
 """`tinychat show`: one run on one screen."""
 
 import dataclasses
-import math
-from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,20 +8,28 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from tinychat.cli.chart import Point, loss_chart, thinned
-from tinychat.cli.output import print_json, screen, table
-from tinychat.cli.runs import NOT_GOING_ON, loss_text, number_of, overview, state_text
-from tinychat.cli.words import age, clip, count, duration, inert, number, progress
+from tinychat.cli.output import print_json, screen
+from tinychat.cli.runs import state_text
 from tinychat.config import Settings
 from tinychat.errors import TinychatError
-from tinychat.runs import Row, RunPaths, RunReader, default_checkpoints, find_run
+from tinychat.runs import Row, RunPaths, RunReader, default_checkpoints, find_run, pinned
 from tinychat.runs.layout import OPTIMIZER
+from tinychat.watch.curves import curve, nice_ticks, tick_labels
+from tinychat.watch.history import History
+from tinychat.watch.lines import facts, row_step, sample_lines, state_line
+from tinychat.watch.overview import Overview, Watch, best_json, finite_number
+from tinychat.watch.plot import Line, Picture, draw
+from tinychat.watch.states import NOT_GOING_ON
+from tinychat.watch.table import Table
+from tinychat.words import count, inert, moment, number, table
 
 _EVENTS = 8
 _ATTEMPTS = 5
 _SAMPLES = 4
 _SAMPLE_CHARACTERS = 400
+_CHART_ROWS = 14
 _MOST_COLUMNS = 120  # a chart wider than this is not read better
+_TRAIN_COLOUR, _VAL_COLOUR = "#56B4E9", "#E69F00"  # those of the monitor
 _JSON_POINTS = 500
 
 
@@ -52,20 +57,22 @@ def show_command(
         Print one JSON document instead.
     """
     folder, _ = find_run(run, checkpoints or default_checkpoints())
-    reader = RunReader(folder)
+    reader, history = RunReader(folder), History(folder)
+    _ = reader.run  # a folder without a whole run.json is no run to show
+    while history.share < 1.0 and history.follow(1.0):
+        pass
+    overview = Watch(folder.parent).look_at(folder)
     if as_json:
-        print_json(_document(reader))
+        print_json(_document(reader, overview, history))
     else:
-        _print(reader)
+        _print(reader, overview, history)
     return 0
 
 
-def _document(reader: RunReader) -> Row:
-    train, evaluated = _curves(reader)
-    attempts = [{"number": n, **dataclasses.asdict(record)} for n, record in reader.attempts()]
+def _document(reader: RunReader, overview: Overview, history: History) -> Row:
     return {
-        **overview(reader),
-        "best": _best(reader),
+        **overview.to_json(),
+        "best": best_json(reader.best),
         "checkpoints": [_checkpoint(reader, step) for step in reader.checkpoints()],
         "run": dataclasses.asdict(reader.run),
         "settings": _settings(reader).get("settings", {}),
@@ -73,80 +80,82 @@ def _document(reader: RunReader) -> Row:
             {"name": name, "value": value, "source": source}
             for name, value, source in _changed_settings(reader)
         ],
-        "attempts": attempts,
-        "train_curve": [{"step": s, "train_loss": v} for s, v in thinned(train, _JSON_POINTS // 2)],
-        "val_curve": [{"step": s, "val_loss": v} for s, v in evaluated],
-        "samples": _last_samples(reader),
-        "events": _last_events(reader),
+        "attempts": [{"number": n, **dataclasses.asdict(each)} for n, each in history.attempts],
+        "train_curve": _thinned(history.train, "train_loss", _JSON_POINTS),
+        "val_curve": _thinned(history.evals, "val_loss", _JSON_POINTS),
+        "samples": history.samples[-1].samples if history.samples else [],
+        "events": history.events[-_EVENTS:],
     }
 
 
-def _print(reader: RunReader) -> None:
+def _print(reader: RunReader, overview: Overview, history: History) -> None:
     console = screen()
-    row = overview(reader)
-    _print_state(console, row)
-    train, evaluated = _curves(reader)
-    width = min(console.width, _MOST_COLUMNS)
-    drawn = loss_chart(train, evaluated, width, colour=console.color_system is not None)
+    _print_state(console, overview)
     console.print()
-    console.print(Text.from_ansi(drawn))
+    _print_chart(console, history)
     console.print()
-    for line in table([*_facts(reader, row), *_lineage(reader)]):
+    for line in table([*_facts(reader, overview, history), *_lineage(reader, history)]):
         console.print(line)
     _print_settings(console, reader)
-    _print_samples(console, reader)
-    _print_events(console, reader)
-    _print_what_next(console, row)
+    _print_samples(console, history)
+    _print_events(console, history)
+    _print_what_next(console, overview)
 
 
-def _print_state(console: Console, row: Row) -> None:
-    line = Text.assemble((inert(row["name"]), "bold"), "   ", state_text(row))
-    if row["step"] is not None:
-        line.append(f"   step {progress(row['step'], row['max_steps'])}")
-    if row["eta_seconds"] is not None:
-        line.append(f"   {duration(row['eta_seconds'])} left")
-    if row["age_seconds"] is not None:
-        line.append(f"   last heard of {age(row['age_seconds'])} ago")
+def _print_state(console: Console, overview: Overview) -> None:
+    line = Text.assemble((inert(overview.name), "bold"), f"   {state_line(overview)}")
+    state = state_text(overview)
+    line.highlight_words([state.plain], state.style)
     console.print(line)
-    if row["reason"]:
-        console.print(inert(row["reason"]))
+    if overview.reason:
+        console.print(inert(overview.reason))
 
 
-def _facts(reader: RunReader, row: Row) -> list[tuple[str, str]]:
-    """What a run is and how well it does, as (name, words)."""
-    facts = []
-    attempts = reader.attempts()
-    if row["parameters"] is not None:
-        told = f"{number(row['parameters'])} parameters"
-        if attempts:
-            told += f", {attempts[-1][1].device} {attempts[-1][1].dtype}"
-        facts.append(("model", told))
-    if row["tokens_seen"] is not None:
-        facts.append(("tokens seen", number(row["tokens_seen"])))
-    facts.append(("train loss", _loss(row, "train_loss")))
-    told = _loss(row, "val_loss")
-    if row["bits_per_byte"] is not None:
-        told += f", {row['bits_per_byte']:.3f} bits per byte"
-    facts.append(("val loss", told))
-    if (best := _best(reader)) is not None:
-        facts.append(("best", f"val_loss {best['val_loss']:.4f} at step {number(best['step'])}"))
-    facts.append(("checkpoints", _checkpoints_in_words(reader)))
-    return [(name, inert(words)) for name, words in facts]
+def _print_chart(console: Console, history: History) -> None:
+    """Training loss as a line and validation losses as dots, over the step."""
+    width = min(console.width, _MOST_COLUMNS)
+    train = curve(history.train, "train_loss", columns=2 * width)  # braille: two dots a column
+    evals = curve(history.evals, "val_loss", columns=width)
+    xs, ys = [*train.xs, *evals.xs], [*train.ys, *evals.ys]
+    if not xs:
+        console.print("no loss has been written yet")
+        return
+    legend = Text.assemble(("── train loss", _TRAIN_COLOUR), "   ", ("● val loss", _VAL_COLOUR))
+    console.print(legend.append("   nats per token, by step"))
+    x_ticks, y_ticks = nice_ticks(min(xs), max(xs), 6, axis="step"), nice_ticks(min(ys), max(ys), 6)
+    picture = Picture(
+        (
+            Line(train.xs, train.ys, _TRAIN_COLOUR),
+            Line(evals.xs, evals.ys, _VAL_COLOUR, style="dots", marker="●"),
+        ),
+        *(min(xs), max(xs), min(ys), max(ys)),
+        tuple(zip(x_ticks, tick_labels(x_ticks, "step"), strict=True)),
+        tuple(zip(y_ticks, tick_labels(y_ticks), strict=True)),
+    )
+    console.print(Text.from_ansi(draw(picture, width, _CHART_ROWS, colour=True, frame=True)))
+    if train.rows_per_column > 1:
+        console.print(f"lowest and highest of up to {train.rows_per_column} rows per column")
 
 
-def _loss(row: Row, key: str) -> str:
-    known = row[key] is not None or key in row["nonfinite"]
-    return f"{loss_text(row, key)} nats per token" if known else "not measured yet"
+def _facts(reader: RunReader, overview: Overview, history: History) -> list[tuple[str, str]]:
+    """What a run is and how well it does, as (what, words)."""
+    told = facts(overview) or [("train loss", "not measured yet")]
+    if overview.parameters is not None:
+        model = f"{number(overview.parameters)} parameters"
+        if history.attempts:
+            newest = history.attempts[-1][1]
+            model += f", {inert(newest.device)} {inert(newest.dtype)}"
+        told.insert(0, ("model", model))
+    return [*told, ("checkpoints", _checkpoints_in_words(reader))]
 
 
-def _lineage(reader: RunReader) -> list[tuple[str, str]]:
+def _lineage(reader: RunReader, history: History) -> list[tuple[str, str]]:
     """Where the weights come from: another run, and the attempts of this one."""
     lines = []
     parent = reader.run.parent
     if parent:
         lines.append(("grew from", parent))
-    attempts = reader.attempts()
-    for number_, attempt in attempts[-_ATTEMPTS:]:
+    for number_, attempt in history.attempts[-_ATTEMPTS:]:
         told = f"{number_}: from step {number(attempt.from_step)}, {attempt.reason}"
         if attempt.resume_class == "A":
             told += ", bit-exact"
@@ -162,27 +171,26 @@ def _print_settings(console: Console, reader: RunReader) -> None:
         console.print(line)
 
 
-def _print_samples(console: Console, reader: RunReader) -> None:
-    samples = _last_samples(reader)
-    if not samples:
+def _print_samples(console: Console, history: History) -> None:
+    if not history.samples:
         return
-    console.print(f"\nsamples of step {samples[0].get('step')}", style="bold")
-    for sample in samples[:_SAMPLES]:
-        prompt = inert(clip(str(sample.get("prompt", "")), _SAMPLE_CHARACTERS))
-        text = inert(clip(str(sample.get("text", "")), _SAMPLE_CHARACTERS), keep="\n")
-        console.print(Text(f"  › {prompt}", style="cyan"))
-        console.print("    " + text.replace("\n", "\n    "))
+    newest = history.samples[-1]
+    console.print(f"\nsamples of step {number(newest.step)}", style="bold")
+    for sample in newest.samples[:_SAMPLES]:
+        prompt, *text = sample_lines(sample, _SAMPLE_CHARACTERS)
+        console.print(Text(f"  {prompt}", style="cyan"))
+        console.print("\n".join(f"    {line}" for line in text))
 
 
-def _print_events(console: Console, reader: RunReader) -> None:
-    events = _last_events(reader)
+def _print_events(console: Console, history: History) -> None:
+    events = history.events[-_EVENTS:]
     if not events:
         return
     console.print("\nlast events", style="bold")
     rows = [
         (
-            f"  {_clock(event)}",
-            f"step {event.get('step')}",
+            f"  {moment(finite_number(event.get('time')))}",
+            f"step {row_step(event)}",
             inert(f"{event.get('kind')}: {event.get('message')}"),
         )
         for event in events
@@ -191,33 +199,22 @@ def _print_events(console: Console, reader: RunReader) -> None:
         console.print(line)
 
 
-def _print_what_next(console: Console, row: Row) -> None:
-    name = inert(row["name"])
-    if row["state"] in NOT_GOING_ON and row["state"] != "finished":
-        console.print(f"\ngo on:  tinychat resume {name}")
-    elif row["state"] == "finished":
+def _print_what_next(console: Console, overview: Overview) -> None:
+    name = inert(overview.name)
+    if overview.state == "finished":
         console.print(f"\ntalk:   tinychat chat {name}")
-
-
-def _curves(reader: RunReader) -> tuple[list[Point], list[Point]]:
-    """Training and validation losses by step; what is not finite is left out."""
-    curves: dict[str, list[Point]] = {"train_loss": [], "val_loss": []}
-    for row in reader.rows("metrics"):
-        key = {"train": "train_loss", "eval": "val_loss"}.get(str(row.get("kind")), "")
-        step, value = row.get("step"), number_of(row, key)
-        if isinstance(step, int) and value is not None and math.isfinite(value):
-            curves[key].append((step, float(value)))
-    return curves["train_loss"], curves["val_loss"]
-
-
-def _best(reader: RunReader) -> Row | None:
-    best = reader.best
-    return None if best is None else {"step": best.step, "val_loss": best.val_loss}
+    elif overview.state in NOT_GOING_ON:
+        console.print(f"\ngo on:  tinychat resume {name}")
 
 
 def _checkpoint(reader: RunReader, step: int) -> Row:
     path = reader.paths.checkpoint(step)
-    return {"step": step, "path": str(path.absolute()), "weights_only": _is_thinned(path)}
+    return {
+        "step": step,
+        "path": str(path.absolute()),
+        "weights_only": _is_thinned(path),
+        "pinned": step in pinned(reader.paths.root),
+    }
 
 
 def _is_thinned(path: Path) -> bool:
@@ -233,6 +230,8 @@ def _checkpoints_in_words(reader: RunReader) -> str:
     told = ", ".join(map(number, steps)) + " (the latest)"
     if thinned_steps:
         told += f"; weights only: {', '.join(map(number, thinned_steps))}"
+    if kept := sorted(pinned(reader.paths.root) & set(steps)):
+        told += f"; pinned: {', '.join(map(number, kept))}"
     return f"{count(len(steps), 'step')}: {told}"
 
 
@@ -278,23 +277,13 @@ def _value(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _last_samples(reader: RunReader) -> list[Row]:
-    """The samples of the newest round, in their order."""
-    newest: list[Row] = []
-    for row in reader.rows_backwards("samples"):
-        if newest and row.get("step") != newest[0].get("step"):
-            break
-        newest.append(row)
-    return newest[::-1]
-
-
-def _last_events(reader: RunReader) -> list[Row]:
-    return list(islice(reader.rows_backwards("events"), _EVENTS))[::-1]
-
-
-def _clock(row: Row) -> str:
-    seconds = number_of(row, "time")
-    try:
-        return datetime.fromtimestamp(seconds or 0.0).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError, OSError):
-        return "?"
+def _thinned(table: Table, name: str, most: int) -> list[Row]:
+    """At most so many rows of a column that are numbers: of each stretch the lowest and highest."""
+    values = table.columns[name].values
+    rows = [row for row, value in enumerate(values) if value == value]
+    if len(rows) > most:
+        stretch = -(-len(rows) // (most // 2))
+        parts = [rows[start : start + stretch] for start in range(0, len(rows), stretch)]
+        ends = [{key(part, key=values.__getitem__) for key in (min, max)} for part in parts]
+        rows = [row for pair in ends for row in sorted(pair)]
+    return [{"step": table.steps[row], name: values[row]} for row in rows]

@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from tinychat.cli.words import inert
+from tinychat.words import inert
 
 LEARNT = ("black on green", "black on bright_green")  # neighbours differ, so that ends are seen
 READ_ONLY = ("white on grey23", "white on grey35")

@@ -8,8 +8,8 @@ from cyclopts import App, Parameter
 from tinychat.cli.flags import READING_FLAGS, GivenFlags, Reading, data_settings
 from tinychat.cli.output import Waiting, print_json, screen, tell
 from tinychat.cli.token_view import print_tokens, with_ids
-from tinychat.cli.words import count, inert, number
 from tinychat.errors import DataError, SettingsError
+from tinychat.words import count, inert, number
 
 if TYPE_CHECKING:  # it takes a while to import
     from tinychat.text import Tokenizer

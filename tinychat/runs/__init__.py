@@ -33,8 +33,15 @@ from tinychat.runs.layout import (
     default_checkpoints,
     list_checkpoints,
 )
-from tinychat.runs.liveness import ProcessIdentity, TrueState, process_identity, true_state
+from tinychat.runs.liveness import (
+    ProcessIdentity,
+    TrueState,
+    is_process_of,
+    process_identity,
+    true_state,
+)
 from tinychat.runs.lock import RunLock, lock_is_held
+from tinychat.runs.pins import pin, pinned, unpin
 from tinychat.runs.reader import Log, Row, RunReader, list_runs
 from tinychat.runs.records import (
     FORMAT,
@@ -90,10 +97,13 @@ __all__ = [
     "find_model",
     "find_run",
     "is_foreign",
+    "is_process_of",
     "list_checkpoints",
     "list_runs",
     "lock_is_held",
     "newest_good",
+    "pin",
+    "pinned",
     "plan_retention",
     "process_identity",
     "prune",
@@ -104,5 +114,6 @@ __all__ = [
     "send_command",
     "sweep",
     "true_state",
+    "unpin",
     "wait_for_ack",
 ]

@@ -70,6 +70,7 @@ class Refusal:
     id: str | None  # None if not even that could be read
     command: str | None
     reason: str  # one sentence
+    by: str = ""  # who asked, if that could be read
 
 
 def send_command(
@@ -136,7 +137,7 @@ class ControlInbox:
             return None
         if isinstance(command, Command) and command.expires < time.time():
             reason = f"The command {command.command} came too late: it had expired."
-            command = Refusal(command.id, command.command, reason)
+            command = Refusal(command.id, command.command, reason, command.by)
         if isinstance(command, Refusal):
             self._refusals.append(command)
             return None

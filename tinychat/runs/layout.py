@@ -52,6 +52,10 @@ class RunPaths:
         return self.root / "control"
 
     @property
+    def pins(self) -> Path:
+        return self.root / "pins"
+
+    @property
     def lock(self) -> Path:
         return self.root / "lock"
 

@@ -69,13 +69,14 @@ def true_state(
     """What a status is worth now: the told state, or crashed, stalled, "other host".
 
     A run that ended is believed. Otherwise, on the run's own host its process must still be
-    the same one (else "crashed") and its beat must not be overdue (else "stalled"); for a run on
-    another host only the beat can be judged ("other host" if it is overdue). `now` (Unix
+    the same one (else "crashed"), not suspended, and its beat not overdue (else "stalled"); for a
+    run on another host only the beat can be judged ("other host" if it is overdue). `now` (Unix
     seconds), `host`, `boot_id` and `start_time_of` are those of this machine unless given.
     """
     if status.state in _ENDED:
         return TrueState(status.state, status.message)
-    late = (time.time() if now is None else now) - status.next_beat_by
+    now = time.time() if now is None else now
+    late = now - status.next_beat_by
     if status.host != (host or socket.gethostname()):
         if late > GRACE_SECONDS:
             reason = f"No beat from {status.host} for {_since(status, late)}: it may have ended."
@@ -84,9 +85,20 @@ def true_state(
     if not _same_process(status, boot_id or _boot_id(), start_time_of(status.pid)):
         doing = "was paused" if status.state == "paused" else f"was {status.state}"
         return TrueState("crashed", f"Process {status.pid} is gone; it {doing}.")
+    silent = f"No beat for {_since(status, late)}; it was {status.state}."
+    if now - status.time > GRACE_SECONDS and _is_suspended(status.pid):
+        hint = f"Process {status.pid} is suspended; `kill -CONT {status.pid}` lets it go on."
+        return TrueState("stalled", f"{silent} {hint}")
     if late > GRACE_SECONDS:
-        return TrueState("stalled", f"No beat for {_since(status, late)}; it was {status.state}.")
+        return TrueState("stalled", silent)
     return TrueState(status.state, status.message)
+
+
+def is_process_of(status: Status) -> bool:
+    """Whether the process behind a status is, beyond doubt, alive on this machine."""
+    told, started = status.process_start_time, process_start_time(status.pid)
+    here = status.host == socket.gethostname() and status.boot_id == _boot_id()
+    return here and told is not None and started is not None and abs(told - started) < 0.01
 
 
 def _same_process(status: Status, boot_id: str | None, started: float | None) -> bool:
@@ -96,6 +108,14 @@ def _same_process(status: Status, boot_id: str | None, started: float | None) ->
         return False
     told = status.process_start_time
     return told is None or abs(told - started) < 1.0
+
+
+def _is_suspended(pid: int) -> bool:
+    """Whether somebody stopped it with Ctrl+Z or a signal, for it to go on later."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.Error:
+        return False
 
 
 def _since(status: Status, late: float) -> str:

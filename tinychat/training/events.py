@@ -93,11 +93,12 @@ class CommandAnswered:
     command: str
     applied: bool
     result: str
+    by: str = ""  # who asked
 
 
 @dataclass(frozen=True)
 class Noted:
-    """Something a person should know. kind: warning, alert, error, resume, gap ..."""
+    """Something a person should know. kind: warning, alert, skipped, error, resume ..."""
 
     kind: str
     step: int

@@ -24,6 +24,7 @@ from tinychat.runs import (
     prune,
     publish_checkpoint,
 )
+from tinychat.runs import pinned as pinned_by_people
 from tinychat.training.events import (
     Beat,
     Began,
@@ -40,10 +41,11 @@ from tinychat.training.trainer import Progress
 
 BEAT_SECONDS = 1.0
 # how long a silence is still normal: the slowest single thing between two beats is a step
-PATIENCE_SECONDS = 30.0
-PATIENCE_STEPS = 5
+PATIENCE_SECONDS = 15.0  # a machine that swaps holds up a short step for that long
+PATIENCE_STEPS = 10
+FIRST_STEP_SECONDS = 60.0  # it warms things up, and nobody knows how long steps take
 # these say nothing until they are over
-LONG_STATES = ("starting", "sampling", "saving")
+LONG_STATES = ("starting", "compiling", "sampling", "saving")
 LONG_PATIENCE_SECONDS = 600.0
 PREPARING_SECONDS = 24 * 3600.0  # of a large corpus
 
@@ -147,7 +149,7 @@ class RunRecorder:
             set(steps) - later,
             best=progress.best_step,
             latest_n=keep.keep_last,
-            pinned=pinned,
+            pinned=pinned | pinned_by_people(self._run),
             milestones=keep.milestones,
         )
         return prune(self._run, retention.keep, retention.weights_only | later)
@@ -215,9 +217,15 @@ class RunRecorder:
             id=event.id, command=event.command, result=event.result
         )
         self._writer.event_row(
-            kind, step=event.step, message=event.result, id=event.id, command=event.command
+            kind,
+            step=event.step,
+            message=event.result,
+            id=event.id,
+            command=event.command,
+            by=event.by,
         )
-        self._log(f"command {event.command}: {event.result}")
+        who = f" by {event.by}" if event.by else ""
+        self._log(f"command {event.command}{who}: {event.result}")
         self._beat(at_once=True)
 
     def _log(self, text: str) -> None:
@@ -228,7 +236,9 @@ class RunRecorder:
         if not at_once and now - self._beat_at < BEAT_SECONDS:
             return
         self._beat_at = now
-        patience = max(PATIENCE_SECONDS, PATIENCE_STEPS * self._step_seconds)
+        patience = FIRST_STEP_SECONDS
+        if self._step_seconds:
+            patience = max(PATIENCE_SECONDS, PATIENCE_STEPS * self._step_seconds)
         if self._now["state"] in LONG_STATES:
             patience = LONG_PATIENCE_SECONDS
         beat = time.time()

@@ -69,7 +69,7 @@ class RunRequests:
         for command in self._inbox.poll():
             if command.command in ("stop", "pause") and command.at < self._since:
                 reason = f"this {command.command} was sent to a trainer that has ended"
-                refused.append(Refusal(command.id, command.command, reason))
+                refused.append(Refusal(command.id, command.command, reason, command.by))
             else:
                 commands.append(command)
         return commands, [*refused, *self._inbox.refusals()]

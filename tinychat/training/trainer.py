@@ -21,6 +21,7 @@ from tinychat.errors import TinychatError, TrainingError
 from tinychat.keys import draw_key
 from tinychat.model import Decoder, Runtime, memory_bytes, synchronize
 from tinychat.runs import Command, State
+from tinychat.training.alerts import Alerts
 from tinychat.training.batches import Rows, batch_at
 from tinychat.training.evaluate import Evaluation, summed_loss
 from tinychat.training.events import (
@@ -99,6 +100,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.pace = Pace()
+        self.alerts = Alerts()
         self.paused = False
         self.stop: bool | None = None  # None: go on; else stop, True = save first
         self.saved_step: int | None = None
@@ -116,7 +118,10 @@ class Trainer:
                 self.obey()
             if self.stop is not None or self.progress.step >= self.max_steps:
                 break
-            self.emit(self.update())
+            stepped = self.update()
+            self.emit(stepped)
+            for alert in self.alerts.look(stepped):
+                self.emit(alert)
             self.do_what_is_due()
         if self.stop is not False:
             self.checkpoint()
@@ -189,7 +194,7 @@ class Trainer:
             progress.steps_at_this_scale = 0
             return
         progress.bad_steps_in_a_row += 1
-        self.emit(Noted("warning", step + 1, "loss or gradient not finite: the update was skipped"))
+        self.emit(Noted("skipped", step + 1, "loss or gradient not finite: the update was skipped"))
         if progress.bad_steps_in_a_row >= self.settings.optim.max_bad_steps:
             raise TrainingError(
                 f"{progress.bad_steps_in_a_row} steps in a row up to step {step + 1} had no finite "
@@ -295,6 +300,7 @@ class Trainer:
                     refusal.command or "",
                     False,
                     refusal.reason,
+                    refusal.by,
                 )
             )
         for command in commands:
@@ -303,7 +309,8 @@ class Trainer:
             except TinychatError as error:
                 result, applied = str(error), False
             step = self.progress.step
-            self.emit(CommandAnswered(step, command.id, command.command, applied, result))
+            name = command.command
+            self.emit(CommandAnswered(step, command.id, name, applied, result, command.by))
         signals = self.requests.stop_signals()
         if signals > 1:
             self.stop = False

@@ -18,6 +18,15 @@ from tinychat.runs import (
 )
 
 
+@pytest.fixture(autouse=True)
+def own_preferences(tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any) -> Path:
+    """A home of the test's own: nobody's theme is read or changed."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    return home
+
+
 @pytest.fixture
 def status() -> Callable[..., Status]:
     """A status of this very process, beating now."""

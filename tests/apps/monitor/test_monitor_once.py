@@ -2,16 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tinychat.runs import RunWriter
-from tinychat_monitor.watch import Watch
 
 Record = Callable[..., RunWriter]
 
@@ -73,10 +72,16 @@ def test_one_run_with_its_sample(record: Record, tmp_path: Path) -> None:
     for run in ("demo", tmp_path / "demo", "demo@latest"):
         text = monitor(run, "--once", "--checkpoints", tmp_path).stdout
         assert text.startswith("demo\n● training   step 1,250/5,000 (25%)   ETA 1h01m   last beat ")
-        assert "train loss 1.842 at step 1,250" in text
-        assert "val loss 1.750 at step 1,250   1.020 bits per byte   best 1.500" in text
-        assert "51.2k tokens/s   1.50GB memory   1.25M tokens seen   checkpoint 1,250" in text
-        assert "latest sample step 1,250\n› Hello\n[@click=app.quit]press[/] ␛]0;owned␇" in text
+        facts = dict(line.split("  ", 1) for line in text.splitlines() if "  " in line[1:])
+        told = {name: words.strip() for name, words in facts.items()}
+        assert told["train loss"] == "1.842 nats per token at step 1,250"
+        assert told["val loss"] == "1.750 nats per token at step 1,250, 1.020 bits per byte"
+        assert told["best"] == "val loss 1.500 at step 1,250"
+        assert told["speed"] == "51.2k tokens/s"
+        assert told["memory"] == "1.5 GB"
+        assert told["tokens seen"] == "1,250,000"
+        assert told["checkpoints"] == "1,250"
+        assert "sample of step 1,250\n› Hello\n[@click=app.quit]press[/] ␛]0;owned␇" in text
         assert not set(text) & set("\x1b\x07\u202e")
 
 
@@ -98,7 +103,9 @@ def test_json_is_one_document(record: Record, tmp_path: Path) -> None:
         "eta_seconds": 3700.0,
     }
     assert run.pop("age_seconds") >= 0
-    assert run == told
+    assert told.items() <= run.items()
+    assert run["best"] == {"step": 1250, "val_loss": 1.5}
+    assert (run["latest"], run["bits_per_byte"], run["nonfinite"]) == (1250, 1.02, [])
     details = json.loads(monitor("demo", "--json", "--once", "--checkpoints", tmp_path).stdout)
     assert told.items() <= details.items()
     assert details["sample"]["prompt"] == "Hello"
@@ -108,7 +115,7 @@ def test_json_is_one_document(record: Record, tmp_path: Path) -> None:
 
 def test_nothing_there_and_nothing_found(record: Record, tmp_path: Path) -> None:
     folder = tmp_path / "empty"
-    assert "No runs in" in monitor("--once", "--checkpoints", folder).stdout
+    assert "There are no runs in" in monitor("--once", "--checkpoints", folder).stdout
     assert json.loads(monitor("--json", "--checkpoints", folder).stdout)["runs"] == []
     record("demo")
     done = monitor("dmo", "--once", "--checkpoints", tmp_path, check=False)
@@ -134,15 +141,33 @@ def test_hurt_runs_are_shown_as_such(record: Record, tmp_path: Path) -> None:
         monitor(name, "--json", "--checkpoints", tmp_path)
 
 
-def test_a_run_is_read_again_only_when_it_changed(
-    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    writer = record("demo")
-    watch = Watch(tmp_path)
-    (first,) = watch.look()
-    (second,) = watch.look()
-    assert second.train is first.train  # the very same row: nothing was read
-    writer.eval_row(step=1260, val_loss=1.25)
-    (third,) = watch.look()
-    assert third.eval is not None
-    assert third.eval["val_loss"] == 1.25
+def test_ascii_only_when_asked(record: Record, tmp_path: Path) -> None:
+    writer = record("demo–猫")
+    writer.eval_row(step=1260, val_loss=float("nan"))
+    for run in ([], [tmp_path / "demo–猫"]):
+        text = monitor("--once", "--ascii", "--checkpoints", tmp_path, *run).stdout
+        assert text.isascii()
+        assert "demo-??" in text
+        assert "* training" in text
+    lines = monitor("--once", "--ascii", "--checkpoints", tmp_path).stdout.splitlines()
+    assert "NaN/inf" in lines[1]
+    assert len(lines[1]) == len(lines[0])
+    document = monitor("--json", "--ascii", "--checkpoints", tmp_path).stdout
+    assert document.isascii()
+    assert json.loads(document)["runs"][0]["name"] == "demo–猫"
+
+
+def test_both_commands_tell_the_same(record: Record, tmp_path: Path) -> None:
+    record("demo", "finished", 5000, time=time.time() - 200_000)
+    record("newer")
+    (tmp_path / "newer" / "run.json").write_text('{"format": 9}', encoding="utf-8")
+    changing = r'"age_seconds": .*'
+    for flags in ([], ["--json"]):
+        told = subprocess.run(
+            [sys.executable, "-m", "tinychat", "runs", "--checkpoints", str(tmp_path), *flags],
+            capture_output=True, encoding="utf-8", check=True,
+            env=environment() | {"COLUMNS": "200"},
+        ).stdout  # fmt: skip
+        seen = monitor("--once", "--checkpoints", tmp_path, *flags).stdout
+        assert told.splitlines()[0] == seen.splitlines()[0]
+        assert re.sub(changing, "", told) == re.sub(changing, "", seen)

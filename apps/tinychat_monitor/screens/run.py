@@ -1,0 +1,300 @@
+"""One run: its headline, curves, and panes; everything that can be known and asked of it."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Footer
+
+from tinychat import words
+from tinychat.runs import Row
+from tinychat.runs.layout import run_names
+from tinychat.watch.curves import nearest
+from tinychat.watch.details import RunLook, RunWatch
+from tinychat.watch.history import History
+from tinychat.watch.plot import Mark
+from tinychat.watch.states import LIVE
+from tinychat_monitor import keys
+from tinychat_monitor.options import options_of
+from tinychat_monitor.screens.baseline import BaselineScreen
+from tinychat_monitor.screens.chart_keys import ChartKeys
+from tinychat_monitor.screens.steering import Steering
+from tinychat_monitor.widgets.chart import Chart, Source
+from tinychat_monitor.widgets.chart_picture import LOSS
+from tinychat_monitor.widgets.checkpoints import CheckpointsPane
+from tinychat_monitor.widgets.events import EventsPane
+from tinychat_monitor.widgets.headline import Headline, Now, headline, remarks
+from tinychat_monitor.widgets.inert import InertText
+from tinychat_monitor.widgets.log import LogPane
+from tinychat_monitor.widgets.looking import LookingScreen
+from tinychat_monitor.widgets.pane_tabs import PaneTab, PaneTabs
+from tinychat_monitor.widgets.panes import Pane, colour_of
+from tinychat_monitor.widgets.rail import Rail
+from tinychat_monitor.widgets.rates import RatesPane, RatesRow
+from tinychat_monitor.widgets.samples import SamplesPane
+from tinychat_monitor.widgets.settings import SettingsPane
+
+SECONDS_BETWEEN_CHARTS = 0.9  # so that every second look draws them
+_MARKS = 200  # the newest, that a chart shows
+_DEAD = ("crashed", "failed")  # the log tells why
+# kind of event -> (sign, in ASCII, label)
+_SIGNS = {
+    "checkpoint_saved": ("▲", "^", "checkpoint"),
+    "resume": ("▶", ">", "resume"),  # a process, or the command after a pause
+    "pause": ("‖", "=", "pause"),
+    "alert": ("!", "!", "alert"),
+    "skipped": ("!", "!", "skipped"),
+    "error": ("!", "!", "error"),
+}
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The run that this one is compared with."""
+
+    name: str
+    history: History
+
+
+class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
+    """The screen of one run. A worker thread reads, this one draws what differs."""
+
+    BINDINGS: ClassVar[list[BindingType]] = keys.bindings("run")
+    DEFAULT_CSS = """
+    RunScreen #run-body { height: 1fr; }
+    RunScreen #run-main { width: 1fr; height: 1fr; }
+    RunScreen #loss { height: 6fr; }
+    RunScreen #panes { height: 5fr; }
+    RunScreen #rates-row { display: none; }
+    RunScreen Rail { display: none; }
+    RunScreen #glance { display: none; }
+    RunScreen.-rates-open.-short #loss, RunScreen.-rates-open.-tall #loss { display: none; }
+    RunScreen.-tall #loss { height: 3fr; }
+    RunScreen.-tall #panes { height: 2fr; }
+    RunScreen.-wide #sample-both, RunScreen.-xwide #sample-both { layout: horizontal; }
+    RunScreen.-xwide Rail { display: block; }
+    RunScreen.-xwide.-xtall #loss { height: 10fr; display: block; }
+    RunScreen.-xwide.-xtall #rates-row { display: block; height: 6fr; }
+    RunScreen.-xwide.-xtall #panes { height: 7fr; }
+    RunScreen.-tiny #run-body, RunScreen.-flat #run-body { display: none; }
+    RunScreen.-tiny #glance, RunScreen.-flat #glance { display: block; height: 1fr; }
+    RunScreen.-tiny Footer { display: none; }
+    """
+
+    def __init__(self, run: Path) -> None:
+        super().__init__()
+        self.run = run
+        self._watch = RunWatch(run)
+        self.requests = self._watch.requests
+        self._baseline: Baseline | None = None
+        self._charts_at = float("-inf")  # when they were last drawn, on the monotonic clock
+        self._eta_seconds: float | None = None  # the last one before a pause
+        self._alarms: set[str] | None = None  # the kinds that hold now
+
+    def compose(self) -> ComposeResult:
+        yield Headline()
+        yield InertText("glance")
+        with Horizontal(id="run-body"):
+            with Vertical(id="run-main"):
+                yield Chart(LOSS, title="loss", unit="nats/token", id="loss")
+                yield RatesRow(id="rates-row")
+                with Vertical(id="panes"):
+                    yield PaneTabs()
+                    yield SamplesPane()
+                    yield EventsPane()
+                    yield LogPane()
+                    yield RatesPane()
+                    yield SettingsPane()
+                    yield CheckpointsPane()
+            yield Rail()
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self._open_pane("samples")
+        self.query_one(SamplesPane).take_focus()
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._draw_all())
+
+    # --- looking
+
+    def look(self) -> RunLook:
+        """Read on, in a thread."""
+        if self._baseline is not None:
+            self._baseline.history.follow()
+        return self._watch.look()
+
+    def show(self, seen: RunLook) -> bool:
+        """Draw what was seen; True while there is more of the history to read."""
+        self.seen = seen
+        if seen.overview.state in LIVE and seen.overview.state != "paused":
+            self._eta_seconds = seen.overview.eta_seconds
+        self.hear(seen)
+        self._draw_headline(seen)
+        self._tell_alarms(seen)
+        reading = seen.history.share < 1.0 or (
+            self._baseline is not None and self._baseline.history.share < 1.0
+        )
+        if not self.view.frozen:
+            self._draw_panes(seen)
+            if time.monotonic() - self._charts_at >= SECONDS_BETWEEN_CHARTS:
+                self.draw_charts()
+        return reading
+
+    def on_resize(self) -> None:
+        if self.seen is not None:
+            self.call_after_refresh(self._draw_all)
+
+    def _draw_all(self) -> None:
+        if self.seen is not None and self.is_mounted:
+            self._draw_headline(self.seen)
+            self._draw_panes(self.seen)
+            self.draw_charts()
+
+    def _draw_headline(self, seen: RunLook) -> None:
+        line = self.query_one(Headline)
+        now = Now(
+            time.time(),
+            asked=self.asked(),
+            frozen=self.view.frozen,
+            readonly=options_of(self).readonly,
+            eta_seconds=self._eta_seconds,
+        )
+        width = line.content_size.width or self.size.width - 2
+        line.show(headline(seen, now, width, lambda name: colour_of(self, name)))
+        glance = self.query_one("#glance", InertText)
+        if self.has_class("-tiny") or self.has_class("-flat"):
+            glance.show(words.sparkline(seen.overview.recent, max(1, self.size.width - 2)))
+
+    def _draw_panes(self, seen: RunLook) -> None:
+        for pane in self.query(Pane):
+            pane.show(seen)
+        self.query_one(Rail).show(seen)
+
+    def _tell_alarms(self, seen: RunLook) -> None:
+        """A toast and the bell for what has become wrong while a person watched."""
+        notes = remarks(seen, readonly=options_of(self).readonly)
+        alarms = {note.kind: note for note in notes if note.level == "alarm"}
+        before, self._alarms = self._alarms, set(alarms)
+        new = [note for kind, note in alarms.items() if before is None or kind not in before]
+        if seen.overview.state in _DEAD and any(note.kind == "state" for note in new):
+            self.action_show_pane("log")
+        if before is None or seen.history.share < 1.0:  # what has long been so is no news
+            return
+        for note in new:
+            self.app.bell()
+            self.notify(words.inert(note.sentence), severity="error", markup=False)
+
+    # --- charts
+
+    def charts(self) -> Sequence[Chart]:
+        """The loss chart, and the smaller ones."""
+        return list(self.query(Chart))
+
+    def histories(self) -> list[History]:
+        """Of this run, and of its baseline."""
+        other = [] if self._baseline is None else [self._baseline.history]
+        return [self._watch.history, *other]
+
+    def draw_charts(self) -> None:
+        """The charts that are in sight, in the view as it is now."""
+        if self.seen is None:
+            return
+        self._charts_at = time.monotonic()
+        overview = self.seen.overview
+        sources = [Source(overview.name, self.seen.history, 0, self.seen.plan, overview.max_steps)]
+        if self._baseline is not None:
+            sources.append(Source(self._baseline.name, self._baseline.history, 1))
+        marks = self._marks()
+        for chart in self.charts():
+            if chart.is_on_screen:
+                chart.show(sources, self.view, marks if chart.id == "loss" else ())
+
+    def _marks(self) -> list[Mark]:
+        """What happened, at its place on the x axis."""
+        history = self._watch.history
+        with history.lock:
+            events, train = history.events[-_MARKS:], history.train
+            marks = []
+            for row in events:
+                step, sign = row.get("step"), _SIGNS.get(_happened(row))
+                if sign is None or type(step) is not int:
+                    continue
+                x: float | None = step
+                if self.view.axis != "step":
+                    place = nearest(train, "step", step)
+                    x = None if place is None else train.xs(self.view.axis)[place]
+                if x is not None:
+                    marks.append(Mark(float(x), *sign))
+        return marks
+
+    def action_freeze(self) -> None:
+        """Leave everything but the headline as it is, or follow again."""
+        self.view = replace(self.view, frozen=not self.view.frozen)
+        self._draw_all()
+
+    def action_follow_newest(self) -> None:
+        """Follow the newest step in the charts; in the samples, the newest round."""
+        samples = self.query_one(SamplesPane)
+        if samples.has_focus_within:
+            samples.action_newest_round()
+        else:
+            super().action_follow_newest()
+
+    def action_choose_baseline(self) -> None:
+        """Ask which run to compare with."""
+        folder = self.run.absolute().parent
+        others = [folder / name for name in run_names(folder) if name != self.run.name]
+        if others:
+            self.app.push_screen(BaselineScreen(others), self._compare_with)
+        else:
+            self.notify("There is no other run here to compare with.", markup=False)
+
+    def _compare_with(self, run: Path | str | None) -> None:
+        if run is None:
+            return
+        self._baseline = Baseline(run.name, History(run)) if isinstance(run, Path) else None
+        self.draw_charts()
+        self.look_now()
+
+    # --- panes
+
+    def action_show_pane(self, pane: str) -> None:
+        """Open a pane and give it the focus."""
+        self._open_pane(pane)
+        if self.focused is None or not isinstance(self.focused, Chart):
+            self.query_one(f"#pane-{pane}", Pane).take_focus()
+
+    def action_filter_log(self) -> None:
+        """Filter the log."""
+        self._open_pane("log")
+        self.query_one(LogPane).open_filter()
+
+    def on_pane_tab_chosen(self, message: PaneTab.Chosen) -> None:
+        self.action_show_pane(message.pane)
+
+    def _open_pane(self, name: str) -> None:
+        for pane in self.query(Pane):
+            pane.display = pane.id == f"pane-{name}"
+        self.query_one(PaneTabs).choose(name)
+        self.set_class(name == "rates", "-rates-open")
+        self.call_after_refresh(self._draw_open)
+
+    def _draw_open(self) -> None:
+        for pane in self.query(Pane):
+            pane.draw_if_open()
+        self.draw_charts()
+
+    def show_asked(self) -> None:
+        """Show at once what was asked of the trainer."""
+        if self.seen is not None:
+            self._draw_headline(self.seen)
+
+
+def _happened(row: Row) -> str:
+    """The kind of an event; of a command that was obeyed, the command."""
+    applied = row.get("kind") == "command_applied"
+    return str(row.get("command" if applied else "kind"))

@@ -1,0 +1,210 @@
+"""What the keys ask of a run's trainer, and what comes of it."""
+
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from textual.screen import Screen
+
+from tinychat import words
+from tinychat.errors import TinychatError
+from tinychat.watch.details import RunLook
+from tinychat.watch.launch import Launched, end_process, launch, resume_arguments
+from tinychat.watch.overview import Overview
+from tinychat.watch.requests import Requests
+from tinychat.watch.states import LIVE
+from tinychat_monitor.screens.log_tail import LogTailScreen
+from tinychat_monitor.screens.prompt import PromptScreen
+from tinychat_monitor.screens.stop import EndScreen, StopScreen
+
+STOP_PATIENCE_SECONDS = 60.0  # then a person may end the process
+END_PATIENCE_SECONDS = 10.0  # then a person may kill it
+
+
+class Steering(Screen[None]):
+    """A screen of one run that can ask things of its trainer."""
+
+    run: Path
+    requests: Requests
+    seen: RunLook | None = None
+    _started: Launched | None = None  # a resume that has not shown itself yet
+    _stop_sent_at: float | None = None  # on the monotonic clock
+    _end_sent_at: float | None = None
+    _told_of_patience = False
+
+    def asked(self) -> list[str]:
+        """What has no answer yet, in words for the headline."""
+        told = [
+            f"{pending.command}…{' no answer yet' if pending.overdue else ''}"
+            for pending in self.requests.pending
+        ]
+        return [*told, *(["resume…"] if self._started is not None else [])]
+
+    def hear(self, look: RunLook) -> None:
+        """Look for answers in what was seen, and tell them."""
+        if self.requests.pending:
+            with look.history.lock:
+                events = list(look.history.events)
+            for answered in self.requests.update(events, look.overview.number("step_seconds")):
+                result = words.inert(words.clip(answered.result, 300))
+                applied = answered.answer == "applied"
+                told = f"{answered.command}: {result}" if result else answered.command
+                self._tell(told if applied else f"refused, {told}", wrong=not applied)
+        self._hear_of_resume(look.overview)
+        self._hear_of_stop(look.overview)
+
+    def action_pause(self) -> None:
+        """Pause, or go on with a paused run."""
+        paused = self.seen is not None and self.seen.overview.state == "paused"
+        self._ask("resume" if paused else "pause")
+
+    def action_checkpoint(self) -> None:
+        """Save a checkpoint now."""
+        self._ask("checkpoint")
+
+    def action_sample(self) -> None:
+        """Write samples now."""
+        self._ask("sample")
+
+    def action_sample_prompt(self) -> None:
+        """Write a sample of a prompt that a person types."""
+        if self._may_ask():
+            self.app.push_screen(PromptScreen(), self._sample_of)
+
+    def action_evaluate(self) -> None:
+        """Evaluate now."""
+        self._ask("evaluate")
+
+    def action_stop(self) -> None:
+        """Stop training, after a question; later on, end a process that does not obey."""
+        overview = None if self.seen is None else self.seen.overview
+        if overview is None or not self._may_ask():
+            return
+        if self._stop_sent_at is None:
+            question = StopScreen(overview.name, overview.step, overview.latest)
+            self.app.push_screen(question, self._stop)
+        elif (left := self._patience_left()) > 0:
+            self._tell(f"It was asked to stop; if it does not, S ends it in {left:.0f} s.")
+        elif overview.status is not None:
+            kill = self._end_sent_at is not None
+            question = EndScreen(overview.name, overview.status.pid, kill=kill)
+            self.app.push_screen(question, self._end)
+
+    def action_resume(self) -> None:
+        """Go on with a run that is not going on."""
+        overview = None if self.seen is None else self.seen.overview
+        if overview is None:
+            return
+        if refusal := why_not_resume(overview):
+            self._tell(refusal, wrong=True)
+        elif self._started is not None:
+            self._tell("It was asked to go on a moment ago.")
+        else:
+            try:
+                self._started = launch(resume_arguments(self.run), self.run.absolute().parent)
+            except (TinychatError, OSError) as error:
+                self._tell(f"It cannot be started: {words.inert(str(error))}", wrong=True)
+
+    def _ask(self, command: str, args: Mapping[str, Any] | None = None) -> bool:
+        """Send a command; what stands against it is told at once."""
+        if any(pending.command == command for pending in self.requests.pending):
+            self._tell(f"{command} was asked already; the trainer has not answered yet.")
+            return False
+        try:
+            self.requests.send(command, args)
+        except TinychatError as error:
+            self._tell(words.inert(str(error)), wrong=True)
+        except OSError as error:
+            why = error.strerror or str(error)
+            self._tell(f"The run's folder cannot be written ({why}), so nothing was asked.", True)
+        else:
+            self.show_asked()
+            return True
+        return False
+
+    def show_asked(self) -> None:
+        """Show at once what has been asked."""
+        raise NotImplementedError
+
+    def _may_ask(self) -> bool:
+        """Whether a question makes sense; if not, says why."""
+        overview = None if self.seen is None else self.seen.overview
+        if overview is not None and overview.state in (*LIVE, "stalled", "other host", "unknown"):
+            return True
+        if overview is not None:
+            name = words.inert(overview.name)
+            self._tell(f"{name} has {overview.state}: there is nothing to ask of it.", True)
+        return False
+
+    def _sample_of(self, prompt: str | None) -> None:
+        if prompt is not None:
+            self._ask("sample", {"prompt": prompt})
+
+    def _stop(self, answer: str | None) -> None:
+        if answer is not None and self._ask("stop", {"save": answer == "save"}):
+            self._stop_sent_at = time.monotonic()
+
+    def _patience_left(self) -> float:
+        if self._end_sent_at is not None:
+            return self._end_sent_at + END_PATIENCE_SECONDS - time.monotonic()
+        return (self._stop_sent_at or 0.0) + STOP_PATIENCE_SECONDS - time.monotonic()
+
+    def _end(self, yes: bool | None) -> None:
+        status = None if self.seen is None else self.seen.overview.status
+        if not yes or status is None:
+            return
+        kill = self._end_sent_at is not None
+        try:
+            end_process(status, signal.SIGKILL if kill else signal.SIGTERM)
+        except (TinychatError, OSError) as error:
+            self._tell(words.inert(str(error)), wrong=True)
+            return
+        self._end_sent_at = time.monotonic()
+        self._told_of_patience = False
+
+    def _hear_of_stop(self, overview: Overview) -> None:
+        """Whether a stop was obeyed; if it is not for long, say what can be done."""
+        if self._stop_sent_at is None:
+            return
+        if overview.state not in (*LIVE, "stalled"):
+            self._stop_sent_at = self._end_sent_at = None
+            self._told_of_patience = False
+        elif self._patience_left() <= 0 and not self._told_of_patience:
+            self._told_of_patience = True
+            what = "kill it" if self._end_sent_at is not None else "end its process"
+            self._tell(f"It has not stopped yet. S asks whether to {what}.", wrong=True)
+
+    def _hear_of_resume(self, overview: Overview) -> None:
+        started = self._started
+        if started is None:
+            return
+        status = overview.status
+        if overview.state in LIVE and status is not None and status.pid == started.pid:
+            self._started = None
+            self._tell(f"{words.inert(overview.name)} goes on as process {started.pid}.")
+        elif started.ended() is not None:
+            self._started = None
+            if started.ended():
+                self.app.push_screen(LogTailScreen("It could not be resumed", started.said()))
+
+    def _tell(self, sentence: str, wrong: bool = False) -> None:
+        self.notify(sentence, severity="warning" if wrong else "information", markup=False)
+
+
+def why_not_resume(overview: Overview) -> str:
+    """A sentence if a run cannot be resumed from here, else nothing."""
+    name, state = words.inert(overview.name), overview.state
+    if state == "paused":
+        return f"{name} is paused: p goes on."
+    if state == "finished":
+        steps = 2 * (overview.max_steps or overview.step or 1000)
+        return (
+            f"{name} has finished. To train it longer: tinychat resume {name} --max-steps {steps}"
+        )
+    if state in LIVE or state == "stalled":
+        return f"{name} is {state}: there is nothing to resume."
+    if state == "other host":
+        return f"{name} was trained on another machine, and may go on there."
+    return ""

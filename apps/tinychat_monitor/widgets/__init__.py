@@ -1,0 +1,1 @@
+"""The parts of the screens. Each draws what it is given and reads no file itself."""

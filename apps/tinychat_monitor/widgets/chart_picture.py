@@ -1,0 +1,461 @@
+"""From the rows of runs to the picture of a chart and to the words that say what it shows."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tinychat import words
+from tinychat.config import Settings
+from tinychat.watch.curves import Curve, curve, nearest, nice_ticks, tick_labels
+from tinychat.watch.history import History
+from tinychat.watch.plot import SMALLEST_FRAME, Line, Mark, Picture, Ticks, faded
+from tinychat.watch.schedule import planned_rate
+from tinychat.watch.table import Table
+from tinychat_monitor.widgets.chart_options import ChartOptions, shown_range, whole_range
+
+WARM_UP = 0.02  # the share of the rows whose values need not fit into a clipped chart
+_DOTS_A_CELL = {"braille": 2, "block": 2, "ascii": 1}
+_MOST = 1e300  # a range of floats must itself be a float
+_LONG_LABEL = 6  # of a y axis; longer ones are written as powers of ten
+_CELLS_A_TAG = 14  # between the signs that name the line of a compared run
+# For each compared run the sign on its line and that of its evaluations, and both in ASCII.
+_SIGNS = (("", "o"), ("▲", "△"), ("■", "□"), ("◆", "◇"), ("▼", "▽"), ("★", "☆"), ("✚", "+"))
+_ASCII_SIGNS = (("", "o"), ("^", "A"), ("#", "H"), ("x", "X"), ("v", "V"), ("s", "S"), ("+", "t"))
+
+
+@dataclass(frozen=True)
+class Series:
+    """One number of the rows, as a chart shows it."""
+
+    key: str  # "train_loss"
+    table: Literal["train", "evals"]
+    label: str
+    role: str  # its colour: "train", "val", "lr", ...
+    style: Literal["line", "dots"] = "line"
+    noisy: bool = True  # may be smoothed, and its warm-up clipped
+    planned: bool = False  # go on with the schedule, beyond the newest row
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run on a chart. With more than one each has a colour (by its number) and a sign."""
+
+    name: str
+    history: History
+    colour: int = 0
+    plan: Settings | None = None  # of the first one: its learning rate ahead is drawn
+    max_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The colours of the theme in use."""
+
+    series: Mapping[str, str]
+    runs: Sequence[str]
+    background: str
+    axes: str
+    alarm: str
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture (none without rows), its legend as (sign, words, colour), and what it shows."""
+
+    picture: Picture | None
+    legend: tuple[tuple[str, str, str], ...]
+    says: str
+    reads: str = ""  # the values under the crosshair
+
+
+LOSS = (
+    Series("train_loss", "train", "train", "train"),
+    Series("val_loss", "evals", "val", "val", "dots"),
+)
+LEARNING_RATE = (
+    Series("learning_rate", "train", "learning rate", "lr", noisy=False, planned=True),
+)
+THROUGHPUT = (Series("tokens_per_second", "train", "tokens/s", "tokens_per_second"),)
+GRADIENT = (Series("grad_norm", "train", "gradient norm", "grad_norm"),)
+MEMORY = (Series("memory_bytes", "train", "memory", "memory", noisy=False),)
+
+
+@dataclass
+class _Shape:
+    """What a picture is made of, while it grows."""
+
+    lines: list[Line] = field(default_factory=list)
+    fitting: list[float] = field(default_factory=list)  # values the y range must hold
+    others: list[float] = field(default_factory=list)  # values of the warm-up
+    broken: list[float] = field(default_factory=list)  # where values are not finite
+    legend: list[tuple[str, str, str]] = field(default_factory=list)
+    rows_per_column: int = 1
+
+
+def drawn(
+    series: Sequence[Series],
+    sources: Sequence[Source],
+    options: ChartOptions,
+    marks: Sequence[Mark],
+    *,
+    unit: str,
+    width: int,
+    height: int,
+    palette: Palette,
+) -> Drawn:
+    """The chart of these series of these runs for so many cells."""
+    with ExitStack() as held:
+        for source in sources:
+            held.enter_context(source.history.lock)
+        return _drawn(series, sources, options, marks, unit, width, height, palette)
+
+
+def _drawn(
+    series: Sequence[Series],
+    sources: Sequence[Source],
+    options: ChartOptions,
+    marks: Sequence[Mark],
+    unit: str,
+    width: int,
+    height: int,
+    palette: Palette,
+) -> Drawn:
+    histories = [source.history for source in sources]
+    shown = shown_range(options, whole_range(histories, options.axis, log=options.log_x))
+    if shown is None:
+        empty = not any(len(h.train) or len(h.evals) for h in histories)
+        return Drawn(None, (), "no rows yet" if empty else "no rows above 0 on this axis (x)")
+    ahead = _ahead(series, sources, options, shown)
+    shape = _Shape()
+    cells = max(2, width - 6)
+    for index, source in enumerate(sources):
+        for one in series:
+            _add(
+                shape, one, source, index, options, shown, cells, palette,
+                alone=len(sources) == 1, only=len(series) == 1,
+            )  # fmt: skip
+    if ahead is not None:
+        _add_ahead(shape, ahead, palette.series["lr"], palette)
+        shown = shown[0], max(shown[1], ahead[0][-1])
+    low, high, clipped = _y_range(shape, log=options.log_y)
+    picture = Picture(
+        lines=(*shape.lines, *_broken(shape, high, palette)),
+        x_low=shown[0],
+        x_high=shown[1],
+        y_low=low,
+        y_high=high,
+        x_ticks=_x_ticks(shown, options, width),
+        y_ticks=_y_ticks(low, high, options, height),
+        log_x=options.log_x,
+        log_y=options.log_y,
+        marks=tuple(mark for mark in marks if shown[0] <= mark.x <= shown[1]),
+        crosshair=options.crosshair,
+        marker=options.marker,
+        axes_colour=palette.axes,
+    )
+    says = _says(
+        shape, series, sources, options, picture, clipped=clipped, unit=unit, height=height
+    )
+    reads = "" if options.crosshair is None else readout(series, sources, options, unit=unit)
+    return Drawn(picture, tuple(shape.legend), says, reads)
+
+
+def _add(
+    shape: _Shape,
+    series: Series,
+    source: Source,
+    index: int,
+    options: ChartOptions,
+    shown: tuple[float, float],
+    cells: int,
+    palette: Palette,
+    *,
+    alone: bool,
+    only: bool,
+) -> None:
+    """The lines of one series of one run, which may be the `alone` one, that the `only` series."""
+    table: Table = getattr(source.history, series.table)
+    if series.key not in table.columns:
+        return
+    dots = cells * _DOTS_A_CELL[options.marker]
+    fit = _fitting_from(source.history.train, options) if series.noisy else -math.inf
+
+    def take(ema: float, columns: int) -> Curve:
+        return curve(
+            table, series.key, axis=options.axis, low=shown[0], high=shown[1],
+            columns=columns, log_x=options.log_x, ema=ema,
+        )  # fmt: skip
+
+    def keep(taken: Curve) -> None:
+        for x, y in zip(taken.xs, taken.ys, strict=True):
+            (shape.fitting if x >= fit else shape.others).append(y)
+
+    signs = (_ASCII_SIGNS if options.marker == "ascii" else _SIGNS)[index % len(_SIGNS)]
+    colour = (
+        palette.series[series.role] if alone else palette.runs[source.colour % len(palette.runs)]
+    )
+    label = series.label if alone else words.clip(words.inert(source.name), 24)
+    if not alone and not only:
+        label += f" {series.label}"
+    if series.style == "dots":
+        raw = take(0.0, dots)
+        shape.lines.append(Line(raw.xs, raw.ys, colour, "dots", signs[1]))
+        shape.legend.append((signs[1], label, colour))
+        keep(raw)
+        return
+    smoothed = series.noisy and options.ema > 0
+    main = take(options.ema if smoothed else 0.0, dots)
+    shape.lines.append(Line(main.xs, main.ys, colour))
+    shape.broken += main.nonfinite_xs
+    keep(main)
+    if smoothed and alone:
+        raw = take(0.0, cells)  # half as fine: lighter to look at, and to draw
+        shape.lines.append(Line(raw.xs, raw.ys, faded(colour, palette.background), "faint"))
+        shape.broken += raw.nonfinite_xs
+        keep(raw)
+    shape.rows_per_column = max(shape.rows_per_column, main.rows_per_column)
+    if signs[0]:
+        tags = _tags(main, cells, index)
+        shape.lines.append(Line(*tags, colour, "dots", signs[0]))
+    shape.legend.append((signs[0] or ("*" if options.marker == "ascii" else "━"), label, colour))
+
+
+def _tags(line: Curve, cells: int, index: int) -> tuple[list[float], list[float]]:
+    """A few of a line's points, spread over it, elsewhere for each run."""
+    apart = max(1, len(line.xs) * _CELLS_A_TAG // max(1, cells))
+    chosen = range((apart * index // len(_SIGNS)) % apart, len(line.xs), apart)
+    return [line.xs[i] for i in chosen], [line.ys[i] for i in chosen]
+
+
+def _fitting_from(train: Table, options: ChartOptions) -> float:
+    """The x from which values decide the y range. A logarithmic x axis shows the warm-up anyway."""
+    if not options.clip_warm_up or options.log_x or not len(train):
+        return -math.inf
+    return train.xs(options.axis)[int(len(train) * WARM_UP)]
+
+
+def _ahead(
+    series: Sequence[Series],
+    sources: Sequence[Source],
+    options: ChartOptions,
+    shown: tuple[float, float],
+) -> tuple[list[float], list[float]] | None:
+    """The planned learning rate beyond the newest row, in units of the axis; None if not asked."""
+    if not any(one.planned for one in series) or not sources or options.low is not None:
+        return None
+    source = sources[0]
+    train = source.history.train
+    if source.plan is None or source.max_steps is None or not len(train):
+        return None
+    newest = train.steps[-1]
+    if newest >= source.max_steps:
+        return None
+    xs, ys = planned_rate(source.plan, source.max_steps, newest, source.max_steps, 200)
+    if not xs:
+        return None
+    if options.axis != "step":  # as fast as the run was on the whole
+        axis = train.xs(options.axis)
+        a_step = axis[-1] / newest if newest else 0.0
+        xs = [axis[-1] + (x - newest) * a_step for x in xs]
+    return (xs, ys) if xs[-1] > shown[0] else None
+
+
+def _add_ahead(
+    shape: _Shape, ahead: tuple[list[float], list[float]], colour: str, palette: Palette
+) -> None:
+    shape.lines.append(Line(*ahead, faded(colour, palette.background), "faint"))
+    shape.fitting += ahead[1]
+    shape.legend.append(("━", "planned", faded(colour, palette.background)))
+
+
+def _broken(shape: _Shape, high: float, palette: Palette) -> Iterator[Line]:
+    """Where values are not finite: a sign at the top, for there is no place for them."""
+    if shape.broken:
+        xs = sorted(set(shape.broken))
+        yield Line(xs, [high] * len(xs), palette.alarm, "dots", "x")
+
+
+def _y_range(shape: _Shape, *, log: bool) -> tuple[float, float, bool]:
+    """From, to, and whether values of the warm-up lie outside."""
+    fitting = [y for y in shape.fitting if y > 0 or not log]
+    others = [y for y in shape.others if y > 0 or not log]
+    if not fitting:
+        fitting, others = others, []
+    if not fitting:
+        return (0.1, 1.0, False) if log else (0.0, 1.0, False)
+    low, high = (max(-_MOST, min(_MOST, end)) for end in (min(fitting), max(fitting)))
+    low, high = _padded(low, high, log=log)
+    return low, high, any(not low <= y <= high for y in others)
+
+
+def _padded(low: float, high: float, *, log: bool) -> tuple[float, float]:
+    """The range with a margin, and with some extent where all values are one."""
+    if log:
+        margin = (high / low) ** 0.04 if high > low else 1.5
+        wider = low / margin, high * margin
+        return wider if wider[0] > 0 and wider[1] < math.inf else (low, high)
+    margin = (high / 2 - low / 2) * 0.08 or abs(high) * 0.1 or 1.0
+    wider = low - margin, high + margin
+    if not all(map(math.isfinite, wider)):
+        return low, high
+    return (0.0 if low >= 0 > wider[0] else wider[0]), wider[1]
+
+
+def _x_ticks(shown: tuple[float, float], options: ChartOptions, width: int) -> Ticks:
+    ticks = nice_ticks(*shown, max(2, width // 14), log=options.log_x, axis=options.axis)
+    return tuple(zip(ticks, tick_labels(ticks, options.axis), strict=True))
+
+
+def _y_ticks(low: float, high: float, options: ChartOptions, height: int) -> Ticks:
+    ticks = nice_ticks(low, high, max(2, min(6, height // 3)), log=options.log_y)
+    labels = tick_labels(ticks)
+    if max(map(len, labels), default=0) > _LONG_LABEL:
+        labels = [_power(tick, 1).replace(".0e", "e") for tick in ticks]
+    return tuple(zip(ticks, labels, strict=True))
+
+
+def _power(value: float, places: int) -> str:
+    """2e-4"""
+    if value == 0:
+        return "0"
+    digits, _, power = f"{value:.{places}e}".partition("e")
+    return f"{digits}e{int(power)}"
+
+
+def value_text(value: float, unit: str) -> str:
+    """One value as a person reads it, without its unit unless that is bytes."""
+    if not math.isfinite(value):
+        return words.NOT_FINITE
+    if unit == "B":
+        return words.size(value)
+    if value and abs(value) < 0.01:
+        return _power(value, 2)
+    return words.loss(value) if abs(value) < 1000 else words.short(value)
+
+
+def _says(
+    shape: _Shape,
+    series: Sequence[Series],
+    sources: Sequence[Source],
+    options: ChartOptions,
+    picture: Picture,
+    *,
+    clipped: bool,
+    unit: str,
+    height: int,
+) -> str:
+    """What the chart shows, and what it leaves out."""
+    parts = [_density(shape, sources[0].history.train)]
+    if height < SMALLEST_FRAME:  # the axes are not drawn
+        ends = (value_text(end, unit) for end in (picture.y_low, picture.y_high))
+        parts.insert(0, " to ".join(ends))
+    if options.ema > 0 and any(one.noisy for one in series):
+        parts.append(f"EMA {options.ema:g}".replace("0.", "."))
+    if clipped:
+        parts.append("warm-up clipped (v)")
+    if shape.broken:
+        parts.append(f"x {words.count(len(set(shape.broken)), 'place')} not finite")
+    parts += [f"log {axis}" for axis, on in (("x", options.log_x), ("y", options.log_y)) if on]
+    if options.low is not None:
+        parts.append("zoomed, follows" if options.follow else "zoomed")
+    if options.frozen:
+        parts.append("FROZEN (space)")
+    parts += deltas(series, sources, options, unit=unit)
+    marks = {mark.label: mark.ascii if options.marker == "ascii" else mark.sign
+             for mark in picture.marks}  # fmt: skip
+    parts += [f"{sign} {label}" for label, sign in marks.items()]
+    return " · ".join(parts)
+
+
+def _density(shape: _Shape, train: Table) -> str:
+    steps = train.steps
+    every = len(steps) > 1 and steps[-1] - steps[0] == len(steps) - 1
+    noun = "step" if every else "row"
+    if shape.rows_per_column <= 1:
+        return f"every {noun}"
+    return f"min/max of {words.count(shape.rows_per_column, noun)} per column"
+
+
+def readout(
+    series: Sequence[Series], sources: Sequence[Source], options: ChartOptions, *, unit: str
+) -> str:
+    """The values under the crosshair, of every run that has some there."""
+    x = options.crosshair
+    if x is None or not sources:
+        return ""
+    parts = [where(x, options.axis)]
+    for source in sources:
+        told: list[str] = []
+        for one in series:
+            table: Table = getattr(source.history, one.table)
+            row = _row_at(table, options.axis, x)
+            if row is None or one.key not in table.columns:
+                continue
+            text = f"{one.label} {value_text(table.columns[one.key].values[row], unit)}"
+            if one.style == "line" and one.noisy and options.ema > 0:
+                smooth = table.ema(one.key, options.ema).values[row]
+                text += f" (ema {value_text(smooth, unit)})"
+            if one.style == "dots":
+                text += f" @{table.steps[row]:,}"
+            told.append(text)
+        name = f"{words.inert(source.name)}: " if len(sources) > 1 else ""
+        parts.append(name + (", ".join(told) or "no rows here"))
+    return " · ".join([*parts, *deltas(series, sources, options, unit=unit)])
+
+
+def where(x: float, axis: str) -> str:
+    """A place on the x axis."""
+    if axis == "time":
+        return words.duration(x)
+    return f"step {x:,.0f}" if axis == "step" else f"{words.short(x)} tokens"
+
+
+def deltas(
+    series: Sequence[Series], sources: Sequence[Source], options: ChartOptions, *, unit: str
+) -> list[str]:
+    """How much lower or higher the first run is than each other one, at the same x.
+
+    That x is the crosshair's, or else the newest at which both have rows.
+    """
+    if len(sources) < 2 or not series:
+        return []
+    one, first = series[0], sources[0].history
+    mine: Table = getattr(first, one.table)
+    said: list[str] = []
+    for other in sources[1:]:
+        theirs: Table = getattr(other.history, one.table)
+        if not len(mine) or not len(theirs):
+            continue
+        newest = min(mine.xs(options.axis)[-1], theirs.xs(options.axis)[-1])
+        x = newest if options.crosshair is None else options.crosshair
+        values = [_value_at(table, one, options, x) for table in (mine, theirs)]
+        if values[0] is not None and values[1] is not None:
+            delta = values[0] - values[1]
+            sign = "+" if delta > 0 else "-" if delta < 0 else ""
+            name = words.clip(words.inert(other.name), 24)
+            small = abs(delta) < 0.01 <= abs(values[0])  # 0.004 of a loss, not 4.00e-3
+            text = words.loss(abs(delta)) if small else value_text(abs(delta), unit)
+            said.append(f"{sign}{text} vs {name}")
+    return said
+
+
+def _value_at(table: Table, series: Series, options: ChartOptions, x: float) -> float | None:
+    row = _row_at(table, options.axis, x)
+    if row is None or series.key not in table.columns:
+        return None
+    smooth = series.noisy and options.ema > 0
+    column = table.ema(series.key, options.ema) if smooth else table.columns[series.key]
+    value = column.values[row]
+    return value if math.isfinite(value) else None
+
+
+def _row_at(table: Table, axis: Literal["step", "tokens", "time"], x: float) -> int | None:
+    """The row nearest to x; None beyond the ends of the table."""
+    row = nearest(table, axis, x)
+    if row is None or len(table) < 2:
+        return row
+    xs = table.xs(axis)
+    gap = (xs[-1] - xs[0]) / (len(table) - 1)
+    return row if xs[0] - 2 * gap <= x <= xs[-1] + 2 * gap else None

@@ -1,0 +1,143 @@
+"""Runs in lines of plain text: the same ones on the screen, in `tinychat runs` and `--once`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tinychat.runs import Row
+from tinychat.watch.overview import Overview, finite_number, loss_of
+from tinychat.watch.states import ENDED, LIVE, state_word
+from tinychat.words import (
+    NOTHING,
+    age,
+    clip,
+    count,
+    duration,
+    inert,
+    long_duration,
+    loss,
+    number,
+    progress,
+    short,
+    size,
+    to_ascii,
+)
+
+COLUMNS = ("run", "state", "step", "train", "val", "tok/s", "ETA", "age")
+NUMBERS = range(2, len(COLUMNS))  # the columns that are written towards the right
+_NAME_CHARACTERS = 24
+
+
+def cells(overview: Overview, *, ascii: bool = False) -> tuple[str, ...]:
+    """One run as a row of the table of runs, in the order of COLUMNS."""
+    told = (
+        clip(inert(overview.name), _NAME_CHARACTERS),
+        state_word(overview.state, ascii=ascii),
+        progress(overview.step, overview.max_steps),
+        overview.loss_word("train_loss"),
+        overview.loss_word("val_loss"),
+        short(overview.number("tokens_per_second")),
+        duration(overview.eta_seconds),
+        age(overview.age_seconds),
+    )
+    return tuple(to_ascii(each.replace("∞", "inf")) for each in told) if ascii else told
+
+
+def notes(overviews: Sequence[Overview]) -> list[str]:
+    """What a person should know of each run: why it is in its state."""
+    return [f"{inert(each.name)}: {inert(each.reason)}" for each in overviews if each.reason]
+
+
+def no_runs(checkpoints: Path) -> str:
+    """What to say of a folder without runs."""
+    return f"There are no runs in {inert(str(checkpoints))} yet. Begin one with: tinychat train"
+
+
+def summary(checkpoints: Path, overviews: Sequence[Overview]) -> str:
+    """The folder, how many runs it holds, and how many of them are going on."""
+    live = sum(each.state in LIVE for each in overviews)
+    return f"{inert(str(checkpoints))}  {count(len(overviews), 'run')}, {live} live"
+
+
+def state_line(overview: Overview, *, ascii: bool = False) -> str:
+    """What a run does, how far it is, and how long it will take."""
+    parts = [state_word(overview.state, ascii=ascii)]
+    if overview.step is not None:
+        parts.append(f"step {progress(overview.step, overview.max_steps)}{_share(overview)}")
+    if overview.eta_seconds is not None:
+        parts.append(f"ETA {duration(overview.eta_seconds)}")
+    if overview.age_seconds is not None:
+        when = "ended" if overview.state in ENDED else "last beat"
+        parts.append(f"{when} {age(overview.age_seconds)} ago")
+    return "   ".join(parts)
+
+
+def facts(overview: Overview) -> list[tuple[str, str]]:
+    """How well a run does, as (what, words), each with its unit and step."""
+    told = []
+    if overview.train is not None:
+        told.append(("train loss", _measured(overview.train, "train_loss")))
+        rate = overview.number("learning_rate")
+        told.append(("learning rate", NOTHING if rate is None else format(rate, ".3g")))
+        told.append(("gradient norm", overview.loss_word("grad_norm")))
+    if overview.eval is not None:
+        told.append(("val loss", _evaluated(overview.eval)))
+    if (best := overview.best) is not None:
+        told.append(("best", f"val loss {loss(best.val_loss)} at step {number(best.step)}"))
+    if (speed := overview.number("tokens_per_second")) is not None:
+        told.append(("speed", f"{short(speed)} tokens/s"))
+    if (memory := overview.number("memory_bytes")) is not None:
+        told.append(("memory", size(memory)))
+    if overview.tokens_seen is not None:
+        told.append(("tokens seen", number(overview.tokens_seen)))
+    return told
+
+
+def run_sentence(overview: Overview) -> str:
+    """What a run does in one line without signs, for ears and logs."""
+    parts = [overview.state]
+    if overview.step is not None:
+        parts[0] += f" at step {number(overview.step)}"
+        if overview.max_steps:
+            parts[0] += f" of {number(overview.max_steps)}{_share(overview)}"
+    for key, name in (("train_loss", "train loss"), ("val_loss", "val loss")):
+        if (word := overview.loss_word(key)) != NOTHING:
+            parts.append(f"{name} {word}")
+    if overview.state in LIVE:
+        if (speed := overview.number("tokens_per_second")) is not None:
+            parts.append(f"{short(speed)} tokens/s")
+        if overview.eta_seconds is not None:
+            parts.append(f"{long_duration(overview.eta_seconds)} left")
+    return ", ".join(parts) + (f". {inert(overview.reason)}" if overview.reason else "")
+
+
+def evaluation_sentence(row: Row) -> str:
+    """One evaluation in words."""
+    return f"evaluated: val loss {_evaluated(row)}"
+
+
+def sample_lines(sample: Row, most: int = 2000) -> list[str]:
+    """The prompt of a sample, set off by ›, and the text, each of at most so many characters."""
+    prompt = clip(inert(str(sample.get("prompt", ""))), most)
+    text = clip(inert(str(sample.get("text", "")), keep="\n"), most)
+    return [f"› {prompt}", *text.split("\n")]
+
+
+def row_step(row: Row) -> str:
+    """The step that stands in a row of a log."""
+    step = finite_number(row.get("step"))
+    return number(int(step)) if step is not None else NOTHING
+
+
+def _share(overview: Overview) -> str:
+    if not overview.max_steps or overview.step is None:
+        return ""
+    return f" ({100 * overview.step // overview.max_steps}%)"
+
+
+def _measured(row: Row, key: str) -> str:
+    return f"{loss_of(row, key)} nats per token at step {row_step(row)}"
+
+
+def _evaluated(row: Row) -> str:
+    bits = finite_number(row.get("bits_per_byte"))
+    return _measured(row, "val_loss") + ("" if bits is None else f", {bits:.3f} bits per byte")

@@ -1,0 +1,48 @@
+"""How each true state of a run is shown: a sign, a word and a colour, never colour alone."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Look(NamedTuple):
+    """The sign of a state, the same where only ASCII is shown, and the name of its colour."""
+
+    glyph: str
+    ascii: str
+    colour: str
+
+
+_GETTING_READY = Look("○", "o", "cyan")
+_AT_WORK = Look("●", "*", "green")
+
+LOOKS: Mapping[str, Look] = {
+    "starting": _GETTING_READY,
+    "compiling": _GETTING_READY,
+    "training": _AT_WORK,
+    "evaluating": _AT_WORK,
+    "sampling": _AT_WORK,
+    "saving": _AT_WORK,
+    "paused": Look("‖", "=", "yellow"),
+    "finished": Look("✓", "+", "blue"),
+    "stopped": Look("■", "#", "blue"),
+    "failed": Look("✗", "x", "red"),
+    "crashed": Look("✗", "x", "red"),
+    "stalled": Look("!", "!", "yellow"),
+    "other host": Look("?", "?", "magenta"),
+    "unknown": Look("?", "?", "magenta"),
+}
+
+ENDED = frozenset({"finished", "stopped", "failed"})  # by its own word
+NOT_GOING_ON = ENDED | {"crashed", "other host", "unknown"}  # no process here will obey
+LIVE = frozenset(LOOKS) - NOT_GOING_ON - {"stalled"}
+
+
+def look_of(state: str) -> Look:
+    """How a state is shown; one that this version does not know looks unknown."""
+    return LOOKS.get(state, LOOKS["unknown"])
+
+
+def state_word(state: str, *, ascii: bool = False) -> str:
+    """The sign and the word: "● training"."""
+    look = look_of(state)
+    return f"{look.ascii if ascii else look.glyph} {state}"
