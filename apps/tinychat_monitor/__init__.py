@@ -1,7 +1,8 @@
-"""The terminal dashboard: a picture of the run directory that keeps itself up to date.
+"""The terminal dashboard: a picture of run directories that keeps itself up to date, and a pen.
 
-For now two honest pages, the list of runs and one run's details, and `--once` for the same as plain
-text or JSON. It only reads: it can crash, be opened twice, or be opened a week later, and no run
-notices. `watch` reads runs, `words` and `format` put what was read into words, `once` prints them,
-`app` shows them live. Nothing here but `app` and its screens imports textual.
+It holds no state that the run directory lacks: it can crash, be opened twice, or be opened a week
+later, and no run notices. What is read, judged and asked is `tinychat.watch`; this draws it.
+`keys` is the one table of keys; `app` holds what every screen shares; `screens` and `widgets` are
+what is seen; `once` and `plain` say the same without a screen. These two and `__main__` import no
+textual, so that `--help` and scripts never wait for it.
 """

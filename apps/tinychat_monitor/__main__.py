@@ -40,7 +40,12 @@ def _as_text(checkpoints: Path, run: Path | None, given: argparse.Namespace, *, 
         return follow_plain(checkpoints, run, ascii=ascii)
     from tinychat_monitor.once import report
 
-    print(report(checkpoints, run, as_json=given.json, ascii=ascii))
+    try:
+        text = report(checkpoints, run, as_json=given.json, ascii=ascii)
+    except OSError as error:
+        print(f"{checkpoints} cannot be read: {error.strerror}.", file=sys.stderr)
+        return 1
+    print(text)
     return 0
 
 

@@ -7,7 +7,6 @@ import math
 import re
 from array import array
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from html import escape
 from io import BytesIO
@@ -18,7 +17,8 @@ from typing import Any, Literal
 from tinychat import words
 from tinychat.watch.plot import Line, Mark, Picture, faded, position
 from tinychat_monitor.widgets.chart_options import ChartOptions, shown_range, whole_range
-from tinychat_monitor.widgets.chart_picture import Drawn, Palette, Series, Source, drawn
+from tinychat_monitor.widgets.chart_picture import Drawn, Palette, drawn, holding
+from tinychat_monitor.widgets.chart_series import Series, Source
 
 Format = Literal["csv", "svg", "png"]
 
@@ -70,9 +70,7 @@ def export(view: ChartView, kind: Format, folder: Path) -> Path:
 def to_csv(view: ChartView) -> bytes:
     """Every row in the view's range: run, step, tokens, seconds and each series; "" for none."""
     histories = [source.history for source in view.sources]
-    with ExitStack() as held:
-        for history in histories:
-            held.enter_context(history.lock)
+    with holding(view.sources):
         whole = whole_range(histories, view.options.axis, log=view.options.log_x)
         shown = shown_range(view.options, whole)
         copies = [

@@ -17,8 +17,8 @@ GROUPS: dict[Group, str] = {
     "general": "Everywhere",
     "runs": "List of runs",
     "training": "Training",
-    "chart": "Charts",
     "view": "Panes of a run",
+    "chart": "Charts",
     "samples": "In the samples",
 }
 

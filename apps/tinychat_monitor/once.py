@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tinychat.errors import TinychatError
 from tinychat.runs import Row, RunReader
 from tinychat.watch.lines import (
     COLUMNS,
@@ -76,19 +77,19 @@ def _document(overview: Overview) -> Row:
 def _checkpoints(reader: RunReader) -> list[int]:
     try:
         return reader.checkpoints()
-    except OSError:  # the overview says why
+    except (TinychatError, OSError):  # the overview says why
         return []
 
 
 def _samples(reader: RunReader) -> list[Row]:
     try:
         return newest_samples(reader)
-    except OSError:
+    except (TinychatError, OSError):
         return []
 
 
 def _log(reader: RunReader) -> list[str]:
     try:
         return reader.log_tail(_LOG_LINES)
-    except OSError:
+    except (TinychatError, OSError):
         return []

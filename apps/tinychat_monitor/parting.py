@@ -17,7 +17,10 @@ def parting_line(checkpoints: Path, run: Path | None) -> str:
     looked_at = watch.look_at(run) if run is not None else None
     if looked_at is not None and looked_at.state in LIVE:
         return f"{_process(looked_at)}; look again with: {_command(checkpoints, run)}"
-    live = [one for one in watch.look() if one.state in LIVE]
+    try:
+        live = [one for one in watch.look() if one.state in LIVE]
+    except OSError:
+        return ""
     if not live:
         return ""
     again = f"; look again with: {_command(checkpoints, None)}"

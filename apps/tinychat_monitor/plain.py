@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tinychat.errors import TinychatError
 from tinychat.runs import Row, RunPaths, RunReader
 from tinychat.watch.lines import evaluation_sentence, no_runs, run_sentence, summary
 from tinychat.watch.overview import Overview, Watch, finite_number
@@ -146,11 +147,11 @@ def _as_shown(overview: Overview) -> tuple[str, str]:
 def _sentence(row: Row) -> str | None:
     if row.get("kind") == "eval":
         return evaluation_sentence(row)
-    return inert(f"{row['kind']}: {row['message']}") if "message" in row else None
+    return inert(f"{row.get('kind')}: {row['message']}") if "message" in row else None
 
 
 def _log_tail(overview: Overview) -> list[str]:
     try:
         return RunReader(overview.path).log_tail(_LOG_LINES)
-    except OSError:
+    except (TinychatError, OSError):
         return []

@@ -138,6 +138,10 @@ def test_a_run_without_rows_is_shown(tinychat: Tinychat, copy_of: Copy) -> None:
     assert found.code == 0
     assert "no loss has been written yet" in found.out
     assert tinychat("show", run, "--json").json["train_curve"] == []
+    append(run, "metrics.jsonl", {})
+    append(run, "metrics.jsonl", {"kind": "train", "step": 1, "train_loss": 3.0})
+    found = tinychat("show", run)
+    assert (found.code, "3" in found.out.split("┤")[0]) == (0, True)
 
 
 def test_words_of_a_model_steer_no_terminal(tinychat: Tinychat, copy_of: Copy) -> None:

@@ -47,6 +47,14 @@ def test_commands_come_in_the_order_they_were_sent(run: Path) -> None:
     assert inbox.poll() == inbox.refusals() == []
 
 
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"set"}))
+def test_every_other_command_can_be_sent_without_arguments(run: Path, command: str) -> None:
+    send_command(run, command, by="test")
+    inbox = ControlInbox(run)
+    assert [taken.command for taken in inbox.poll()] == [command]
+    assert inbox.refusals() == []
+
+
 @pytest.mark.parametrize(
     ("command", "args", "match"),
     [

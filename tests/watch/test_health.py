@@ -180,6 +180,12 @@ def test_overfitting(run: Run) -> None:
     assert "overfitting" in run.notes("finished")
 
 
+def test_a_run_that_overfits_is_not_told_of_its_plateau_too(run: Run) -> None:
+    run.train(lambda step: 6 * math.exp(-min(step, 2000) / 1500))
+    run.evaluate(lambda step: 3 + abs(step - 1200) / 2000)
+    assert list(run.notes()) == ["overfitting"]
+
+
 def test_one_bad_evaluation_or_a_rise_of_both_is_no_overfitting(run: Run, tmp_path: Path) -> None:
     run.train(falling)
     run.evaluate(lambda step: falling(step) + (0.3 if step == STEPS else 0.1))

@@ -220,10 +220,11 @@ def test_a_replaced_log_is_read_anew(writer: RunWriter, tmp_path: Path) -> None:
     other = new_run(tmp_path / "other")
     begin(other, 0)
     for step in range(1, 50):
-        train(other, step, loss=2.0)
+        train(other, step, loss=2.0, time=500.0 + step)
     other.paths.attempt(1).metrics.replace(writer.paths.attempt(1).metrics)
     read_all(history)
     assert losses(history) == [(step, 2.0) for step in range(1, 50)]
+    assert list(history.train.times[:3]) == [0.0, 1.0, 2.0]
     assert len(history.events) == 1
 
 
@@ -240,6 +241,18 @@ def test_an_older_attempt_that_changes_is_read_anew(writer: RunWriter) -> None:
     version = history.version
     history.follow()
     assert history.version == version
+
+
+def test_the_last_line_of_an_attempt_that_is_over_waits_for_nothing(writer: RunWriter) -> None:
+    train(writer, 1)
+    path = writer.paths.attempt(1).metrics
+    path.write_bytes(path.read_bytes()[:-1])  # its newline never came
+    history = read_all(History(writer.paths.root))
+    assert len(history.train) == 0
+    begin(writer, 1)
+    train(writer, 2)
+    read_all(history)
+    assert list(history.train.steps) == [1, 2]
 
 
 def test_a_run_that_goes_away_is_remembered_and_found_again(writer: RunWriter) -> None:

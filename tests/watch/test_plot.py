@@ -130,6 +130,7 @@ def test_what_is_not_finite_or_not_above_0_has_no_place() -> None:
     assert position(0.0, 1, 100, True) is None
     assert position(10.0, 1, 100, True) == pytest.approx(0.5)
     assert position(5.0, 5.0, 5.0, False) == 0.5
+    assert position(0.0, 0.0, 5e-324, False) == 0.5  # too little apart to be told apart
     dots = Line([0.0, 10.0, 100.0], [math.nan, 0.5, math.inf], BLUE, "dots", "o")
     assert "".join(rows(picture(dots))).replace(" ", "") == "o"
 

@@ -41,7 +41,7 @@ COMMANDS: Mapping[str, Mapping[str, _Argument]] = {
     "pause": {"free": _Argument((bool,), False)},  # free: give the accelerator's memory back
     "resume": {},
     "checkpoint": {},
-    "sample": {"prompt": _Argument((str,))},
+    "sample": {"prompt": _Argument((str, type(None)))},
     "evaluate": {},
     "stop": {"save": _Argument((bool,), True)},
     "set": {

@@ -260,6 +260,8 @@ def _fit(value: Any, hint: Any, name: str) -> Any:
     """`value` as the type `hint` says. Raises ValueError if it is something else."""
     if hint is Any:
         return value
+    if type(value) is int and not -(2**63) <= value < 2**63:  # beyond floats it breaks arithmetic
+        raise ValueError(f"{name} is an integer beyond 64 bits")
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType:
         if value is None and type(None) in inner:

@@ -1,4 +1,15 @@
-"""What a screen needs of runs - look, follow, judge, ask, start - without any screen.
+"""What a screen needs of runs - look, follow, judge, draw, ask, start - without any screen.
 
-It knows no tensors and no terminal library; `plot` alone knows plotext.
+    look     `overview`: runs in a few numbers each; `states`: how a state is shown; `lines`: both
+             as text; `details`: all that the screen of one run shows
+    follow   `history`: a run's logs read once and followed, on `tail` (files that grow) and `table`
+             (their numbers)
+    judge    `health`: notes that a person can act on
+    draw     `curves`: what of a column is drawn; `schedule`: the learning rate ahead; `plot`: the
+             picture in characters
+    ask      `requests`: commands sent, pending until acknowledged
+    start    `launch`: a run as a session of its own, and the end of one that does not obey
+
+Modules are imported by their names: listing runs needs a third of what the screen of one costs to
+import. Nothing here knows tensors or a terminal library, and `plot` alone knows plotext.
 """

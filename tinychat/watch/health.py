@@ -152,7 +152,7 @@ def _overfitting(facts: _Facts) -> Note | None:
     step, lowest = evaluated[best]
     since = [value for _, value in evaluated[best + 1 :]]
     last = since[-3:]
-    if len(since) < 3 or min(last) <= lowest or sum(last) / 3 < lowest + _share(_WORSE, lowest):
+    if len(since) < 3 or sum(last) / 3 < lowest + _share(_WORSE, lowest):
         return None
     width = max(20, len(train) // _WINDOWS)
     then_row = bisect_right(train.steps, step)

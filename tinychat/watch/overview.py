@@ -216,6 +216,8 @@ class _Kept:
             created_at=record.created_at,
             latest=max(steps, default=None),
         )
+        if status is None and marks.status is not None:
+            self._told = replace(self._told, reason=f"{reader.paths.status_json} is damaged.")
         if status is not None:
             self._told = replace(
                 self._told,

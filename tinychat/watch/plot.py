@@ -113,9 +113,10 @@ def position(value: float, low: float, high: float, log: bool) -> float | None:
         value, low, high = math.log10(value), math.log10(low), math.log10(high)
     if not (math.isfinite(value) and math.isfinite(low) and math.isfinite(high)):
         return None
-    if high == low:
+    extent = high / 2 - low / 2  # halves: the whole may be beyond floats
+    if not extent:
         return 0.5 + (value > high) - (value < low)
-    return (value / 2 - low / 2) / (high / 2 - low / 2)  # halves: the whole may be beyond floats
+    return (value / 2 - low / 2) / extent
 
 
 def value_at(share: float, low: float, high: float, log: bool) -> float:

@@ -19,7 +19,7 @@ from tinychat_monitor import keys
 from tinychat_monitor.options import options_of
 from tinychat_monitor.screens.chart_keys import ChartKeys
 from tinychat_monitor.widgets.chart import Chart, Source
-from tinychat_monitor.widgets.chart_picture import LOSS
+from tinychat_monitor.widgets.chart_series import LOSS
 from tinychat_monitor.widgets.inert import InertText
 from tinychat_monitor.widgets.looking import LookingScreen
 

@@ -54,7 +54,7 @@ class NewRunScreen(Screen[Path | None]):
             yield InertText("about-data", classes="note")
             yield from self._row("name", "of the run and of its folder", self._proposed)
             yield from self._row("max-steps", "empty: the preset's")
-            yield from self._row("more", "more flags, as for `tinychat train`")
+            yield from self._row("more", "further flags, as for `tinychat train`", label="flags")
             with Horizontal(classes="row buttons"):
                 yield Button("Plan (F5)", id="plan", compact=True)
                 yield Button("Start (F9)", "primary", id="start", compact=True)
@@ -67,9 +67,9 @@ class NewRunScreen(Screen[Path | None]):
     def on_mount(self) -> None:
         self.query_one("#preset").focus()
 
-    def _row(self, name: str, placeholder: str, value: str = "") -> ComposeResult:
+    def _row(self, name: str, placeholder: str, value: str = "", label: str = "") -> ComposeResult:
         with Horizontal(classes="row"):
-            yield Label(name.replace("-", " "))
+            yield Label(label or name.replace("-", " "))
             yield Input(value, placeholder=placeholder, id=name, compact=True)
 
     def _typed(self, name: str) -> str:

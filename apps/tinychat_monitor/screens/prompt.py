@@ -25,7 +25,9 @@ class PromptScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="question"):
             yield InertText("question").with_text(self._question)
-            yield Input(self._text, placeholder="what a person would write", id="prompt", compact=True)
+            yield Input(
+                self._text, placeholder="what a person would write", id="prompt", compact=True
+            )
             yield InertText("told").with_text("Enter sends it, Escape cancels.")
 
     @on(Input.Submitted)

@@ -25,7 +25,7 @@ from tinychat_monitor.screens.baseline import BaselineScreen
 from tinychat_monitor.screens.chart_keys import ChartKeys
 from tinychat_monitor.screens.steering import Steering
 from tinychat_monitor.widgets.chart import Chart, Source
-from tinychat_monitor.widgets.chart_picture import LOSS
+from tinychat_monitor.widgets.chart_series import LOSS
 from tinychat_monitor.widgets.checkpoints import CheckpointsPane
 from tinychat_monitor.widgets.events import EventsPane
 from tinychat_monitor.widgets.headline import Headline, Now, headline, remarks
@@ -40,6 +40,7 @@ from tinychat_monitor.widgets.samples import SamplesPane
 from tinychat_monitor.widgets.settings import SettingsPane
 
 SECONDS_BETWEEN_CHARTS = 0.9  # so that every second look draws them
+READING_SECONDS = 0.4  # of a long history at once, between two pictures
 _MARKS = 200  # the newest, that a chart shows
 _DEAD = ("crashed", "failed")  # the log tells why
 # kind of event -> (sign, in ASCII, label)
@@ -94,6 +95,15 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
         self._baseline: Baseline | None = None
         self._charts_at = float("-inf")  # when they were last drawn, on the monotonic clock
         self._eta_seconds: float | None = None  # the last one before a pause
+        self._panes: dict[str, Pane] = {
+            "samples": SamplesPane(),
+            "events": EventsPane(),
+            "log": LogPane(),
+            "rates": RatesPane(),
+            "settings": SettingsPane(),
+            "checkpoints": CheckpointsPane(),
+        }
+        self._charts: list[Chart] = []
         self._alarms: set[str] | None = None  # the kinds that hold now
 
     def compose(self) -> ComposeResult:
@@ -105,26 +115,25 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
                 yield RatesRow(id="rates-row")
                 with Vertical(id="panes"):
                     yield PaneTabs()
-                    yield SamplesPane()
-                    yield EventsPane()
-                    yield LogPane()
-                    yield RatesPane()
-                    yield SettingsPane()
-                    yield CheckpointsPane()
+                    yield from self._panes.values()
             yield Rail()
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
+        self._charts = list(self.query(Chart))
         self._open_pane("samples")
-        self.query_one(SamplesPane).take_focus()
+        self._panes["samples"].take_focus()
         self.app.theme_changed_signal.subscribe(self, lambda _: self._draw_all())
 
     # --- looking
 
     def look(self) -> RunLook:
         """Read on, in a thread."""
-        if self._baseline is not None:
-            self._baseline.history.follow()
+        for history in self.histories():
+            if self.seen is not None and history.share < 1.0:  # the first look is quick
+                history.follow(READING_SECONDS)
+            elif history is not self._watch.history:
+                history.follow()
         return self._watch.look()
 
     def show(self, seen: RunLook) -> bool:
@@ -170,7 +179,7 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
             glance.show(words.sparkline(seen.overview.recent, max(1, self.size.width - 2)))
 
     def _draw_panes(self, seen: RunLook) -> None:
-        for pane in self.query(Pane):
+        for pane in self._panes.values():
             pane.show(seen)
         self.query_one(Rail).show(seen)
 
@@ -192,7 +201,7 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
 
     def charts(self) -> Sequence[Chart]:
         """The loss chart, and the smaller ones."""
-        return list(self.query(Chart))
+        return self._charts
 
     def histories(self) -> list[History]:
         """Of this run, and of its baseline."""
@@ -209,7 +218,7 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
         if self._baseline is not None:
             sources.append(Source(self._baseline.name, self._baseline.history, 1))
         marks = self._marks()
-        for chart in self.charts():
+        for chart in self._charts:
             if chart.is_on_screen:
                 chart.show(sources, self.view, marks if chart.id == "loss" else ())
 
@@ -266,7 +275,7 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
         """Open a pane and give it the focus."""
         self._open_pane(pane)
         if self.focused is None or not isinstance(self.focused, Chart):
-            self.query_one(f"#pane-{pane}", Pane).take_focus()
+            self._panes[pane].take_focus()
 
     def action_filter_log(self) -> None:
         """Filter the log."""
@@ -277,14 +286,14 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
         self.action_show_pane(message.pane)
 
     def _open_pane(self, name: str) -> None:
-        for pane in self.query(Pane):
-            pane.display = pane.id == f"pane-{name}"
+        for each, pane in self._panes.items():
+            pane.display = each == name
         self.query_one(PaneTabs).choose(name)
         self.set_class(name == "rates", "-rates-open")
         self.call_after_refresh(self._draw_open)
 
     def _draw_open(self) -> None:
-        for pane in self.query(Pane):
+        for pane in self._panes.values():
             pane.draw_if_open()
         self.draw_charts()
 

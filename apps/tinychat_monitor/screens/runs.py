@@ -34,6 +34,7 @@ class Seen:
 
     runs: list[Overview]
     closer: RunLook | None
+    problem: str = ""  # why the folder cannot be read
 
 
 class RunsScreen(LookingScreen[Seen]):
@@ -47,6 +48,7 @@ class RunsScreen(LookingScreen[Seen]):
         self._closer: tuple[Path, RunWatch] | None = None  # of the chosen run
         self._chosen: Path | None = None
         self._runs: list[Overview] = []
+        self._problem = ""
 
     def compose(self) -> ComposeResult:
         yield InertText("title", classes="title")
@@ -74,7 +76,10 @@ class RunsScreen(LookingScreen[Seen]):
 
     def look(self) -> Seen:
         """Read every run a little, and the chosen one more."""
-        runs = self._watch.look()
+        try:
+            runs = self._watch.look()
+        except OSError as error:
+            return Seen([], None, f"{self._watch.checkpoints} cannot be read: {error.strerror}.")
         chosen = self._chosen
         if chosen is None or not self._on_top:
             return Seen(runs, None)
@@ -84,7 +89,7 @@ class RunsScreen(LookingScreen[Seen]):
 
     def show(self, seen: Seen) -> bool:
         """Draw the table, and what is known of the chosen run."""
-        self._runs = seen.runs
+        self._runs, self._problem = seen.runs, seen.problem
         self._show_table()
         self._show_closer(seen.closer)
         return seen.closer is not None and seen.closer.history.share < 1.0
@@ -112,6 +117,8 @@ class RunsScreen(LookingScreen[Seen]):
         return title
 
     def _nothing(self, wanted: str) -> str:
+        if self._problem:
+            return words.inert(self._problem)
         if self._runs:
             return f"No run has “{words.inert(wanted)}” in its name or state."
         new = "" if options_of(self).readonly else "\nOr press n here."

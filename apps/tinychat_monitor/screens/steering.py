@@ -49,9 +49,10 @@ class Steering(Screen[None]):
                 events = list(look.history.events)
             for answered in self.requests.update(events, look.overview.number("step_seconds")):
                 result = words.inert(words.clip(answered.result, 300))
-                applied = answered.answer == "applied"
-                told = f"{answered.command}: {result}" if result else answered.command
-                self._tell(told if applied else f"refused, {told}", wrong=not applied)
+                if answered.answer == "applied":
+                    self._tell(result or f"{answered.command}: done")
+                else:
+                    self._tell(f"{answered.command} was refused: {result}", wrong=True)
         self._hear_of_resume(look.overview)
         self._hear_of_stop(look.overview)
 

@@ -23,7 +23,9 @@ from tinychat_monitor.widgets.chart_options import (
     panned,
     zoomed,
 )
-from tinychat_monitor.widgets.chart_picture import Drawn, Palette, Series, Source, drawn, where
+from tinychat_monitor.widgets.chart_picture import Drawn, Palette, drawn
+from tinychat_monitor.widgets.chart_series import Series, Source
+from tinychat_monitor.widgets.chart_words import where
 
 _WHEEL = 1.25  # how much closer one notch of the wheel goes
 

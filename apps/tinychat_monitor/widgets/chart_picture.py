@@ -2,18 +2,17 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
 
 from tinychat import words
-from tinychat.config import Settings
-from tinychat.watch.curves import Curve, curve, nearest, nice_ticks, tick_labels
-from tinychat.watch.history import History
-from tinychat.watch.plot import SMALLEST_FRAME, Line, Mark, Picture, Ticks, faded
+from tinychat.watch.curves import Curve, curve, nice_ticks, tick_labels
+from tinychat.watch.plot import Line, Mark, Picture, Ticks, faded
 from tinychat.watch.schedule import planned_rate
 from tinychat.watch.table import Table
 from tinychat_monitor.widgets.chart_options import ChartOptions, shown_range, whole_range
+from tinychat_monitor.widgets.chart_series import Series, Source
+from tinychat_monitor.widgets.chart_words import power, readout, says
 
 WARM_UP = 0.02  # the share of the rows whose values need not fit into a clipped chart
 _DOTS_A_CELL = {"braille": 2, "block": 2, "ascii": 1}
@@ -23,30 +22,6 @@ _CELLS_A_TAG = 14  # between the signs that name the line of a compared run
 # For each compared run the sign on its line and that of its evaluations, and both in ASCII.
 _SIGNS = (("", "o"), ("▲", "△"), ("■", "□"), ("◆", "◇"), ("▼", "▽"), ("★", "☆"), ("✚", "+"))
 _ASCII_SIGNS = (("", "o"), ("^", "A"), ("#", "H"), ("x", "X"), ("v", "V"), ("s", "S"), ("+", "t"))
-
-
-@dataclass(frozen=True)
-class Series:
-    """One number of the rows, as a chart shows it."""
-
-    key: str  # "train_loss"
-    table: Literal["train", "evals"]
-    label: str
-    role: str  # its colour: "train", "val", "lr", ...
-    style: Literal["line", "dots"] = "line"
-    noisy: bool = True  # may be smoothed, and its warm-up clipped
-    planned: bool = False  # go on with the schedule, beyond the newest row
-
-
-@dataclass(frozen=True)
-class Source:
-    """A run on a chart. With more than one each has a colour (by its number) and a sign."""
-
-    name: str
-    history: History
-    colour: int = 0
-    plan: Settings | None = None  # of the first one: its learning rate ahead is drawn
-    max_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,18 +43,6 @@ class Drawn:
     legend: tuple[tuple[str, str, str], ...]
     says: str
     reads: str = ""  # the values under the crosshair
-
-
-LOSS = (
-    Series("train_loss", "train", "train", "train"),
-    Series("val_loss", "evals", "val", "val", "dots"),
-)
-LEARNING_RATE = (
-    Series("learning_rate", "train", "learning rate", "lr", noisy=False, planned=True),
-)
-THROUGHPUT = (Series("tokens_per_second", "train", "tokens/s", "tokens_per_second"),)
-GRADIENT = (Series("grad_norm", "train", "gradient norm", "grad_norm"),)
-MEMORY = (Series("memory_bytes", "train", "memory", "memory", noisy=False),)
 
 
 @dataclass
@@ -106,10 +69,17 @@ def drawn(
     palette: Palette,
 ) -> Drawn:
     """The chart of these series of these runs for so many cells."""
-    with ExitStack() as held:
-        for source in sources:
-            held.enter_context(source.history.lock)
+    with holding(sources):
         return _drawn(series, sources, options, marks, unit, width, height, palette)
+
+
+@contextmanager
+def holding(sources: Sequence[Source]) -> Iterator[None]:
+    """Nobody changes the histories meanwhile; one of them may be there twice."""
+    with ExitStack() as held:
+        for history in dict.fromkeys(source.history for source in sources):
+            held.enter_context(history.lock)
+        yield
 
 
 def _drawn(
@@ -139,6 +109,9 @@ def _drawn(
     if ahead is not None:
         _add_ahead(shape, ahead, palette.series["lr"], palette)
         shown = shown[0], max(shown[1], ahead[0][-1])
+    if not shape.fitting and not shape.others and not shape.broken:
+        names = " or ".join(one.label for one in series)
+        return Drawn(None, (), f"no {names} in these rows")
     low, high, clipped = _y_range(shape, log=options.log_y)
     picture = Picture(
         lines=(*shape.lines, *_broken(shape, high, palette)),
@@ -155,11 +128,19 @@ def _drawn(
         marker=options.marker,
         axes_colour=palette.axes,
     )
-    says = _says(
-        shape, series, sources, options, picture, clipped=clipped, unit=unit, height=height
+    said = says(
+        shape.rows_per_column,
+        len(set(shape.broken)),
+        series,
+        sources,
+        options,
+        picture,
+        clipped=clipped,
+        unit=unit,
+        height=height,
     )
     reads = "" if options.crosshair is None else readout(series, sources, options, unit=unit)
-    return Drawn(picture, tuple(shape.legend), says, reads)
+    return Drawn(picture, tuple(shape.legend), said, reads)
 
 
 def _add(
@@ -215,6 +196,7 @@ def _add(
         shape.lines.append(Line(raw.xs, raw.ys, faded(colour, palette.background), "faint"))
         shape.broken += raw.nonfinite_xs
         keep(raw)
+        shape.rows_per_column = max(shape.rows_per_column, raw.rows_per_column)
     shape.rows_per_column = max(shape.rows_per_column, main.rows_per_column)
     if signs[0]:
         tags = _tags(main, cells, index)
@@ -285,7 +267,8 @@ def _y_range(shape: _Shape, *, log: bool) -> tuple[float, float, bool]:
         fitting, others = others, []
     if not fitting:
         return (0.1, 1.0, False) if log else (0.0, 1.0, False)
-    low, high = (max(-_MOST, min(_MOST, end)) for end in (min(fitting), max(fitting)))
+    least = 1 / _MOST if log else -_MOST
+    low, high = (max(least, min(_MOST, end)) for end in (min(fitting), max(fitting)))
     low, high = _padded(low, high, log=log)
     return low, high, any(not low <= y <= high for y in others)
 
@@ -309,153 +292,8 @@ def _x_ticks(shown: tuple[float, float], options: ChartOptions, width: int) -> T
 
 
 def _y_ticks(low: float, high: float, options: ChartOptions, height: int) -> Ticks:
-    ticks = nice_ticks(low, high, max(2, min(6, height // 3)), log=options.log_y)
+    ticks = nice_ticks(low, high, max(3, min(6, height // 3)), log=options.log_y)
     labels = tick_labels(ticks)
     if max(map(len, labels), default=0) > _LONG_LABEL:
-        labels = [_power(tick, 1).replace(".0e", "e") for tick in ticks]
+        labels = [power(tick, 1).replace(".0e", "e") for tick in ticks]
     return tuple(zip(ticks, labels, strict=True))
-
-
-def _power(value: float, places: int) -> str:
-    """2e-4"""
-    if value == 0:
-        return "0"
-    digits, _, power = f"{value:.{places}e}".partition("e")
-    return f"{digits}e{int(power)}"
-
-
-def value_text(value: float, unit: str) -> str:
-    """One value as a person reads it, without its unit unless that is bytes."""
-    if not math.isfinite(value):
-        return words.NOT_FINITE
-    if unit == "B":
-        return words.size(value)
-    if value and abs(value) < 0.01:
-        return _power(value, 2)
-    return words.loss(value) if abs(value) < 1000 else words.short(value)
-
-
-def _says(
-    shape: _Shape,
-    series: Sequence[Series],
-    sources: Sequence[Source],
-    options: ChartOptions,
-    picture: Picture,
-    *,
-    clipped: bool,
-    unit: str,
-    height: int,
-) -> str:
-    """What the chart shows, and what it leaves out."""
-    parts = [_density(shape, sources[0].history.train)]
-    if height < SMALLEST_FRAME:  # the axes are not drawn
-        ends = (value_text(end, unit) for end in (picture.y_low, picture.y_high))
-        parts.insert(0, " to ".join(ends))
-    if options.ema > 0 and any(one.noisy for one in series):
-        parts.append(f"EMA {options.ema:g}".replace("0.", "."))
-    if clipped:
-        parts.append("warm-up clipped (v)")
-    if shape.broken:
-        parts.append(f"x {words.count(len(set(shape.broken)), 'place')} not finite")
-    parts += [f"log {axis}" for axis, on in (("x", options.log_x), ("y", options.log_y)) if on]
-    if options.low is not None:
-        parts.append("zoomed, follows" if options.follow else "zoomed")
-    if options.frozen:
-        parts.append("FROZEN (space)")
-    parts += deltas(series, sources, options, unit=unit)
-    marks = {mark.label: mark.ascii if options.marker == "ascii" else mark.sign
-             for mark in picture.marks}  # fmt: skip
-    parts += [f"{sign} {label}" for label, sign in marks.items()]
-    return " · ".join(parts)
-
-
-def _density(shape: _Shape, train: Table) -> str:
-    steps = train.steps
-    every = len(steps) > 1 and steps[-1] - steps[0] == len(steps) - 1
-    noun = "step" if every else "row"
-    if shape.rows_per_column <= 1:
-        return f"every {noun}"
-    return f"min/max of {words.count(shape.rows_per_column, noun)} per column"
-
-
-def readout(
-    series: Sequence[Series], sources: Sequence[Source], options: ChartOptions, *, unit: str
-) -> str:
-    """The values under the crosshair, of every run that has some there."""
-    x = options.crosshair
-    if x is None or not sources:
-        return ""
-    parts = [where(x, options.axis)]
-    for source in sources:
-        told: list[str] = []
-        for one in series:
-            table: Table = getattr(source.history, one.table)
-            row = _row_at(table, options.axis, x)
-            if row is None or one.key not in table.columns:
-                continue
-            text = f"{one.label} {value_text(table.columns[one.key].values[row], unit)}"
-            if one.style == "line" and one.noisy and options.ema > 0:
-                smooth = table.ema(one.key, options.ema).values[row]
-                text += f" (ema {value_text(smooth, unit)})"
-            if one.style == "dots":
-                text += f" @{table.steps[row]:,}"
-            told.append(text)
-        name = f"{words.inert(source.name)}: " if len(sources) > 1 else ""
-        parts.append(name + (", ".join(told) or "no rows here"))
-    return " · ".join([*parts, *deltas(series, sources, options, unit=unit)])
-
-
-def where(x: float, axis: str) -> str:
-    """A place on the x axis."""
-    if axis == "time":
-        return words.duration(x)
-    return f"step {x:,.0f}" if axis == "step" else f"{words.short(x)} tokens"
-
-
-def deltas(
-    series: Sequence[Series], sources: Sequence[Source], options: ChartOptions, *, unit: str
-) -> list[str]:
-    """How much lower or higher the first run is than each other one, at the same x.
-
-    That x is the crosshair's, or else the newest at which both have rows.
-    """
-    if len(sources) < 2 or not series:
-        return []
-    one, first = series[0], sources[0].history
-    mine: Table = getattr(first, one.table)
-    said: list[str] = []
-    for other in sources[1:]:
-        theirs: Table = getattr(other.history, one.table)
-        if not len(mine) or not len(theirs):
-            continue
-        newest = min(mine.xs(options.axis)[-1], theirs.xs(options.axis)[-1])
-        x = newest if options.crosshair is None else options.crosshair
-        values = [_value_at(table, one, options, x) for table in (mine, theirs)]
-        if values[0] is not None and values[1] is not None:
-            delta = values[0] - values[1]
-            sign = "+" if delta > 0 else "-" if delta < 0 else ""
-            name = words.clip(words.inert(other.name), 24)
-            small = abs(delta) < 0.01 <= abs(values[0])  # 0.004 of a loss, not 4.00e-3
-            text = words.loss(abs(delta)) if small else value_text(abs(delta), unit)
-            said.append(f"{sign}{text} vs {name}")
-    return said
-
-
-def _value_at(table: Table, series: Series, options: ChartOptions, x: float) -> float | None:
-    row = _row_at(table, options.axis, x)
-    if row is None or series.key not in table.columns:
-        return None
-    smooth = series.noisy and options.ema > 0
-    column = table.ema(series.key, options.ema) if smooth else table.columns[series.key]
-    value = column.values[row]
-    return value if math.isfinite(value) else None
-
-
-def _row_at(table: Table, axis: Literal["step", "tokens", "time"], x: float) -> int | None:
-    """The row nearest to x; None beyond the ends of the table."""
-    row = nearest(table, axis, x)
-    if row is None or len(table) < 2:
-        return row
-    xs = table.xs(axis)
-    gap = (xs[-1] - xs[0]) / (len(table) - 1)
-    return row if xs[0] - 2 * gap <= x <= xs[-1] + 2 * gap else None

@@ -17,7 +17,7 @@ from tinychat.watch.states import ENDED, LIVE, look_of, state_word
 # an ETA from fewer steps than this is not shown, or shown with ~
 _TOO_FEW_STEPS, _FEW_STEPS = 10, 200
 _SHORTEST_BAR = 6
-_FLAT = 0.003  # a change of the loss smaller than this share is none
+_FLAT = 0.003  # a change of the loss smaller than this share is none, nor is one that is noise
 _LEVELS = ("alarm", "warning", "info")
 _COLOURS = {"alarm": "red", "warning": "yellow", "info": "cyan"}
 
@@ -109,10 +109,17 @@ def trend(losses: Sequence[float]) -> str:
     third = len(losses) // 3
     if third < 2:
         return ""
-    before, after = math.fsum(losses[:third]) / third, math.fsum(losses[-third:]) / third
-    if abs(after - before) <= _FLAT * abs(before):
+    (before, noise), (after, more) = _mean(losses[:third]), _mean(losses[-third:])
+    if abs(after - before) <= max(_FLAT * abs(before), 2 * math.hypot(noise, more)):
         return "flat"
     return "falling" if after < before else "rising"
+
+
+def _mean(values: Sequence[float]) -> tuple[float, float]:
+    """The mean of some values, and how far chance moves it."""
+    count = len(values)
+    mean = math.fsum(values) / count
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values)) / count
 
 
 def eta_words(look: RunLook, now: Now) -> tuple[str, str]:
@@ -181,7 +188,7 @@ def _progress(look: RunLook, now: Now, width: int, colour: Colour) -> Text:
     step, most = overview.step, overview.max_steps
     if step is None:
         return Text(words.clip("no step yet", width), "dim")
-    share = min(1.0, step / most) if most else None
+    share = min(1.0, max(0.0, step / most)) if most and most > 0 else None
     eta, ends = eta_words(look, now)
     if overview.state in ENDED and overview.status is not None:
         eta = f"{overview.state} {_when(overview.status.time, now.time)}"

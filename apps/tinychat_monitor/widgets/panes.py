@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+from rich.segment import Segment
 from rich.text import Text
 from textual.containers import Container
 from textual.dom import DOMNode
-from textual.events import Resize
-from textual.widgets import RichLog
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
 
 from tinychat.watch.details import RunLook
 from tinychat_monitor.themes import state_colour
@@ -55,53 +57,86 @@ class Pane(Container):
                 return
 
 
-class Lines(RichLog):
-    """Lines that grow at the end: wrapped, scrollable, following while the end is in view."""
+class Lines(ScrollView, can_focus=True):
+    """Lines that grow at the end: wrapped, scrollable, following while the end is in view.
 
-    DEFAULT_CSS = """
-    Lines { background: transparent; height: 1fr; padding: 0 1; scrollbar-size-vertical: 1; }
+    Only lines that are new are made ready; those that have left at the beginning are dropped.
     """
 
+    DEFAULT_CSS = """
+    Lines {
+        height: 1fr; overflow-x: hidden; overflow-y: auto;
+        scrollbar-size-vertical: 1; scrollbar-gutter: stable;
+    }
+    """
+    ALLOW_SELECT = False
+
     def __init__(self) -> None:
-        super().__init__(wrap=True, markup=False, highlight=False, min_width=1)
+        super().__init__()
         self._shown: list[Text] = []
-        self._drawn_width = 0
+        self._ready: list[list[Strip]] = []  # the rows of each line
+        self._rows: list[Strip] = []
+        self._width = 0
+        self._follows = True  # the end is in view
 
     def show(self, lines: Sequence[Text]) -> None:
-        """Draw these lines; those that are drawn already stay as they are."""
-        new = list(lines)
-        if new == self._shown:
+        """Draw these lines instead of those before."""
+        gone = _gone(self._shown, lines)
+        if not gone and len(lines) == len(self._shown):
             return
-        gone = _lines_gone(self._shown, new)
-        follow = self.is_vertical_scroll_end
-        if gone:  # what has left at the beginning takes a fresh start
-            self._redraw(new, follow=follow)
-        else:
-            self._append(new[len(self._shown) :], follow=follow)
-        self._shown = new
+        kept = len(self._shown) - gone
+        self._ready[:gone] = []
+        self._ready += [self._wrapped(line) for line in lines[kept:]]
+        self._shown = list(lines)
+        self._lay_out()
 
-    def on_resize(self, event: Resize) -> None:
-        if self.size.width != self._drawn_width:
-            self._drawn_width = self.size.width
-            self._redraw(self._shown, follow=True)
+    def on_resize(self) -> None:
+        width = self.scrollable_content_region.width
+        if width != self._width:
+            self._width = width
+            self._ready = [self._wrapped(line) for line in self._shown]
+            self._lay_out()
+        elif self._follows:
+            self._to_end()
 
-    def _redraw(self, lines: Sequence[Text], *, follow: bool) -> None:
-        place = self.scroll_offset.y
-        self.clear()
-        self._append(lines, follow=follow)
-        if not follow:
-            self.scroll_to(y=place, animate=False)
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._follows = self.is_vertical_scroll_end
 
-    def _append(self, lines: Sequence[Text], *, follow: bool) -> None:
-        for line in lines:
-            self.write(line, scroll_end=False)
-        if follow:
-            self.scroll_end(animate=False, immediate=False, x_axis=False)
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        row = self.scroll_offset.y + y
+        strip = self._rows[row] if row < len(self._rows) else Strip.blank(0)
+        return strip.extend_cell_length(self._width).apply_style(self.rich_style)
+
+    def _lay_out(self) -> None:
+        follows = self._follows
+        self._rows = [row for rows in self._ready for row in rows]
+        self.virtual_size = Size(self._width, len(self._rows))
+        if follows:
+            self._to_end()
+        self.refresh()
+
+    def _to_end(self) -> None:
+        self._follows = True
+        self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)
+
+    def _wrapped(self, line: Text) -> list[Strip]:
+        width = self._width - 2  # a column free at each side
+        if width < 1:
+            return []
+        console = self.app.console
+        rows = [line] if line.cell_len <= width else line.wrap(console, width)
+        margin = Segment(" ")
+        return [Strip([margin, *row.render(console)]) for row in rows]
 
 
-def _lines_gone(old: Sequence[Text], new: Sequence[Text]) -> bool:
-    """Whether `new` is more than `old` with lines added at its end."""
-    return len(new) < len(old) or list(new[: len(old)]) != list(old)
+def _gone(old: Sequence[Text], new: Sequence[Text]) -> int:
+    """How many of the first lines have left, if the others are now followed by more lines."""
+    return next(gone for gone in range(len(old) + 1) if old[gone:] == list(new[: len(old) - gone]))
 
 
 def colour_of(node: DOMNode, name: str) -> str:

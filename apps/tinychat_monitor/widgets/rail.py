@@ -14,6 +14,7 @@ from tinychat_monitor.widgets.panes import colour_of
 
 _EVENTS = 8
 _CHARACTERS = 56
+_NOISE = ("checkpoint_pruned", "data")  # no news to a person
 _SETTINGS = ("preset", "data.paths", "optim.optimizer", "optim.schedule", "batch_size")
 _BUTTONS = (
     ("pause", "Pause"),
@@ -51,7 +52,8 @@ class Rail(Vertical):
             for name, told in rail_facts(look)
         )
         self.query_one("#rail-facts", InertText).show(facts)
-        events = reversed(newest_events(look, _EVENTS))
+        events = [row for row in newest_events(look) if row.get("kind") not in _NOISE]
+        events = events[: -_EVENTS - 1 : -1]
         lines = [event_line(row, lambda name: colour_of(self, name), short=True) for row in events]
         heading = Text("last events\n" if lines else "no events yet", "bold")
         told = Text.assemble(heading, Text("\n").join(lines))

@@ -5,7 +5,7 @@ from textual.containers import Container
 
 from tinychat.watch.details import RunLook
 from tinychat_monitor.widgets.chart import Chart
-from tinychat_monitor.widgets.chart_picture import GRADIENT, LEARNING_RATE, MEMORY, THROUGHPUT
+from tinychat_monitor.widgets.chart_series import GRADIENT, LEARNING_RATE, MEMORY, THROUGHPUT
 from tinychat_monitor.widgets.panes import Pane
 
 # (what it draws, title, unit)

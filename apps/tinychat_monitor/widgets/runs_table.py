@@ -13,7 +13,7 @@ from tinychat.watch.overview import Overview
 from tinychat.watch.states import look_of, state_word
 from tinychat_monitor import keys
 from tinychat_monitor.options import options_of
-from tinychat_monitor.themes import state_colour
+from tinychat_monitor.themes import series_colours, state_colour
 
 _NAME_COLUMNS = (8, 28)  # a name's width, least and most
 
@@ -76,8 +76,8 @@ class RunsTable(DataTable[Text]):
         super().__init__(id=id, cursor_type="row", cell_padding=0, zebra_stripes=False)
         self.runs: dict[str, Overview] = {}  # what is shown, in its order
         self.marked: set[str] = set()
-        self._drawn: dict[str, list[Text]] = {}
-        self._names: list[str] = []
+        self._drawn: dict[str, list[str]] = {}
+        self._widths: dict[str, int] = {}  # of the columns that are shown, in their order
 
     @property
     def chosen(self) -> Overview | None:
@@ -88,16 +88,15 @@ class RunsTable(DataTable[Text]):
     def show(self, runs: Sequence[Overview]) -> None:
         """Show these, drawing only what differs."""
         before, self.runs = list(self.runs), {str(run.path): run for run in runs}
-        columns = self._columns()
-        if columns != self._names or before != list(self.runs):
-            self._fill(columns, before)
+        if before != list(self.runs):
+            self._fill(self._layout(), before)
             return
         for path, run in self.runs.items():
-            cells = self._cells(run)
-            for name, new, old in zip(columns, cells, self._drawn[path], strict=True):
-                if new != old or new.style != old.style:
-                    self.update_cell(path, name, new)
-            self._drawn[path] = cells
+            texts = self._texts(run)
+            for name, new, old in zip(self._widths, texts, self._drawn[path], strict=True):
+                if new != old:
+                    self.update_cell(path, name, self._cell(run, name, new))
+            self._drawn[path] = texts
 
     def toggle_mark(self) -> None:
         """Mark the chosen run, or take its mark away; on to the next."""
@@ -108,59 +107,58 @@ class RunsTable(DataTable[Text]):
 
     def redraw(self) -> None:
         """Draw everything again, because colours or the width changed."""
-        self._names = []
-        if self.runs:
-            self.show(list(self.runs.values()))
+        self._fill(self._layout(), list(self.runs))
 
     def on_resize(self, event: Resize) -> None:
-        if self._columns() != self._names:
+        if self._layout() != self._widths:
             self.redraw()
 
-    def _columns(self) -> list[str]:
-        return fitting(self.size.width, self._name_width())
-
-    def _name_width(self) -> int:
+    def _layout(self) -> dict[str, int]:
         least, most = _NAME_COLUMNS
         names = (words.columns_of(words.inert(run.name)) for run in self.runs.values())
         longest = max(names, default=0)
-        return 2 + max(least, min(most, longest, self.size.width // 3))
+        name_width = 2 + max(least, min(most, longest, self.size.width // 3))
+        columns = fitting(self.size.width, name_width)
+        return {name: COLUMNS[name].width or name_width for name in columns}
 
-    def _fill(self, columns: list[str], before: list[str]) -> None:
+    def _fill(self, layout: dict[str, int], before: list[str]) -> None:
         at = self.cursor_row
         chosen = before[at] if 0 <= at < len(before) else None
         self.clear(columns=True)
-        self._names = columns
-        for name in columns:
+        self._widths = layout
+        for name, width in layout.items():
             column = COLUMNS[name]
-            width = column.width or self._name_width()
             title = ("  " if name == "run" else "") + column.title
             title = Text(title.rjust(width) if column.right else title)
             self.add_column(title, key=name, width=width + GAP)
-        self._drawn = {path: self._cells(run) for path, run in self.runs.items()}
-        for path, cells in self._drawn.items():
-            self.add_row(*cells, key=path)
+        self._drawn = {path: self._texts(run) for path, run in self.runs.items()}
+        for path, texts in self._drawn.items():
+            cells = zip(layout, texts, strict=True)
+            self.add_row(*(self._cell(self.runs[path], *cell) for cell in cells), key=path)
         rows = list(self.runs)
         row = rows.index(chosen) if chosen in self.runs else min(at, len(rows) - 1)
         self.move_cursor(row=max(0, row), animate=False)
 
-    def _cells(self, run: Overview) -> list[Text]:
-        return [self._cell(run, name) for name in self._names]
-
-    def _cell(self, run: Overview, name: str) -> Text:
+    def _texts(self, run: Overview) -> list[str]:
         plain = options_of(self).ascii
-        column, style = COLUMNS[name], ""
-        width = column.width or self._name_width()
-        text = column.cell(run)
-        if name == "run":
-            sign = ("* " if plain else "◆ ") if str(run.path) in self.marked else "  "
-            text = sign + words.clip(text, width - 2)
-        elif name == "state":
-            text = state_word(run.state, ascii=plain)
+        texts: list[str] = []
+        for name, width in self._widths.items():
+            text = COLUMNS[name].cell(run)
+            if name == "run":
+                sign = "◆ " if str(run.path) in self.marked else "  "
+                text = sign + words.clip(text, width - 2)
+            elif name == "state":
+                text = state_word(run.state, ascii=plain)
+            elif name == "trend":
+                text = words.sparkline(run.recent, width, ascii=plain)
+            texts.append(words.to_ascii(text) if plain else text)
+        return texts
+
+    def _cell(self, run: Overview, name: str, text: str) -> Text:
+        style = ""
+        if name == "state":
             style = state_colour(self.app.current_theme, look_of(run.state).colour)
         elif name == "trend":
-            text = words.sparkline(run.recent, width, ascii=plain)
-            style = getattr(self.app, "palette_colours", lambda role: "")("train")
-        text = words.to_ascii(text) if plain else text
-        gap = " " * GAP
-        cell = Text((text.rjust(width) if column.right else text) + gap, style, no_wrap=True)
-        return cell
+            style = series_colours(self.app.current_theme)["train"]
+        text = text.rjust(self._widths[name]) if COLUMNS[name].right else text
+        return Text(text + " " * GAP, style, no_wrap=True)

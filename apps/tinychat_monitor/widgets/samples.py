@@ -118,6 +118,8 @@ class Scrubber(InertText):
 class Texts(VerticalScroll, inherit_bindings=False):
     """Both texts. Only whole pages scroll by keys: the arrows go through prompts and rounds."""
 
+    ALLOW_MAXIMIZE = True
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("pageup", "page_up", "Page up", show=False),
         Binding("pagedown", "page_down", "Page down", show=False),

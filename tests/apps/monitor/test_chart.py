@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from textual.app import App, ComposeResult
-from textual.geometry import Offset
+from textual.events import MouseScrollUp
 from textual.pilot import Pilot
 
 from tests.apps.monitor.rows import add, history
@@ -36,17 +36,15 @@ from tinychat_monitor.widgets.chart_options import (
     whole_run,
     zoomed,
 )
-from tinychat_monitor.widgets.chart_picture import (
+from tinychat_monitor.widgets.chart_picture import Drawn, Palette, drawn
+from tinychat_monitor.widgets.chart_series import (
     GRADIENT,
     LEARNING_RATE,
     LOSS,
     MEMORY,
     THROUGHPUT,
-    Drawn,
-    Palette,
     Series,
     Source,
-    drawn,
 )
 
 PALETTE = Palette(
@@ -212,9 +210,7 @@ def test_several_runs_differ_in_colour_and_in_sign() -> None:
     runs = [history(range(1, 401), {400: 1.0 + i}, train_loss=falling) for i in range(3)]
     shown = chart(*runs)
     assert [line.colour for line in lines(shown, "line")] == list(PALETTE.runs)
-    assert [line.marker for line in lines(shown, "dots")] == ["o", "△", "▲", "□", "■"] or {
-        line.marker for line in lines(shown, "dots")
-    } == {"o", "▲", "△", "■", "□"}
+    assert {line.marker for line in lines(shown, "dots")} == {"o", "▲", "△", "■", "□"}
     assert len({(sign, colour) for sign, _, colour in shown.legend}) == 6
     assert [label for _, label, _ in shown.legend][:2] == ["run-a train", "run-a val"]
     ascii = chart(*runs, options=ChartOptions(marker="ascii"))
@@ -247,7 +243,6 @@ def test_the_crosshair_reads_every_series() -> None:
 
 def test_a_small_chart_without_axes_says_its_range() -> None:
     made = history(range(1, 101), grad_norm=lambda s: 0.5 + 0.001 * s)
-    assert chart(made, series=GRADIENT, size=(40, 5), unit="").says.startswith("0.")
     assert re.match(
         r"[\d.]+ to [\d.]+ · every step", chart(made, series=GRADIENT, size=(40, 5)).says
     )
@@ -504,9 +499,7 @@ def test_the_mouse_zooms_pans_and_points() -> None:
         assert moved.low < part.low
         assert moved.high - moved.low == pytest.approx(part.high - part.low)
         app.asked.clear()
-        await pilot._post_mouse_events(
-            [__import__("textual.events", fromlist=["x"]).MouseScrollUp], Chart, (40, 8), 0
-        )
+        await pilot._post_mouse_events([MouseScrollUp], Chart, (40, 8), button=0)
         (closer,) = app.asked
         assert isinstance(closer, Chart.Zoom)
         assert closer.high - closer.low == pytest.approx((part.high - part.low) / 1.25)
@@ -520,7 +513,7 @@ def test_it_follows_what_a_run_writes(
     writer = record("demo", step=1)
     for step in range(2, 40):
         train(writer, step, falling(step))
-    made = History(writer.paths.root if hasattr(writer, "paths") else writer.root)
+    made = History(writer.paths.root)
     while made.share < 1.0:
         made.follow(1.0)
     first = chart(made, series=THROUGHPUT, unit="")
@@ -529,4 +522,3 @@ def test_it_follows_what_a_run_writes(
     second = chart(made)
     assert first.says.startswith("every step")
     assert "1 place not finite" in second.says
-    assert Offset(0, 0) == Offset()

@@ -97,9 +97,7 @@ def test_steps_are_counted_from_where_the_process_began(
     record: Record, train: Train, status: MakeStatus, tmp_path: Path
 ) -> None:
     writer = record("demo")
-    writer.begin_attempt(
-        AttemptRecord(from_step=1250, reason="resume", started_at="", host="here")
-    )
+    writer.begin_attempt(AttemptRecord(from_step=1250, reason="resume", started_at="", host="here"))
     train(writer, 1255, 1.8)
     writer.status(status("training", 1255))
     assert "ETA" not in rows(look_at(tmp_path / "demo"), 100)[1]  # 5 steps tell nothing
@@ -123,18 +121,14 @@ def test_what_was_asked_stands_beside_the_state(training: RunLook) -> None:
     assert "pause…" in rows(training, 40, now)[0]
 
 
-def test_losses_that_are_no_numbers_are_said(
-    record: Record, train: Train, tmp_path: Path
-) -> None:
+def test_losses_that_are_no_numbers_are_said(record: Record, train: Train, tmp_path: Path) -> None:
     writer = record("demo")
     train(writer, 1251, float("nan"))
     assert "loss NaN/∞" in rows(look_at(tmp_path / "demo"))[2]
 
 
 @pytest.mark.parametrize("state", ["crashed", "failed"])
-def test_a_dead_run_says_so_and_what_to_do(
-    record: Record, tmp_path: Path, state: str
-) -> None:
+def test_a_dead_run_says_so_and_what_to_do(record: Record, tmp_path: Path, state: str) -> None:
     told = {"process_start_time": 1.0} if state == "crashed" else {"message": "No space left."}
     record("demo", "training" if state == "crashed" else state, **told)
     look = look_at(tmp_path / "demo")
@@ -183,6 +177,7 @@ def test_hostile_names_are_inert(record: Record, hostile: str, tmp_path: Path) -
         ((3.0, 2.9, 2.5, 2.4, 2.0, 1.9), "falling"),
         ((1.9, 2.0, 2.4, 2.5, 2.9, 3.0), "rising"),
         ((2.0, 2.001, 2.0, 2.0, 2.0, 2.001), "flat"),
+        ((2.0, 1.0, 3.0, 2.0, 2.0, 2.0, 1.2, 3.2, 2.2), "flat"),  # less than its noise
     ],
 )
 def test_where_the_loss_is_going(losses: tuple[float, ...], told: str) -> None:

@@ -17,11 +17,14 @@ from tests.apps.monitor.driving import drive, screen_text, shown, told, until
 from tinychat.runs import RunWriter, Status
 from tinychat.runs.records import encode_row
 from tinychat.words import is_harmless
+from tinychat_monitor.__main__ import main
 from tinychat_monitor.app import MonitorApp
 from tinychat_monitor.once import report
+from tinychat_monitor.parting import parting_line
 from tinychat_monitor.plain import Follower
 from tinychat_monitor.screens.run import RunScreen
 from tinychat_monitor.screens.runs import RunsScreen
+from tinychat_monitor.widgets.checkpoints import CheckpointsPane
 from tinychat_monitor.widgets.samples import sample_text
 
 Record = Callable[..., RunWriter]
@@ -39,6 +42,7 @@ DEEP = b"[" * 200_000
 GARBAGE = (
     b"", b"\xff{", b"[]", b"null", b"\0" * 4096, b'{"format": 1}', DEEP, b'{"format": ' + DEEP,
     b'{"format": 1, "format": 2}', b'{"format": true, "step": 1e999}',
+    b'{"format": 1, "state": "training", "step": 1' + b"0" * 400 + b', "time": 1' + b"0" * 400 + b"}",
 )  # fmt: skip
 # What may stand where a number, a text or a folder is expected.
 WRONG: tuple[Any, ...] = (
@@ -187,8 +191,9 @@ def test_a_folder_vanishes_and_comes_back(record: Record, tmp_path: Path) -> Non
         os.rename(tmp_path / ".away", run)
         append(metrics(run), row(1251))
         await until(pilot, lambda: steps(pilot) == [1250, 1251])
-        await until(pilot, lambda: "TRAINING" in screen_text(pilot))
-        assert "is not there" not in shown(pilot, "#notes-text")
+        await pilot.press("2")
+        await until(pilot, lambda: "is not there" not in shown(pilot, "#notes-text"))
+        assert "TRAINING" in screen_text(pilot)
 
     drive(opened(run), play, SIZE)
 
@@ -210,6 +215,20 @@ def test_the_folder_of_all_runs_vanishes_or_cannot_be_read(record: Record, tmp_p
         await until(pilot, lambda: "training" in screen_text(pilot))
 
     drive(MonitorApp(runs), play, SIZE)
+
+
+def test_texts_of_a_folder_that_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "checkpoints"
+    runs.symlink_to(runs)
+    for flag in ("--once", "--json"):
+        assert main([flag, "--checkpoints", str(runs)]) == 1
+        said = capsys.readouterr()
+        assert (said.out, said.err.count("\n")) == ("", 1)
+        assert f"{runs} cannot be read" in said.err
+    assert "symbolic links" in next(Follower(runs, None).look(0.0))
+    assert parting_line(runs, None) == ""
 
 
 @contextmanager
@@ -242,8 +261,10 @@ def test_a_read_only_folder_can_be_watched_but_not_asked(record: Record, tmp_pat
             await looks_again(pilot)
             await pilot.press("p")
             await until(pilot, lambda: "cannot be written (Permission denied)" in told(pilot))
-            await pilot.press("6", "k")
-            await until(pilot, lambda: told(pilot).count("Permission denied") == 2)
+            await pilot.press("6")
+            pilot.app.screen.query_one(CheckpointsPane).take_focus()
+            await pilot.press("k")
+            await until(pilot, lambda: "Permission denied: '" in told(pilot))  # names the file
             assert "TRAINING" in screen_text(pilot)
             as_text(folder / "demo")
 
@@ -337,9 +358,9 @@ def _hurt_log(run: Path) -> None:
 
 def _hurt_status(run: Path) -> None:
     status = json.loads((run / "status.json").read_bytes())
-    status |= {"step": 10**30, "max_steps": -5, "tokens_seen": -1, "time": 1e300, "eta_seconds": 1e300,
-               "message": "[/oops]\x1b[2J", "pid": 2**70, "latest": -7,
-               "best": {"step": 10**25, "val_loss": 1e308}}  # fmt: skip
+    status |= {"step": 2**62, "max_steps": -5, "tokens_seen": -1, "time": 1e300, "eta_seconds": 1e300,
+               "message": "[/oops]\x1b[2J", "pid": 2**62, "latest": -7,
+               "best": {"step": 2**62, "val_loss": 1e308}}  # fmt: skip
     (run / "status.json").write_text(json.dumps(status))
 
 
@@ -439,6 +460,8 @@ def test_ten_thousand_hostile_samples(record: Record, tmp_path: Path) -> None:
 
     async def play(pilot: Pilot[None]) -> None:
         await until(pilot, lambda: "round 2,501/2,501" in shown(pilot, "#sample-place"))
+        assert "␛" * 4000 in shown(pilot, "#sample-now")
+        await pilot.press("left")
         assert "[/oops]␛[31m" in shown(pilot, "#sample-now")
         for _ in range(30):
             await pilot.press("right", "up")

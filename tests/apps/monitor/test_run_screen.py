@@ -1,20 +1,29 @@
 """The screen of one run, driven as a person drives it, over a run that somebody trains."""
 
 import json
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.screen import Screen
 from textual.widgets import DataTable
 
 from tests.apps.monitor.driving import drive, screen_text, shown, told, until
 from tinychat.runs import Command, ControlInbox, RunWriter, Status, pinned, publish_checkpoint
+from tinychat.runs.liveness import process_start_time
+from tinychat.watch.overview import Watch
 from tinychat_monitor.app import MonitorApp, Options
+from tinychat_monitor.screens import steering
+from tinychat_monitor.screens.log_tail import LogTailScreen
 from tinychat_monitor.screens.prompt import PromptScreen
 from tinychat_monitor.screens.run import RunScreen
-from tinychat_monitor.screens.stop import StopScreen
+from tinychat_monitor.screens.steering import why_not_resume
+from tinychat_monitor.screens.stop import EndScreen, StopScreen
 from tinychat_monitor.widgets.headline import Headline
 from tinychat_monitor.widgets.panes import Pane
 
@@ -88,7 +97,7 @@ def test_a_wide_screen_hides_nothing(record: Record, train: Train, tmp_path: Pat
         for word in ("loss", "learning rate", "gradient norm", "› Hello", "last events", "Stop"):
             assert word in drawn
         await pilot.click("#button-checkpoint")
-        assert asked(tmp_path / "demo") == ["checkpoint"]
+        await until(pilot, lambda: asked(tmp_path / "demo") == ["checkpoint"])
         await pilot.resize_terminal(80, 24)
         await until(pilot, lambda: "last events" not in screen_text(pilot))
         await pilot.resize_terminal(40, 10)
@@ -105,8 +114,12 @@ def asked(run: Path) -> list[str]:
     return [json.loads(file.read_text(encoding="utf-8"))["command"] for file in files]
 
 
-def obey(run: Path, writer: RunWriter, result: str = "done", kind: str = "applied") -> Command:
-    """Do as a trainer does with the one command in its mailbox."""
+async def obey(
+    pilot: Pilot[None], writer: RunWriter, result: str = "done", kind: str = "applied"
+) -> Command:
+    """Do as a trainer does with the one command in its mailbox, once it is there."""
+    run = writer.paths.root
+    await until(pilot, lambda: asked(run))
     (command,) = ControlInbox(run).poll()
     writer.event_row(
         f"command_{kind}", step=1250, message=result, id=command.id, command=command.command
@@ -124,23 +137,23 @@ def test_requests_are_pending_until_the_trainer_answers(
         await pilot.press("p")
         assert "pause…" in head(pilot)
         await pilot.press("p")
-        assert "pause was asked already" in told(pilot)
-        assert obey(run, writer, "paused after step 1250").command == "pause"
+        await until(pilot, lambda: "pause was asked already" in told(pilot))
+        assert (await obey(pilot, writer, "paused after step 1250")).command == "pause"
         writer.status(status("paused", 1250))
         await until(pilot, lambda: "‖ PAUSED" in head(pilot) and "pause…" not in head(pilot))
-        assert "pause: paused after step 1250" in told(pilot)
+        await until(pilot, lambda: "paused after step 1250" in told(pilot))
         await pilot.press("p")
-        assert obey(run, writer).command == "resume"
+        assert (await obey(pilot, writer)).command == "resume"
         writer.status(status("training", 1250))
         await until(pilot, lambda: "● TRAINING" in head(pilot) and "…" not in head(pilot))
         for key, command in [("c", "checkpoint"), ("g", "sample"), ("E", "evaluate")]:
             await pilot.press(key)
             assert f"{command}…" in head(pilot)
-            assert obey(run, writer).command == command
+            assert (await obey(pilot, writer)).command == command
             await until(pilot, lambda: "…" not in head(pilot))
         await pilot.press("c")
-        obey(run, writer, "the disk is full \x1b[2J", kind="refused")
-        await until(pilot, lambda: "refused, checkpoint: the disk is full ␛[2J" in told(pilot))
+        await obey(pilot, writer, "the disk is full \x1b[2J", kind="refused")
+        await until(pilot, lambda: "checkpoint was refused: the disk is full ␛[2J" in told(pilot))
 
     drive(MonitorApp(tmp_path, run), play)
 
@@ -154,7 +167,7 @@ def test_a_typed_prompt_is_sampled(record: Record, tmp_path: Path) -> None:
         await until(pilot, lambda: isinstance(pilot.app.screen, PromptScreen))
         await pilot.press("H", "i", "enter")
         await until(pilot, lambda: "sample…" in head(pilot))
-        assert obey(run, writer).args == {"prompt": "Hi"}
+        assert (await obey(pilot, writer)).args == {"prompt": "Hi"}
         writer.sample_row(step=1250, prompt="Hi", text="Hello you", settings={}, seed=1)
         await until(pilot, lambda: "prompt 1/2" in screen_text(pilot))
         await pilot.press("right")
@@ -184,8 +197,8 @@ def test_stopping_asks_first_and_cancel_is_the_default(
             return
         await until(pilot, lambda: "stop…" in head(pilot))
         await pilot.press("S")  # not a second question, but how long it will wait
-        assert "asked to stop" in told(pilot)
-        assert obey(run, writer).args == {"save": save}
+        await until(pilot, lambda: "asked to stop" in told(pilot))
+        assert (await obey(pilot, writer)).args == {"save": save}
 
     drive(MonitorApp(tmp_path, run), play)
 
@@ -196,9 +209,9 @@ def test_a_run_that_is_over_refuses_with_the_reason(record: Record, tmp_path: Pa
     async def play(pilot: Pilot[None]) -> None:
         await until(pilot, lambda: "✓ FINISHED" in head(pilot))
         await pilot.press("p", "c", "g", "E", "G", "S")
-        assert told(pilot).count("demo has finished") == 6
+        await until(pilot, lambda: told(pilot).count("demo has finished") == 6)
         await pilot.press("r")
-        assert "tinychat resume demo --max-steps 10000" in told(pilot)
+        await until(pilot, lambda: "tinychat resume demo --max-steps 10000" in told(pilot))
         assert asked(tmp_path / "demo") == []
         assert isinstance(pilot.app.screen, RunScreen)
 
@@ -216,7 +229,7 @@ def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(
     async def play(pilot: Pilot[None]) -> None:
         await until(pilot, lambda: "TRAINING" in head(pilot))
         await pilot.press("c")
-        assert "cannot be written" in told(pilot)
+        await until(pilot, lambda: "cannot be written" in told(pilot))
         assert "so nothing was asked" in told(pilot)
         assert "checkpoint…" not in head(pilot)
 
@@ -253,9 +266,10 @@ def test_a_crash_is_seen_told_and_explained(
         assert "r goes on from step 1,250" in head(pilot)
         await until(pilot, lambda: "the last words" in screen_text(pilot))
         assert open_pane(pilot) == "pane-log"
-        assert "CRASHED" in told(pilot)
+        await until(pilot, lambda: "CRASHED" in told(pilot))
         await pilot.press("1")
-        await pilot.pause(0.6)  # another look: the pane a person chose stays
+        writer.sample_row(step=1250, prompt="Hello", text="later", settings={}, seed=1)
+        await until(pilot, lambda: "prompt 1/2" in screen_text(pilot))
         assert open_pane(pilot) == "pane-samples"
 
     drive(MonitorApp(tmp_path, tmp_path / "demo"), play)
@@ -335,7 +349,7 @@ def test_a_baseline_is_drawn_with_its_difference(
         await pilot.press("b", "home", "enter")
         await until(pilot, lambda: "older" not in screen_text(pilot))
 
-    drive(MonitorApp(tmp_path, tmp_path / "demo"), play, (120, 36))
+    drive(MonitorApp(tmp_path, tmp_path / "demo"), play, (200, 50))
 
 
 def test_checkpoints_can_be_pinned(record: Record, tmp_path: Path) -> None:
@@ -428,3 +442,98 @@ def test_a_folder_that_vanishes_does_not_end_it(record: Record, tmp_path: Path) 
         await until(pilot, lambda: "● TRAINING" in head(pilot))
 
     drive(MonitorApp(tmp_path, tmp_path / "demo"), play)
+
+
+@pytest.fixture
+def stubborn() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that does not end when it is asked to."""
+    code = """if True:
+        import signal, time
+        signal.signal(signal.SIGTERM, lambda *_: print("no", flush=True))
+        print("ready", flush=True)
+        while True:
+            time.sleep(60)
+    """
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield process
+        process.kill()
+
+
+def test_a_trainer_that_does_not_stop_can_be_ended_after_questions(
+    record: Record,
+    tmp_path: Path,
+    stubborn: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pid = stubborn.pid
+    record("demo", pid=pid, process_start_time=process_start_time(pid))
+    monkeypatch.setattr(steering, "STOP_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(steering, "END_PATIENCE_SECONDS", 0.0)
+
+    async def play(pilot: Pilot[None]) -> None:
+        async def answer(screen: type[Screen[Any]], words: str) -> None:
+            await pilot.press("S")
+            await until(pilot, lambda: isinstance(pilot.app.screen, screen))
+            await until(pilot, lambda: words in shown(pilot, "#question"))
+            await pilot.press("left", "enter")
+            await until(pilot, lambda: isinstance(pilot.app.screen, RunScreen))
+
+        await until(pilot, lambda: "TRAINING" in head(pilot))
+        await answer(StopScreen, "Stop demo?")
+        await until(pilot, lambda: "S asks whether to end its process" in told(pilot))
+        await answer(EndScreen, f"End process {pid} (SIGTERM)?")
+        assert stubborn.stdout is not None
+        assert stubborn.stdout.readline() == b"no\n"
+        await until(pilot, lambda: "S asks whether to kill it" in told(pilot))
+        await answer(EndScreen, f"Kill process {pid}")
+        assert stubborn.wait(30) == -signal.SIGKILL
+        await until(pilot, lambda: "✗ CRASHED" in head(pilot))
+
+    drive(MonitorApp(tmp_path, tmp_path / "demo"), play)
+
+
+def test_a_run_that_cannot_be_resumed_tells_why(record: Record, tmp_path: Path) -> None:
+    record("demo", "stopped")
+
+    async def play(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: "Stopped: r goes on." in head(pilot))
+        await pilot.press("r")
+        await until(pilot, lambda: "resume…" in head(pilot))
+        await until(pilot, lambda: isinstance(pilot.app.screen, LogTailScreen))
+        await until(pilot, lambda: "It could not be resumed" in shown(pilot, "#question"))
+        await until(pilot, lambda: "settings.json" in shown(pilot, "#text"))
+        await pilot.press("escape")
+        await until(pilot, lambda: "STOPPED" in head(pilot) and "resume…" not in head(pilot))
+
+    drive(MonitorApp(tmp_path, tmp_path / "demo"), play)
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ("training", "demo is training: there is nothing to resume."),
+        ("paused", "demo is paused: p goes on."),
+    ],
+)
+def test_a_run_that_goes_on_is_not_resumed(
+    record: Record, tmp_path: Path, state: str, told: str
+) -> None:
+    record("demo", state)
+    assert why_not_resume(Watch(tmp_path).look_at(tmp_path / "demo")) == told
+
+
+def test_ascii_is_all_there_is(record: Record, train: Train, tmp_path: Path) -> None:
+    writer = record("demo")
+    fill(writer, train, 1260)
+
+    async def play(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: "loss 2.079" in screen_text(pilot))
+        for key in "123456":
+            await pilot.press(key)
+            drawn = screen_text(pilot)
+            assert drawn.isascii(), [c for c in drawn if not c.isascii()]
+
+    app = MonitorApp(tmp_path, tmp_path / "demo", Options(ascii=True, marker="ascii"))
+    drive(app, play, (160, 48))

@@ -125,7 +125,9 @@ def test_the_filter_shows_only_runs_with_its_text(record: Record, tmp_path: Path
 
 def test_marked_runs_are_compared(record: Record, train: Train, tmp_path: Path) -> None:
     train(record("first"), 1300, 2.0)
-    train(record("second"), 1300, 1.5)
+    second = record("second")
+    train(second, 1300, 1.5)
+    train(second, 1400, 1.2)  # farther than the other: not what is compared
     record("third")
 
     async def play(pilot: Pilot[None]) -> None:
@@ -138,9 +140,9 @@ def test_marked_runs_are_compared(record: Record, train: Train, tmp_path: Path) 
         await pilot.press("o")
         await until(pilot, lambda: isinstance(pilot.app.screen, CompareScreen))
         await until(pilot, lambda: "at step 1,300" in shown(pilot, "#numbers"))
-        _, second, first = shown(pilot, "#numbers").splitlines()
-        assert second.split()[0] == "second"
-        assert second.rstrip().endswith("–")
+        _, line, first = shown(pilot, "#numbers").splitlines()
+        assert line.split()[0] == "second"
+        assert line.rstrip().endswith("–")
         # both have rows at 1250 and 1300; the average of each leans to its last row
         difference = float(first.split()[-1])
         assert 0.2 < difference < 0.5

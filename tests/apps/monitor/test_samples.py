@@ -137,7 +137,19 @@ def test_ten_thousand_hostile_samples_neither_raise_nor_steer(
 ) -> None:
     writer = record("demo", step=10)
     chance = random.Random(7)
-    pieces = [hostile, "[/]", "[red]", "\x1b[2J", "\x9b31m", "\r\n", "\u2028", "\ud800", "👩‍👧", "ﷺ", "\0"]
+    pieces = [
+        hostile,
+        "[/]",
+        "[red]",
+        "\x1b[2J",
+        "\x9b31m",
+        "\r\n",
+        "\u2028",
+        "\ud800",
+        "👩‍👧",
+        "ﷺ",
+        "\0",
+    ]
     for index in range(10_000):
         text = "".join(chance.choices(pieces, k=6))
         writer.sample_row(step=20 + index // 4, prompt=text[:9], text=text, settings={}, seed=1)

@@ -1,0 +1,43 @@
+"""Which numbers a chart shows, and of which runs."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tinychat.config import Settings
+from tinychat.watch.history import History
+
+
+@dataclass(frozen=True)
+class Series:
+    """One number of the rows, as a chart shows it."""
+
+    key: str  # "train_loss"
+    table: Literal["train", "evals"]
+    label: str
+    role: str  # its colour: "train", "val", "lr", ...
+    style: Literal["line", "dots"] = "line"
+    noisy: bool = True  # may be smoothed, and its warm-up clipped
+    planned: bool = False  # go on with the schedule, beyond the newest row
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run on a chart. With more than one each has a colour (by its number) and a sign."""
+
+    name: str
+    history: History
+    colour: int = 0
+    plan: Settings | None = None  # of the first one: its learning rate ahead is drawn
+    max_steps: int | None = None
+
+
+LOSS = (
+    Series("train_loss", "train", "train", "train"),
+    Series("val_loss", "evals", "val", "val", "dots"),
+)
+LEARNING_RATE = (
+    Series("learning_rate", "train", "learning rate", "lr", noisy=False, planned=True),
+)
+THROUGHPUT = (Series("tokens_per_second", "train", "tokens/s", "tokens_per_second"),)
+GRADIENT = (Series("grad_norm", "train", "gradient norm", "grad_norm"),)
+MEMORY = (Series("memory_bytes", "train", "memory", "memory", noisy=False),)
