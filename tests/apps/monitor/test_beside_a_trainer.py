@@ -30,7 +30,11 @@ pytestmark = [
 
 
 class Monitor(Terminal):
-    """A monitor whose process can be frozen and killed."""
+    """A monitor whose process can be frozen and killed; if it ends, what it said stays."""
+
+    def __init__(self, size: tuple[int, int], *words: str) -> None:
+        super().__init__(size, *words)
+        self._tmux("set-option", "-g", "remain-on-exit", "on")
 
     def process(self) -> psutil.Process:
         return psutil.Process(int(self._tmux("list-panes", "-F", "#{pane_pid}")))
