@@ -263,8 +263,8 @@ def idle(run: Path, rows: int) -> Iterator[Figure]:
     """CPU while nothing happens."""
     for size in SIZES:
         with opened(size, str(run)) as monitor:
-            monitor.wait(lambda screen: "/" in screen and "reading history" not in screen)
-            monitor.wait(_drawn)
+            step = _newest_step(run)
+            monitor.wait(lambda screen, step=step: whole(screen, step))
             _progress(f"watching it do nothing at {size[0]}x{size[1]}")
             time.sleep(5.0)
             before, began = monitor.cpu(), time.perf_counter()

@@ -62,21 +62,34 @@ class MonitorApp(App[None]):
         self.theme = self._first_theme()
 
     def get_default_screen(self) -> Screen[Any]:
-        """The list of runs lies under everything."""
-        from tinychat_monitor.screens.runs import RunsScreen
-
-        return RunsScreen(self.checkpoints)
+        """The run that it is opened on, else the list; a second screen would double the start."""
+        if self._run is not None:
+            return self._run_screen(self._run)
+        return self._runs_screen()
 
     def on_mount(self) -> None:
         self.theme_changed_signal.subscribe(self, self._remember)
-        if self._run is not None:
-            self.open_run(self._run)
 
     def open_run(self, run: Path) -> None:
         """Show one run, on top of what is shown."""
+        self.push_screen(self._run_screen(run))
+
+    async def action_back(self) -> None:
+        """To the screen before; from the run that it was opened on, to the list."""
+        if len(self.screen_stack) == 1 and isinstance(getattr(self.screen, "run", None), Path):
+            await self.switch_screen(self._runs_screen())
+        else:
+            await super().action_back()
+
+    def _run_screen(self, run: Path) -> Screen[Any]:
         from tinychat_monitor.screens.run import RunScreen
 
-        self.push_screen(RunScreen(run))
+        return RunScreen(run)
+
+    def _runs_screen(self) -> Screen[Any]:
+        from tinychat_monitor.screens.runs import RunsScreen
+
+        return RunsScreen(self.checkpoints)
 
     def resume_run(self, run: Overview) -> None:
         """Resume a run in a session of its own, and say how it went."""

@@ -73,7 +73,7 @@ def _wait_for_moment(
     """Until the folder exists, or this attempt has done some steps, or it is in a save."""
     before = len(list(run.glob("attempts/*/attempt.json")))
     steps = rng.randint(0, 40)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 500
     while process.poll() is None and time.monotonic() < deadline:
         attempts = sorted(run.glob("attempts/*/attempt.json"))
         done = 0

@@ -29,6 +29,9 @@ from tinychat.watch.requests import Requests
 LOG_LINES = 500
 _LOG_BYTES = 512 * 1024  # read back at most, however long the lines are
 _LINE_CHARACTERS = 2000
+# Of reading before the rest is looked at: little for the first picture, then as much as leaves
+# a person watching it grow, for all that is judged and drawn after each slice takes time too.
+_FIRST_SECONDS, _SLICE_SECONDS = 0.02, 0.25
 
 Mark = tuple[int, int, int] | None
 T = TypeVar("T")
@@ -88,7 +91,7 @@ class RunWatch:
 
     def look(self) -> RunLook:
         """How the run is now. Reads at most a slice of the history: see `history.share`."""
-        self.history.follow()
+        self.history.follow(_SLICE_SECONDS if self.history.version else _FIRST_SECONDS)
         overview = self._watch.look_at(self._run)
         settings, plan = self._read_settings()
         free_bytes = _free_bytes(self._run)

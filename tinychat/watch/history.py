@@ -10,8 +10,8 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from operator import le
+from itertools import compress, islice, repeat
+from operator import eq, itemgetter, le
 from pathlib import Path
 from typing import Any
 
@@ -203,20 +203,21 @@ class History:
 
     def _take_metrics(self, log: AttemptsLog, rows: list[Row], limit: int) -> None:
         if self._began_at is None:
-            times = (each for each in to_numbers([row.get("time") for row in rows]))
+            times = to_numbers(_values(rows, "time"))
             self._began_at = next(filter(math.isfinite, times), None)
+        kinds = _values(rows, "kind")
         for table, kind in ((self.train, "train"), (self.evals, "eval")):
-            chosen = [row for row in rows if row.get("kind") == kind]
-            if not chosen:
+            if kind not in kinds:
                 continue
+            chosen = list(compress(rows, map(eq, kinds, repeat(kind))))
             last = table.steps[-1] if len(table) else 0
             chosen, steps, skipped = _usable(chosen, last, limit)
             log.skip(skipped)
             if kind == "train":
-                tokens = [row.get("tokens_seen") for row in chosen]
+                tokens = _values(chosen, "tokens_seen")
             else:
                 tokens = [self._tokens_at(step) for step in steps]
-            times = [row.get("time") for row in chosen]
+            times = _values(chosen, "time")
             table.extend(chosen, steps, tokens, times, self._began_at or 0.0)
 
     def _tokens_at(self, step: int) -> float:
@@ -273,7 +274,7 @@ def _limits(attempts: Iterable[tuple[int, AttemptRecord]]) -> dict[int, int]:
 def _usable(rows: list[Row], last: int, limit: int) -> tuple[list[Row], list[int], int]:
     """The rows that count with their steps, which never go down from `last`; how many others are
     no rows at all (those beyond `limit` are: a later attempt masks them)."""
-    steps: list[Any] = [row.get("step") for row in rows]
+    steps = _values(rows, "step")
     if (
         set(map(type, steps)) == {int}
         and last <= steps[0]
@@ -292,6 +293,14 @@ def _usable(rows: list[Row], last: int, limit: int) -> tuple[list[Row], list[int
             usable.append(step)
             last = step
     return chosen, usable, len(rows) - len(chosen) - masked
+
+
+def _values(rows: list[Row], name: str) -> list[Any]:
+    """The value of a key in each row, None where it is not there. It is called a million times."""
+    try:
+        return list(map(itemgetter(name), rows))
+    except KeyError:
+        return [row.get(name) for row in rows]
 
 
 def _cut(row: Row) -> tuple[Row, int]:

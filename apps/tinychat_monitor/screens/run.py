@@ -149,7 +149,8 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
         )
         if not self.view.frozen:
             self._draw_panes(seen)
-            if time.monotonic() - self._charts_at >= SECONDS_BETWEEN_CHARTS:
+            between = SECONDS_BETWEEN_CHARTS * (2 if reading else 1)  # reading comes first
+            if time.monotonic() - self._charts_at >= between:
                 self.draw_charts()
         return reading
 
@@ -286,6 +287,8 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
         self.action_show_pane(message.pane)
 
     def _open_pane(self, name: str) -> None:
+        if self.maximized is not None:
+            self.minimize()
         for each, pane in self._panes.items():
             pane.display = each == name
         self.query_one(PaneTabs).choose(name)

@@ -99,7 +99,8 @@ def readout(
             told.append(text)
         name = f"{words.inert(source.name)}: " if len(sources) > 1 else ""
         parts.append(name + (", ".join(told) or "no rows here"))
-    return " · ".join([*parts, *deltas(series, sources, options, unit=unit)])
+    # the differences first: the border cuts what has no room
+    return " · ".join([parts[0], *deltas(series, sources, options, unit=unit), *parts[1:]])
 
 
 def where(x: float, axis: str) -> str:

@@ -18,7 +18,8 @@ Seen = TypeVar("Seen")
 class LookingScreen(Screen[None], Generic[Seen]):
     """Calls `look` in a thread twice a second and hands what it returns to `show`.
 
-    Looks never overlap, however slow the disk, and end while another screen covers this one.
+    Looks never overlap, however slow the disk, and end while another screen covers this one; a
+    question in front of it covers nothing.
     """
 
     class Looked(Message):
@@ -47,6 +48,8 @@ class LookingScreen(Screen[None], Generic[Seen]):
         self.look_now()
 
     def on_screen_suspend(self) -> None:
+        if self.app.screen.is_modal:
+            return
         self._on_top = False
         if self._timer is not None:
             self._timer.pause()

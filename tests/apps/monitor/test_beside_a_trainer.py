@@ -58,7 +58,8 @@ class Trainer:
 
     def step(self) -> int:
         assert self.process.poll() is None, self._said.read_text(errors="replace")
-        status = self.status()
+        born = (self.run / "run.json").is_file()  # the last thing of a run's birth
+        status = self.status() if born else None
         return -1 if status is None else status.step
 
     @contextmanager

@@ -93,9 +93,8 @@ def test_a_wide_screen_hides_nothing(record: Record, train: Train, tmp_path: Pat
     async def play(pilot: Pilot[None]) -> None:
         await until(pilot, lambda: "loss 2.077" in head(pilot))
         await until(pilot, lambda: "tokens/s" in screen_text(pilot))
-        drawn = screen_text(pilot)
         for word in ("loss", "learning rate", "gradient norm", "› Hello", "last events", "Stop"):
-            assert word in drawn
+            await until(pilot, lambda word=word: word in screen_text(pilot))
         await pilot.click("#button-checkpoint")
         await until(pilot, lambda: asked(tmp_path / "demo") == ["checkpoint"])
         await pilot.resize_terminal(80, 24)

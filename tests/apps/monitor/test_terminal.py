@@ -97,11 +97,14 @@ class Run:
     def start(self) -> None:
         """Train far longer than any test lasts."""
         words = ["train", "--name", "demo", "--data", str(self._data)]
-        often = tiny(max_steps=10_000_000, eval__every_steps=500, sample__every_steps=500)
+        often = tiny(
+            max_steps=10_000_000, eval__every_steps=500, sample__every_steps=500,
+            checkpoint__every_steps=1000,
+        )  # fmt: skip
         with open(self.checkpoints.parent / "trainer.txt", "wb") as said:
-            subprocess.Popen(
+            self._trainer = subprocess.Popen(
                 [sys.executable, "-m", "tinychat", *words, "--checkpoints", str(self.checkpoints),
-                 *often, "--checkpoint.every-steps=1000"],
+                 *often],
                 stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
             )  # fmt: skip
 
@@ -109,12 +112,16 @@ class Run:
         found: list[Status] = []
 
         def told() -> bool:
+            assert self._trainer.poll() in (None, -signal.SIGKILL, 0), self._said()
             status = RunReader(self.path).status
             found.extend([status] if status else [])
             return bool(found)
 
-        until(told, lambda: (self.checkpoints.parent / "trainer.txt").read_text())
+        until(told, self._said)
         return found[0]
+
+    def _said(self) -> str:
+        return (self.checkpoints.parent / "trainer.txt").read_text(errors="replace")
 
     def beats(self, times: int) -> None:
         """Wait until the trainer has told of itself that many times."""
@@ -212,7 +219,7 @@ def test_a_run_is_watched_and_steered(
     run.trains()  # Cancel changes nothing
     screen.press("S")
     screen.shows("(?i)save and stop")
-    screen.press("s")
+    screen.press("Left", "Left", "Enter")  # from Cancel to the first button
     screen.shows("STOPPED")
     status = run.status()
     assert status.state == "stopped"
