@@ -74,6 +74,7 @@ class Monitor:
             "-u", "-f", os.devnull, "new-session", "-d", "-x", str(size[0]), "-y", str(size[1]),
             "env", "TERM=xterm-256color", "LC_ALL=C.UTF-8",
             sys.executable, "-m", "tinychat_monitor", *words,
+            ";", "set-option", "-g", "remain-on-exit", "on",  # what it said when it ended
         )  # fmt: skip
         self.process = psutil.Process(int(self._tmux("list-panes", "-F", "#{pane_pid}")))
 

@@ -42,7 +42,8 @@ DEEP = b"[" * 200_000
 GARBAGE = (
     b"", b"\xff{", b"[]", b"null", b"\0" * 4096, b'{"format": 1}', DEEP, b'{"format": ' + DEEP,
     b'{"format": 1, "format": 2}', b'{"format": true, "step": 1e999}',
-    b'{"format": 1, "state": "training", "step": 1' + b"0" * 400 + b', "time": 1' + b"0" * 400 + b"}",
+    b'{"format": 1, "state": "training", "step": 1' + b"0" * 400
+    + b', "time": 1' + b"0" * 400 + b"}",
 )  # fmt: skip
 # What may stand where a number, a text or a folder is expected.
 WRONG: tuple[Any, ...] = (
@@ -358,7 +359,8 @@ def _hurt_log(run: Path) -> None:
 
 def _hurt_status(run: Path) -> None:
     status = json.loads((run / "status.json").read_bytes())
-    status |= {"step": 2**62, "max_steps": -5, "tokens_seen": -1, "time": 1e300, "eta_seconds": 1e300,
+    status |= {"step": 2**62, "max_steps": -5, "tokens_seen": -1, "time": 1e300,
+               "eta_seconds": 1e300,
                "message": "[/oops]\x1b[2J", "pid": 2**62, "latest": -7,
                "best": {"step": 2**62, "val_loss": 1e308}}  # fmt: skip
     (run / "status.json").write_text(json.dumps(status))

@@ -169,7 +169,9 @@ def run(tmp_path: Path) -> Iterator[Run]:
 def terminal(run: Run) -> Iterator[Callable[..., Terminal]]:
     opened: list[Terminal] = []
 
-    def open_terminal(size: tuple[int, int] = (80, 24), *words: str, **environment: str) -> Terminal:
+    def open_terminal(
+        size: tuple[int, int] = (80, 24), *words: str, **environment: str
+    ) -> Terminal:
         where = ["--checkpoints", str(run.checkpoints)]
         opened.append(Terminal(size, "demo", *where, *words, **environment))
         return opened[-1]
@@ -274,8 +276,9 @@ def test_the_window_changes_size(run: Run, terminal: Callable[..., Terminal]) ->
     for width, height in ((160, 48), (60, 16), (30, 8), (200, 50), (80, 24)):
         screen.resize(width, height)
         until(
-            lambda width=width: max(map(len, screen.screen().splitlines())) <= width
-            and "demo" in screen.screen(),
+            lambda width=width: (
+                max(map(len, screen.screen().splitlines())) <= width and "demo" in screen.screen()
+            ),
             lambda: screen.screen(),
         )
     first = screen.step()
