@@ -15,6 +15,14 @@ Ticks = tuple[tuple[float, str], ...]
 
 SMALLEST_FRAME = 8  # rows; below that the axes would take what the curves need
 _DOTS = {"braille": (2, 4), "block": (2, 2), "ascii": (1, 1)}
+# what each dot of a cell is worth, by its place from the left and from the bottom
+_BITS = {
+    "braille": ((0x40, 0x04, 0x02, 0x01), (0x80, 0x20, 0x10, 0x08)),
+    "block": ((4, 1), (8, 2)),
+    "ascii": ((1,),),
+}
+_QUADRANTS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
+_FAR = 1e9  # canvases above or below
 _BEHIND = {"faint": 0, "line": 1, "dots": 2}
 _ASCII = str.maketrans("│┤└┴┬─", "|++++-")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -170,10 +178,11 @@ def _canvas_rows(picture: Picture, canvas: Canvas) -> list[str]:
             plt.vertical_line(column / max(1, canvas.width - 1), _rgb(picture.axes_colour))
     drawn = False
     for line in sorted(picture.lines, key=lambda line: _BEHIND[line.style]):
-        xs, ys, sign = _dots(picture, line, canvas)
-        show = plt.scatter if line.style == "dots" else plt.plot
-        if xs:
-            show(xs, ys, marker=sign, color=_rgb(line.colour))
+        cells = _cells(picture, line, canvas)
+        if cells:
+            xs = [column / max(1, canvas.width - 1) for column, _ in cells]
+            ys = [row / max(1, canvas.height - 1) for _, row in cells]
+            plt.scatter(xs, ys, marker=list(cells.values()), color=_rgb(line.colour))
             drawn = True
     if not drawn:  # plotext draws no crosshair without a point
         plt.scatter([2], [2], marker=".")
@@ -182,25 +191,44 @@ def _canvas_rows(picture: Picture, canvas: Canvas) -> list[str]:
     return rows
 
 
-def _dots(picture: Picture, line: Line, canvas: Canvas) -> tuple[list[float], list[float], str]:
-    """Where plotext shall set its dots, as shares of the canvas, and with which marker."""
+def _cells(picture: Picture, line: Line, canvas: Canvas) -> dict[tuple[int, int], str]:
+    """What stands in which cell (column, row from the bottom) of the canvas.
+
+    plotext would join the dots and gather them in cells itself, at twice the cost of all.
+    """
     places = _places(picture, line, canvas)
     if line.style == "dots":
-        dots = [(x, round(y)) for x, y in places if -0.5 <= y <= canvas.high + 0.5]
+        dots: Iterable[tuple[int, int]] = (
+            (x, round(y)) for x, y in places if -0.5 <= y <= canvas.high + 0.5
+        )
     else:
-        dots = list(_compact(_clipped(places, canvas.high)))
-    across, up = canvas.dots if line.marker else (1, 1)  # a sign has a cell for itself
-    dots = list(dict.fromkeys((x // across, y // up) for x, y in dots))
-    wide, high = max(1, canvas.wide // across), max(1, canvas.high // up)
-    return [x / wide for x, _ in dots], [y / high for _, y in dots], _sign(picture, line)
+        dots = _joined(_compact(_clipped(places, canvas.high)))
+    across, up = canvas.dots
+    filled: dict[tuple[int, int], int] = {}
+    bits = _BITS[picture.marker]
+    for x, y in dots:
+        if 0 <= y <= canvas.high:
+            cell = x // across, y // up
+            filled[cell] = filled.get(cell, 0) | bits[x % across][y % up]
+    if line.marker or picture.marker == "ascii":
+        sign = line.marker[:1] or {"faint": ".", "line": "*", "dots": "o"}[line.style]
+        return dict.fromkeys(filled, sign)
+    if picture.marker == "block":
+        return {cell: _QUADRANTS[dots] for cell, dots in filled.items()}
+    return {cell: chr(0x2800 + dots) for cell, dots in filled.items()}
 
 
-def _sign(picture: Picture, line: Line) -> str:
-    if line.marker:
-        return line.marker[:1]
-    if picture.marker == "ascii":
-        return {"faint": ".", "line": "*", "dots": "o"}[line.style]
-    return {"braille": "braille", "block": "hd"}[picture.marker]
+def _joined(dots: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """All dots on the way from each to the next."""
+    before: tuple[int, int] | None = None
+    for x, y in dots:
+        if before is not None:
+            x0, y0 = before
+            far = max(abs(x - x0), abs(y - y0))
+            for i in range(1, far):
+                yield x0 + round((x - x0) * i / far), y0 + round((y - y0) * i / far)
+        yield x, y
+        before = x, y
 
 
 def _places(picture: Picture, line: Line, canvas: Canvas) -> Iterator[tuple[int, float]]:
@@ -209,6 +237,7 @@ def _places(picture: Picture, line: Line, canvas: Canvas) -> Iterator[tuple[int,
         right = position(x, *_x(picture))
         above = position(y, *_y(picture))
         if right is not None and above is not None and 0 <= right <= 1:
+            above = min(_FAR, max(-_FAR, above))  # also where it is infinite
             yield math.floor(right * canvas.wide + 0.5), above * canvas.high
 
 
