@@ -77,6 +77,13 @@ def loss(value: float | None) -> str:
     return f"{value:.3f}" if abs(value) < 9.9995 else f"{value:.4g}"
 
 
+def signed(size: str, value: float) -> str:
+    """The words of a size with the value's sign, where anything of it is left: +0.12, 0.000"""
+    if not size.strip("0."):
+        return size
+    return f"{'-' if value < 0 else '+'}{size}"
+
+
 def progress(step: int | None, max_steps: int | None) -> str:
     """250/1,500, or what is known of it"""
     return number(step) if step is None or max_steps is None else f"{step:,}/{max_steps:,}"

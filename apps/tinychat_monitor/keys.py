@@ -36,22 +36,22 @@ class Key:
     where: tuple[Place, ...]
     action: str
     steers: bool = False  # asks something of a trainer, so --readonly takes it away
-    footer: bool = False  # also at 80 columns: keep these few
+    footer: int | None = None  # in the footer from so many columns on
 
 
 def _general(id: str, keys: str, shown: str, label: str, tooltip: str, action: str) -> Key:
-    footer = id in ("help", "quit")
+    footer = 1 if id in ("help", "quit") else None
     return Key(id, keys, shown, label, tooltip, "general", ("app",), action, footer=footer)
 
 
 def _chart(
-    id: str, keys: str, shown: str, label: str, tooltip: str, *, footer: bool = False
+    id: str, keys: str, shown: str, label: str, tooltip: str, *, footer: int | None = None
 ) -> Key:
     places: tuple[Place, ...] = ("run", "compare")
     return Key(id, keys, shown, label, tooltip, "chart", places, id, footer=footer)
 
 
-def _training(id: str, key: str, label: str, tooltip: str, *, footer: bool = False) -> Key:
+def _training(id: str, key: str, label: str, tooltip: str, *, footer: int | None = None) -> Key:
     return Key(id, key, key, label, tooltip, "training", ("run",), id, steers=True, footer=footer)
 
 
@@ -68,27 +68,27 @@ def _sample(id: str, keys: str, shown: str, label: str, tooltip: str) -> Key:
 KEYS: tuple[Key, ...] = (
     # --- the list of runs
     Key("open", "enter", "enter", "Open", "Open the chosen run", "runs", ("runs_table",),
-        "select_cursor", footer=True),
+        "select_cursor", footer=1),
     Key("mark", "space", "space", "Mark", "Mark the run for comparing, or take the mark away",
-        "runs", ("runs",), "mark", footer=True),
+        "runs", ("runs",), "mark", footer=80),
     Key("compare", "o", "o", "Compare", "Compare the marked runs on one chart", "runs", ("runs",),
-        "compare", footer=True),
+        "compare", footer=80),
     Key("new_run", "n", "n", "New", "Start a new run; it outlives this terminal", "runs",
-        ("runs",), "new_run", steers=True, footer=True),
+        ("runs",), "new_run", steers=True, footer=1),
     Key("resume_chosen", "r", "r", "Resume", "Go on with a stopped, crashed or failed run", "runs",
-        ("runs",), "resume", steers=True, footer=True),
+        ("runs",), "resume", steers=True, footer=1),
     Key("filter_runs", "slash", "/", "Filter", "Show only runs whose name or state has this text",
-        "runs", ("runs",), "filter", footer=True),
+        "runs", ("runs",), "filter", footer=1),
     # --- training
-    _training("pause", "p", "Pause", "Pause, or go on with a paused run", footer=True),
-    _training("checkpoint", "c", "Checkpoint", "Save a checkpoint now", footer=True),
-    _training("sample", "g", "Sample", "Write samples now", footer=True),
+    _training("pause", "p", "Pause", "Pause, or go on with a paused run", footer=1),
+    _training("checkpoint", "c", "Checkpoint", "Save a checkpoint now", footer=1),
+    _training("sample", "g", "Sample", "Write samples now", footer=1),
     _training("sample_prompt", "G", "Sample a prompt", "Write a sample of a prompt that you type"),
     _training("evaluate", "E", "Evaluate", "Evaluate now"),
-    _training("stop", "S", "Stop", "Stop training; asks first, and whether to save", footer=True),
-    _training("resume", "r", "Resume", "Go on with a stopped, crashed or failed run"),
+    _training("stop", "S", "Stop", "Stop training; asks first, and whether to save", footer=1),
+    _training("resume", "r", "Resume", "Go on with a stopped, crashed or failed run", footer=1),
     # --- charts
-    _chart("toggle_log_x", "x", "x", "Log x", "Logarithmic x axis, or back", footer=True),
+    _chart("toggle_log_x", "x", "x", "Log x", "Logarithmic x axis, or back", footer=70),
     _chart("toggle_log_y", "y", "y", "Log y", "Logarithmic y axis, or back"),
     _chart("next_axis", "t", "t", "x axis", "x is steps, tokens, or time"),
     _chart("next_smoothing", "e", "e", "Smoothing", "Exponential moving average: none, 0.9, 0.98"),
@@ -122,7 +122,7 @@ KEYS: tuple[Key, ...] = (
     Key("filter_log", "slash", "/", "Filter", "Show only lines of the log with this text", "view",
         ("run",), "filter_log"),
     Key("pin", "k", "k", "Keep", "In the checkpoints: pin the chosen one, or let it go", "view",
-        ("checkpoints",), "pin", steers=True, footer=True),
+        ("checkpoints",), "pin", steers=True, footer=80),
     # --- in the samples
     _sample("previous_prompt", "left", "←", "Prompt", "The prompt before"),
     _sample("next_prompt", "right", "→", "Prompt", "The next prompt"),
@@ -162,7 +162,7 @@ def bindings(where: Place) -> list[BindingType]:
 def _binding(key: Key, one: str, *, shown: bool) -> Binding:
     display = key.shown.split()[0] if shown else None
     return Binding(
-        one, key.action, key.label, show=key.footer and shown, key_display=display,
+        one, key.action, key.label, show=key.footer is not None and shown, key_display=display,
         tooltip=key.tooltip, id=key.id if shown else f"{key.id}.{one}", priority=one in _PRIORITY,
     )  # fmt: skip
 

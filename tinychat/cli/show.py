@@ -131,6 +131,7 @@ def _print_chart(console: Console, history: History) -> None:
         *(min(xs), max(xs), min(ys), max(ys)),
         tuple(zip(x_ticks, tick_labels(x_ticks, "step"), strict=True)),
         tuple(zip(y_ticks, tick_labels(y_ticks), strict=True)),
+        x_name="step",
     )
     console.print(Text.from_ansi(draw(picture, width, _CHART_ROWS, colour=True, frame=True)))
     if train.rows_per_column > 1:

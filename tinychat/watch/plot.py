@@ -61,6 +61,7 @@ class Picture:
     y_high: float
     x_ticks: Ticks = ()
     y_ticks: Ticks = ()
+    x_name: str = ""  # of the axis; written at its right end
     log_x: bool = False
     log_y: bool = False
     marks: tuple[Mark, ...] = ()
@@ -301,6 +302,8 @@ def _x_axis(picture: Picture, canvas: Canvas) -> tuple[str, str]:
     ink = picture.axes_colour
     axis = [_paint("─", ink)] * canvas.width
     numbers = [" "] * canvas.width
+    if picture.x_name and 4 * len(picture.x_name) < canvas.width:
+        numbers[-len(picture.x_name) :] = picture.x_name
     for value, label in picture.x_ticks:
         column = canvas.column(position(value, *_x(picture)))
         if column is None or len(label) > canvas.width:

@@ -141,7 +141,7 @@ def numbers(runs: Sequence[Overview], common: Common | None, axis: Axis) -> list
                 words.loss(here),
                 words.NOTHING
                 if here is None or first is None or place == 0
-                else f"{here - first:+.3f}",
+                else words.signed(words.loss(abs(here - first)), here - first),
             )
         )
     return rows

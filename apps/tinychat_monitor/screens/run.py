@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Footer
 
@@ -18,7 +18,7 @@ from tinychat.watch.curves import nearest
 from tinychat.watch.details import RunLook, RunWatch
 from tinychat.watch.history import History
 from tinychat.watch.plot import Mark
-from tinychat.watch.states import LIVE
+from tinychat.watch.states import LIVE, NOT_GOING_ON
 from tinychat_monitor import keys
 from tinychat_monitor.options import options_of
 from tinychat_monitor.screens.baseline import BaselineScreen
@@ -43,6 +43,7 @@ SECONDS_BETWEEN_CHARTS = 0.9  # so that every second look draws them
 READING_SECONDS = 0.4  # of a long history at once, between two pictures
 _MARKS = 200  # the newest, that a chart shows
 _DEAD = ("crashed", "failed")  # the log tells why
+_FOR_THE_LIVE = ("pause", "checkpoint", "sample", "stop")
 # kind of event -> (sign, in ASCII, label)
 _SIGNS = {
     "checkpoint_saved": ("▲", "^", "checkpoint"),
@@ -138,7 +139,9 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
 
     def show(self, seen: RunLook) -> bool:
         """Draw what was seen; True while there is more of the history to read."""
-        self.seen = seen
+        was_over, self.seen = self._is_over(), seen
+        if was_over != self._is_over():
+            self.refresh_bindings()
         if seen.overview.state in LIVE and seen.overview.state != "paused":
             self._eta_seconds = seen.overview.eta_seconds
         self.hear(seen)
@@ -153,6 +156,16 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
             if time.monotonic() - self._charts_at >= between:
                 self.draw_charts()
         return reading
+
+    def in_footer(self, binding: Binding) -> bool:
+        """What steers a trainer only while there is one, and `resume` only when there is none."""
+        if binding.action in (*_FOR_THE_LIVE, "resume"):
+            wanted = self._is_over() == (binding.action == "resume")
+            return wanted and super().in_footer(binding)
+        return super().in_footer(binding)
+
+    def _is_over(self) -> bool:
+        return self.seen is not None and self.seen.overview.state in NOT_GOING_ON
 
     def on_resize(self) -> None:
         if self.seen is not None:

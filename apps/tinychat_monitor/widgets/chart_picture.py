@@ -121,6 +121,7 @@ def _drawn(
         y_high=high,
         x_ticks=_x_ticks(shown, options, width),
         y_ticks=_y_ticks(low, high, options, height),
+        x_name=options.axis,
         log_x=options.log_x,
         log_y=options.log_y,
         marks=tuple(mark for mark in marks if shown[0] <= mark.x <= shown[1]),

@@ -131,11 +131,10 @@ def deltas(
         values = [_value_at(table, one, options, x) for table in (mine, theirs)]
         if values[0] is not None and values[1] is not None:
             delta = values[0] - values[1]
-            sign = "+" if delta > 0 else "-" if delta < 0 else ""
             name = words.clip(words.inert(other.name), 24)
             small = abs(delta) < 0.01 <= abs(values[0])  # 0.004 of a loss, not 4.00e-3
             text = words.loss(abs(delta)) if small else value_text(abs(delta), unit)
-            said.append(f"{sign}{text} vs {name}")
+            said.append(f"{words.signed(text, delta)} vs {name}")
     return said
 
 

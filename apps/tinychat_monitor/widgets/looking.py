@@ -1,13 +1,15 @@
 """A screen that looks at files in a thread, again and again, while it is the one on top."""
 
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from textual import work
+from textual.binding import ActiveBinding, Binding
 from textual.message import Message
 from textual.screen import Screen
 from textual.timer import Timer
 
-from tinychat_monitor.keys import steers
+from tinychat_monitor.keys import key_of, steers
 from tinychat_monitor.options import options_of
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -64,6 +66,24 @@ class LookingScreen(Screen[None], Generic[Seen]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """With --readonly whatever asks something of a trainer is taken away."""
         return not (steers(action) and options_of(self).readonly)
+
+    @property
+    def active_bindings(self) -> dict[str, ActiveBinding]:
+        """Every key that works here, and which of them the footer shows."""
+        return {
+            key: active._replace(
+                binding=replace(active.binding, show=self.in_footer(active.binding))
+            )
+            for key, active in super().active_bindings.items()
+        }
+
+    def in_footer(self, binding: Binding) -> bool:
+        """Whether the footer has room for a key, and a use."""
+        key = key_of(binding.id)
+        return binding.show and (key is None or (key.footer or 0) <= self.size.width)
+
+    def on_resize(self) -> None:
+        self.refresh_bindings()
 
     def look_now(self) -> None:
         """Begin a look, unless one is going on."""

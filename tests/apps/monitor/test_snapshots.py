@@ -127,7 +127,9 @@ def _compare(
         if UPDATE:
             FOLDER.mkdir(exist_ok=True)
             path.write_text(seen, "utf-8")
-        diff = difflib.unified_diff(wanted.splitlines(), seen.splitlines(), file, "now", lineterm="")
+        diff = difflib.unified_diff(
+            wanted.splitlines(), seen.splitlines(), file, "now", lineterm=""
+        )
         assert UPDATE or seen == wanted, "\n".join(list(diff)[:80])
 
     drive(MonitorApp(runs, runs / run if run else None, options), play, size)
@@ -151,13 +153,21 @@ def _record(run: Path, state: State, steps: int, *, born: int, **changes: Any) -
     writer.write_settings(resolve(read_preset("demo")).to_json())
     created_at = f"2026-09-{born:02d}T08:00:00+00:00"
     writer.write_run(
-        RunRecord(id=run.name, created_at=created_at, version="0.1", parameters={"total": 1_967_616})
+        RunRecord(
+            id=run.name, created_at=created_at, version="0.1", parameters={"total": 1_967_616}
+        )
     )
     writer.begin_attempt(
         AttemptRecord(
-            from_step=0, reason="new", started_at=created_at, host="here", device="cpu",
-            dtype="fp32", threads=2, micro_batch_size=16,
-        )  # fmt: skip
+            from_step=0,
+            reason="new",
+            started_at=created_at,
+            host="here",
+            device="cpu",
+            dtype="fp32",
+            threads=2,
+            micro_batch_size=16,
+        )
     )
     first = NOW - steps * 0.5
     for step in range(1, steps + 1):
