@@ -43,8 +43,8 @@ PATIENCE_SECONDS = 180.0
 SIZES = {(80, 24): 0.060, (200, 50): 0.200}  # the most CPU seconds that a frame may take
 FRAMES = 20
 IDLE_SECONDS = 20.0
-_TURNS = 8  # of each kind, beside the trainer
-_TURN_SECONDS = 5.0
+_TURNS = 6  # of each kind, beside the trainer
+_TURN_SECONDS = 4.0
 _NAME = "million"
 _EVALS, _ROUNDS, _PROMPTS, _EVENTS = 1000, 2000, 10, 3000
 _BORN = 1_700_000_000.0
@@ -294,10 +294,11 @@ def trainer(run: Path, rows: int) -> Iterator[Figure]:
     folder = run.parent / "trained"
     words = ["train", "--name", "demo", "--checkpoints", str(folder), "--max-steps", "1000000"]
     rarely = [f"--{each}.every-steps=1000000" for each in ("eval", "sample", "checkpoint")]
+    short = ["--batch-size=4", "--runtime.threads=1"]  # many steps in a turn
     folder.mkdir()
     with open(folder / "said", "wb") as said:
         child = subprocess.Popen(
-            [sys.executable, "-m", "tinychat", *words, *rarely, "--runtime.threads=1"],
+            [sys.executable, "-m", "tinychat", *words, *rarely, *short],
             stdin=subprocess.DEVNULL, stdout=said, stderr=said,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip

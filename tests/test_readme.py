@@ -42,6 +42,13 @@ def test_every_tinychat_command_runs(
     write_folder(tmp_path / "path" / "to" / "gpt2", "gpt2")
     ran = set()
     for words in commands():
+        if words[0] == "tinychat-monitor":  # as text: there is no terminal here
+            ran.add("monitor " + " ".join(words[1:]))
+            module = [sys.executable, "-m", "tinychat_monitor", *words[1:], "--once"]
+            done = subprocess.run(module, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stderr) == (0, ""), words
+            assert "mine" in done.stdout
+            continue
         if words[0] != "tinychat":
             continue
         ran.add(words[1])
@@ -61,6 +68,7 @@ def test_every_tinychat_command_runs(
             extra = ["--max-steps=2", *(f for f in SMALL if not f.startswith(("--model", "--tok")))]
         assert tinychat([shorter.get(w, w) for w in words[1:]] + extra) == 0, words
     assert ran >= {"data", "train", "chat", "resume", "control", "runs", "show", "eval"}
+    assert {"monitor ", "monitor mine", "monitor mine --once"} <= ran
 
 
 def test_the_settings_file_loads_and_the_wrong_one_is_told_as_shown(

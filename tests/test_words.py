@@ -160,3 +160,12 @@ def test_json_is_harmless_and_loses_nothing(text: str) -> None:
 def test_json_has_no_numbers_that_are_none() -> None:
     document = words.json_text({"a": [NONE, 1.5, (math.inf,)]})
     assert json.loads(document) == {"a": [None, 1.5, [None]]}
+
+
+def test_json_nested_too_deep_is_cut_instead_of_raising() -> None:
+    deep: Any = 1
+    for _ in range(5000):
+        deep = [deep]
+    document = json.loads(words.json_text({"a": deep, "b": [[1]]}))
+    assert document["b"] == [[1]]
+    assert document["a"][0][0]

@@ -14,6 +14,7 @@ from typing import Any
 
 NOTHING = "–"
 NOT_FINITE = "NaN/∞"
+_DEEPEST = 100  # of nested JSON
 _JOINERS = "\u200c\u200d"  # inside many a letter and emoji
 # Control, format (bidi too), surrogate, private, unassigned, line and paragraph separators.
 _UNPRINTED = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
@@ -221,7 +222,7 @@ def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]
 
 def json_text(document: Any, *, ascii: bool = False) -> str:
     """JSON that reads well and that a terminal can show: unprintable characters are escaped, with
-    `ascii` all beyond ASCII. Numbers that are not finite are null.
+    `ascii` all beyond ASCII. Numbers that are not finite are null, and so is what is nested too deep.
     """
     text = json.dumps(_finite(document), ensure_ascii=ascii, allow_nan=False, indent=2)
     return "".join(c if c == "\n" or is_harmless(c) else _escaped(c) for c in text)
@@ -249,13 +250,13 @@ def _picture(character: str) -> str:
     return "␡" if code == 0x7F else f"<U+{code:04X}>"
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
+def _finite(value: Any, depth: int = 0) -> Any:
+    if (isinstance(value, float) and not math.isfinite(value)) or depth > _DEEPEST:
         return None
     if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: _finite(each, depth + 1) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [_finite(each, depth + 1) for each in value]
     return value
 
 

@@ -1,7 +1,9 @@
 """`tinychat-monitor`: flags first, so that `--help` and `--once` never wait for a screen."""
 
 import argparse
+import gc
 import io
+import os
 import signal
 import sys
 from pathlib import Path
@@ -30,14 +32,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _as_text(checkpoints: Path, run: Path | None, given: argparse.Namespace, *, ascii: bool) -> int:
+    if sys.stdout is None:  # it was closed: nobody would read it
+        return 0
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without UTF-8 gets ? for ●
         sys.stdout.reconfigure(errors="replace")
     if hasattr(signal, "SIGPIPE"):  # `| head` ends us without a word
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    if given.plain:
+    if given.plain and not (given.once or given.json):
         from tinychat_monitor.plain import follow_plain
 
-        return follow_plain(checkpoints, run, ascii=ascii)
+        try:
+            return follow_plain(checkpoints, run, ascii=ascii)
+        except OSError as error:
+            return _unwritten(error)
     from tinychat_monitor.once import report
 
     try:
@@ -45,8 +52,17 @@ def _as_text(checkpoints: Path, run: Path | None, given: argparse.Namespace, *, 
     except OSError as error:
         print(f"{checkpoints} cannot be read: {error.strerror}.", file=sys.stderr)
         return 1
-    print(text)
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        return _unwritten(error)
     return 0
+
+
+def _unwritten(error: OSError) -> int:
+    print(f"The output cannot be written: {error.strerror}.", file=sys.stderr)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries again at its end
+    return 1
 
 
 def _on_screen(
@@ -58,14 +74,16 @@ def _on_screen(
             file=sys.stderr,
         )
         return 2
+    from tinychat import words
+    # a row that is read is an object too: Python would look for garbage after every 700 of them
+    gc.set_threshold(50_000, 20, 20)
     from tinychat_monitor.app import MonitorApp
     from tinychat_monitor.parting import parting_line
 
-    marker = "ascii" if ascii else given.marker
     app = MonitorApp(
         checkpoints,
         run,
-        Options(readonly=given.readonly, ascii=ascii, marker=marker, theme=given.theme),
+        Options(readonly=given.readonly, ascii=ascii, marker=given.marker, theme=given.theme),
     )
     if given.theme is not None and given.theme not in app.available_themes:
         names = ", ".join(sorted(app.available_themes))
@@ -73,7 +91,7 @@ def _on_screen(
         return 2
     app.run()
     if app.return_code == 0 and (line := parting_line(checkpoints, app.left_on)):
-        print(line)
+        print(words.to_ascii(line) if ascii else line)
     return app.return_code or 0
 
 

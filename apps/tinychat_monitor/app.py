@@ -1,7 +1,7 @@
 """The app around the screens: options, themes, classes of size, keys that work everywhere."""
 
-import asyncio
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,15 +13,14 @@ from textual.screen import Screen
 from textual.theme import Theme
 
 from tinychat import words
-from tinychat.watch.launch import launch, resume_arguments
+from tinychat.watch.launch import resume_arguments
 from tinychat.watch.overview import Overview
 from tinychat_monitor import keys, preferences, themes
 from tinychat_monitor.ascii_filter import AsciiFilter
 from tinychat_monitor.commands import KeyCommands
 from tinychat_monitor.options import Options
 from tinychat_monitor.screens.log_tail import LogTailScreen
-from tinychat_monitor.screens.steering import why_not_resume
-from tinychat_monitor.starting import SECONDS_BETWEEN, Starting
+from tinychat_monitor.starting import start, why_not_resume
 
 __all__ = ["MonitorApp", "Options"]
 
@@ -31,7 +30,8 @@ class MonitorApp(App[None]):
 
     A screen carries the classes of its size: -tiny (< 60 columns), -narrow, -wide (>= 100), -xwide
     (>= 150); -flat (< 16 rows), -short, -tall (>= 30), -xtall (>= 40). The app carries -ascii and
-    -readonly. `left_on` is the run that was looked at when a person left.
+    -readonly. `resuming` holds the runs that were asked to go on and have not said that they do;
+    `left_on` is the run that was looked at when a person left.
     """
 
     TITLE = "tinychat"
@@ -53,7 +53,7 @@ class MonitorApp(App[None]):
         self.options = options or Options()
         self.left_on: Path | None = None
         self._run = run
-        self._resuming: set[Path] = set()
+        self.resuming: set[Path] = set()
         self._ascii = AsciiFilter(enabled=self.options.ascii)
         self.set_class(self.options.ascii, "-ascii")
         self.set_class(self.options.readonly, "-readonly")
@@ -75,11 +75,11 @@ class MonitorApp(App[None]):
         self.push_screen(self._run_screen(run))
 
     async def action_back(self) -> None:
-        """To the screen before; from the run that it was opened on, to the list."""
-        if len(self.screen_stack) == 1 and isinstance(getattr(self.screen, "run", None), Path):
-            await self.switch_screen(self._runs_screen())
-        else:
+        """To the screen before; from the run that it was opened on, to the list, and no farther."""
+        if len(self.screen_stack) > 1 and not _is_list(self.screen):
             await super().action_back()
+        elif not _is_list(self.screen):
+            self.push_screen(self._runs_screen())
 
     def _run_screen(self, run: Path) -> Screen[Any]:
         from tinychat_monitor.screens.run import RunScreen
@@ -93,38 +93,31 @@ class MonitorApp(App[None]):
 
     def resume_run(self, run: Overview) -> None:
         """Resume a run in a session of its own, and say how it went."""
-        if refusal := why_not_resume(run):
+        name = words.inert(run.name)
+        refusal = why_not_resume(run)
+        if run.path in self.resuming:
+            refusal = f"{name} was asked to go on a moment ago."
+        if refusal:
             self.notify(refusal, title="Resume", severity="warning", markup=False)
-        elif run.path not in self._resuming:
-            self._resuming.add(run.path)
-            self._resume(run.path, words.inert(run.name))
+        else:
+            self.resuming.add(run.path)
+            self._resume(run.path, name)
 
     @work
     async def _resume(self, run: Path, name: str) -> None:
         self.notify(f"resuming {name} ...", title="Resume", markup=False)
         try:
-            launched = await asyncio.to_thread(launch, resume_arguments(run), run.parent)
-            starting = Starting(launched, run)
-            while (outcome := await asyncio.to_thread(starting.outcome)) == "waiting":
-                await asyncio.sleep(SECONDS_BETWEEN)
+            launched, under_way = await start(resume_arguments(run), run.parent, run)
         except OSError as error:
             sentence = f"{name} cannot be resumed: {error.strerror}."
             self.notify(sentence, title="Resume", severity="error", markup=False)
             return
         finally:
-            self._resuming.discard(run)
-        if outcome == "under way":
+            self.resuming.discard(run)
+        if under_way:
             self.notify(f"{name} goes on (process {launched.pid}).", title="Resume", markup=False)
         else:
             self.push_screen(LogTailScreen(f"{name} could not be resumed", launched.said()))
-
-    def palette_colours(self, role: str) -> str:
-        """The colour of a series by its role, or of the n-th run compared ("run 2"), as #rrggbb."""
-        theme = self.current_theme
-        if role.startswith("run "):
-            colours = themes.run_colours(theme)
-            return colours[int(role.removeprefix("run ")) % len(colours)]
-        return themes.series_colours(theme).get(role, "#808080")
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Textual's filters, and ours for ASCII."""
@@ -132,10 +125,9 @@ class MonitorApp(App[None]):
 
     async def action_quit(self) -> None:
         """Leave; training goes on."""
-        self.left_on = next(
-            (run for screen in reversed(self.screen_stack)
-             if isinstance(run := getattr(screen, "run", None), Path)), None
-        )  # fmt: skip
+        above_the_list = takewhile(lambda screen: not _is_list(screen), reversed(self.screen_stack))
+        runs = (getattr(screen, "run", None) for screen in above_the_list)
+        self.left_on = next((run for run in runs if isinstance(run, Path)), None)
         self.exit()
 
     def action_help(self) -> None:
@@ -166,3 +158,9 @@ class MonitorApp(App[None]):
 
     def _remember(self, theme: Theme) -> None:
         preferences.remember_theme(theme.name)
+
+
+def _is_list(screen: Screen[Any]) -> bool:
+    from tinychat_monitor.screens.runs import RunsScreen
+
+    return isinstance(screen, RunsScreen)

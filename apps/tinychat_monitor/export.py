@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinychat import words
-from tinychat.watch.plot import Line, Mark, Picture, faded, position
-from tinychat_monitor.widgets.chart_options import ChartOptions, shown_range, whole_range
-from tinychat_monitor.widgets.chart_picture import Drawn, Palette, drawn, holding
-from tinychat_monitor.widgets.chart_series import Series, Source
+from tinychat.watch.plot import Line, Picture, faded, position
+from tinychat_monitor.widgets.chart_options import shown_range, whole_range
+from tinychat_monitor.widgets.chart_picture import Drawn, drawn, holding
+from tinychat_monitor.widgets.chart_series import ChartView, Source
 
 Format = Literal["csv", "svg", "png"]
 
@@ -32,20 +32,6 @@ _SHAPES = {"o": "ring", "x": "cross", "▲": "up", "△": "up hollow", "▼": "d
 _FONTS = ("DejaVuSans.ttf", "Helvetica.ttc", "Arial.ttf", "LiberationSans-Regular.ttf")
 
 Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class ChartView:
-    """A chart as a person sees it."""
-
-    heading: str
-    unit: str
-    series: Sequence[Series]
-    sources: Sequence[Source]
-    options: ChartOptions
-    marks: Sequence[Mark]
-    palette: Palette
-    ink: str  # the colour of words
 
 
 def export(view: ChartView, kind: Format, folder: Path) -> Path:
@@ -69,9 +55,8 @@ def export(view: ChartView, kind: Format, folder: Path) -> Path:
 
 def to_csv(view: ChartView) -> bytes:
     """Every row in the view's range: run, step, tokens, seconds and each series; "" for none."""
-    histories = [source.history for source in view.sources]
-    with holding(view.sources):
-        whole = whole_range(histories, view.options.axis, log=view.options.log_x)
+    with holding(view.histories):
+        whole = whole_range(view.histories, view.options.axis, log=view.options.log_x)
         shown = shown_range(view.options, whole)
         copies = [
             (source.name, _columns(source, view, table, shown))
@@ -173,17 +158,14 @@ Shape = Stroke | Sign | Words
 
 def layout(view: ChartView) -> list[Shape]:
     """The chart as shapes on a canvas of 1200 by 640 pixels."""
-    made = drawn(
-        view.series, view.sources, replace(view.options, marker="braille"), view.marks,
-        unit=view.unit, width=_CELLS[0], height=_CELLS[1], palette=view.palette,
-    )  # fmt: skip
+    made = drawn(replace(view, options=replace(view.options, marker="braille")), *_CELLS)
     names = ", ".join(words.clip(words.inert(source.name), 40) for source in view.sources)
-    shapes: list[Shape] = [Words(f"{names}: {view.heading}", (24, 34), view.ink, 20)]
+    shapes: list[Shape] = [Words(f"{names}: {view.heading}", (24, 34), view.palette.ink, 20)]
     shapes += _legend(made, view)
     shapes.append(Words(made.reads or made.says, (24, 626), view.palette.axes, 13))
     if made.picture is None:
         middle = (_BOX[0] + _BOX[2]) / 2, (_BOX[1] + _BOX[3]) / 2
-        return [*shapes, Words(made.says, middle, view.ink, 20, "middle")]
+        return [*shapes, Words(made.says, middle, view.palette.ink, 20, "middle")]
     return [*shapes, *_axes(made.picture, view), *_curves(made.picture)]
 
 
@@ -194,7 +176,7 @@ def _legend(made: Drawn, view: ChartView) -> Iterator[Shape]:
             yield Sign(_SHAPES[sign], (left + 12, 57), colour)
         else:
             yield Stroke(((left, 57), (left + 24, 57)), colour, 2.5)
-        yield Words(label, (left + 32, 62), view.ink)
+        yield Words(label, (left + 32, 62), view.palette.ink)
         left += 56 + 8.5 * len(label)
 
 
@@ -213,8 +195,7 @@ def _axes(picture: Picture, view: ChartView) -> Iterator[Shape]:
         if place is not None and left <= place[0] <= right:
             yield Stroke(((place[0], bottom), (place[0], bottom + 5)), axes)
             yield Words(label, (place[0], bottom + 21), axes, 14, "middle")
-    unit = {"step": "step", "tokens": "tokens", "time": "time"}[view.options.axis]
-    yield Words(unit, (right, bottom + 42), axes, 14, "end")
+    yield Words(picture.x_name, (right, bottom + 42), axes, 14, "end")
     for mark in picture.marks:
         place = _place(picture, mark.x, picture.y_low)
         if place is not None:

@@ -39,8 +39,9 @@ class Key:
     footer: int | None = None  # in the footer from so many columns on
 
 
-def _general(id: str, keys: str, shown: str, label: str, tooltip: str, action: str) -> Key:
-    footer = 1 if id in ("help", "quit") else None
+def _general(
+    id: str, keys: str, shown: str, label: str, tooltip: str, action: str, footer: int | None = None
+) -> Key:
     return Key(id, keys, shown, label, tooltip, "general", ("app",), action, footer=footer)
 
 
@@ -49,6 +50,11 @@ def _chart(
 ) -> Key:
     places: tuple[Place, ...] = ("run", "compare")
     return Key(id, keys, shown, label, tooltip, "chart", places, id, footer=footer)
+
+
+def _crosshair(key: str, shown: str, way: str, tooltip: str, columns: int) -> Key:
+    id, action = f"crosshair_{way.replace(' ', '_')}", f"move_crosshair({columns})"
+    return Key(id, key, shown, f"Crosshair {way}", tooltip, "chart", ("run", "compare"), action)
 
 
 def _training(id: str, key: str, label: str, tooltip: str, *, footer: int | None = None) -> Key:
@@ -100,10 +106,10 @@ KEYS: tuple[Key, ...] = (
     _chart("pan_right", "right_square_bracket", "]", "Pan right", "Move the view to later steps"),
     _chart("toggle_crosshair", "i", "i", "Crosshair",
            "Read the values at one step; then left and right move it"),
-    Key("crosshair_left", "left", "←", "Crosshair left", "Move the crosshair to earlier steps",
-        "chart", ("run", "compare"), "move_crosshair(-1)"),
-    Key("crosshair_right", "right", "→", "Crosshair right", "Move the crosshair to later steps",
-        "chart", ("run", "compare"), "move_crosshair(1)"),
+    _crosshair("left", "←", "left", "Move the crosshair to earlier steps", -1),
+    _crosshair("right", "→", "right", "Move the crosshair to later steps", 1),
+    _crosshair("shift+left", "shift+←", "far left", "Ten columns to earlier steps", -10),
+    _crosshair("shift+right", "shift+→", "far right", "Ten columns to later steps", 10),
     Key("choose_baseline", "b", "b", "Baseline", "Choose a run to compare this one with", "chart",
         ("run",), "choose_baseline"),
     _chart("toggle_clip", "v", "v", "Clip warm-up",
@@ -131,8 +137,9 @@ KEYS: tuple[Key, ...] = (
     _sample("first_round", "home", "home", "First", "The first round of samples"),
     _sample("newest_round", "end", "end", "Newest", "The newest round; new ones are shown"),
     # --- everywhere
-    _general("help", "question_mark,f1", "? F1", "Help", "All keys and signs", "help"),
-    _general("quit", "q,ctrl+q", "q", "Leave", "Leave the monitor; training goes on", "quit"),
+    _general("help", "question_mark,f1", "? F1", "Help", "All keys and signs", "help", footer=1),
+    _general("quit", "q,ctrl+q", "q", "Leave", "Leave the monitor; training goes on", "quit",
+             footer=1),
     _general("palette", "ctrl+p", "ctrl+p", "Palette", "Find any command by its name",
              "command_palette"),
     _general("back", "escape", "esc", "Back", "Back to the screen before", "back"),

@@ -1,5 +1,6 @@
 """The state of runs as plain text or as one JSON document, for scripts and screen readers."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tinychat.errors import TinychatError
@@ -23,28 +24,32 @@ _LOG_LINES = 5
 
 def report(checkpoints: Path, run: Path | None, *, as_json: bool, ascii: bool = False) -> str:
     """All runs of a folder, or one run; `ascii` leaves no other character in the text."""
-    watch = Watch(checkpoints)
+    watch, write = Watch(checkpoints), _in_ascii if ascii else str
     if run is not None:
         overview = watch.look_at(run)
         if as_json:
             return json_text(_document(overview), ascii=ascii)
-        lines = _run_lines(overview, ascii=ascii)
+        lines = _run_lines(overview)
     else:
         overviews = watch.look()
         if as_json:
             return json_text(runs_json(checkpoints, overviews), ascii=ascii)
-        lines = _list_lines(overviews, ascii=ascii) if overviews else [no_runs(checkpoints)]
-    return "\n".join(map(to_ascii, lines) if ascii else lines)
+        lines = _list_lines(overviews, write) if overviews else [no_runs(checkpoints)]
+    return "\n".join(map(write, lines))
 
 
-def _list_lines(overviews: list[Overview], *, ascii: bool) -> list[str]:
-    rows = [COLUMNS, *(cells(each, ascii=ascii) for each in overviews)]
+def _in_ascii(text: str) -> str:
+    return to_ascii(text.replace("∞", "inf"))
+
+
+def _list_lines(overviews: list[Overview], write: Callable[[str], str]) -> list[str]:
+    rows = [COLUMNS, *(tuple(map(write, cells(each))) for each in overviews)]
     told = notes(overviews)
     return [*table(rows, right=NUMBERS), *([""] if told else []), *told]
 
 
-def _run_lines(overview: Overview, *, ascii: bool) -> list[str]:
-    lines = [inert(overview.name), state_line(overview, ascii=ascii)]
+def _run_lines(overview: Overview) -> list[str]:
+    lines = [inert(overview.name), state_line(overview)]
     lines += [inert(overview.reason)] if overview.reason else []
     known = facts(overview)
     reader = RunReader(overview.path)

@@ -3,12 +3,13 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
+
+from tinychat.watch.plot import Marker
 
 if TYPE_CHECKING:
     from textual.dom import DOMNode
 
-Marker = Literal["braille", "block", "ascii"]
 MARKERS: tuple[Marker, ...] = get_args(Marker)
 
 

@@ -9,14 +9,13 @@ from tinychat.errors import TinychatError
 from tinychat.runs import Row, RunPaths, RunReader
 from tinychat.watch.lines import evaluation_sentence, no_runs, run_sentence, summary
 from tinychat.watch.overview import Overview, Watch, finite_number
-from tinychat.watch.states import ENDED, LIVE, NOT_GOING_ON, look_of
+from tinychat.watch.states import LIVE, NOT_GOING_ON, OVER, look_of
 from tinychat.watch.tail import FileReplacedError, LogTail, parse_lines
 from tinychat.words import clock, inert, to_ascii
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_LINES = 60.0
 _LOG_LINES = 5
-_OVER = ENDED | {"crashed"}
 
 
 def follow_plain(checkpoints: Path, run: Path | None, *, ascii: bool = False) -> int:
@@ -53,7 +52,7 @@ class Follower:
         if self._run is not None:
             overview = self._watch.look_at(self._run)
             yield from self._tell([overview], now)
-            self.over = overview.state in _OVER
+            self.over = overview.state in OVER
             return
         try:
             overviews = self._watch.look()

@@ -3,11 +3,12 @@
 The colours are those of Okabe and Ito, told apart with any kind of colour blindness.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from textual.theme import Theme
 
 DEFAULT = "tinychat-dark"
+Colour = Callable[[str], str]  # from a colour name of states.LOOKS to one of the theme
 
 THEMES = (
     Theme(
@@ -76,6 +77,6 @@ def run_colours(theme: Theme) -> tuple[str, ...]:
     return _RUNS_DARK if theme.dark else _RUNS_LIGHT
 
 
-def state_colour(theme: Theme, name: str) -> str:
-    """What a state's colour name ("green") is in a theme, readable on its background."""
-    return (_STATES_DARK if theme.dark else _STATES_LIGHT).get(name, name)
+def state_colours(theme: Theme) -> Colour:
+    """What the states' colour names ("green") are in a theme, readable on its background."""
+    return (_STATES_DARK if theme.dark else _STATES_LIGHT).__getitem__

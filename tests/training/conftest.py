@@ -1,7 +1,6 @@
 """Real runs of a tiny model on a few hundred sentences, in this process or in one of their own."""
 
 import hashlib
-import os
 import random
 import subprocess
 import sys
@@ -89,10 +88,7 @@ def spawn(tmp_path: Path, corpus: Path) -> Callable[..., subprocess.Popen[str]]:
         else:
             words += [name]
         words += ["--checkpoints", str(tmp_path), *flags]
-        return subprocess.Popen(
-            words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            preexec_fn=lambda: os.nice(10),  # who is to kill it must never come too late
-        )  # fmt: skip
+        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
     return start
 

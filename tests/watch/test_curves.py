@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tinychat.watch.curves import Curve, column_edges, curve, nearest, nice_ticks, tick_labels
@@ -181,3 +181,17 @@ def test_labels_are_short_and_tell_the_ticks_apart(
 @pytest.mark.parametrize(("low", "high"), [(1, 1), (2, 1), (NAN, 1), (0, math.inf)])
 def test_odd_ranges_have_a_tick_or_none(low: float, high: float) -> None:
     assert nice_ticks(low, high, 5) == ([1] if low == high else [])
+
+
+@pytest.mark.parametrize("axis", [None, "step", "tokens", "time"])
+@pytest.mark.parametrize("log", [False, True])
+@given(st.floats(0, 1.7e308), st.floats(0, 1.7e308), st.integers(1, 20))
+@example(0.0, 5e-324, 6)
+@example(1e97, 1.3e308, 6)
+def test_no_range_of_floats_is_too_wide_or_too_narrow(
+    log: bool, axis: Axis | None, one: float, other: float, count: int
+) -> None:
+    low, high = sorted((one, other))
+    ticks = nice_ticks(low, high, count, log=log, axis=axis)
+    assert len(ticks) <= count
+    assert len(tick_labels(ticks, axis)) == len(ticks)

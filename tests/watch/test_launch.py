@@ -67,9 +67,9 @@ def child() -> Iterator[tuple[subprocess.Popen[str], Any]]:
 
 
 def test_words_of_a_start() -> None:
-    words = train_arguments("demo", ["a.txt", Path("-b.txt")], "mine", Path("/runs"), ["--seed=1"])
+    words = train_arguments("demo", Path("-b.txt"), "mine", Path("/runs"), ["--seed=1"])
     assert words == [
-        "train", "--preset=demo", "--data=a.txt", "--data=-b.txt", "--name=mine",
+        "train", "--preset=demo", "--data=-b.txt", "--name=mine",
         "--checkpoints=/runs", "--seed=1",
     ]  # fmt: skip
     assert train_arguments(None, "", None, Path("/runs")) == ["train", "--checkpoints=/runs"]
@@ -191,6 +191,7 @@ def test_only_the_process_that_is_meant_is_ended(child: tuple[Any, Any]) -> None
         dataclasses.replace(true, boot_id="another"),
         dataclasses.replace(true, host="elsewhere"),
         dataclasses.replace(true, pid=os.getpid()),
+        *(dataclasses.replace(true, pid=odd) for odd in (0, -1, -process.pid, 2**40, 2**62)),
     ]
     for each in strangers:
         with pytest.raises(RunError, match="left alone"):

@@ -49,7 +49,7 @@ def inked(line: str) -> list[int]:
 def test_it_fills_exactly_the_size_asked_for(
     size: tuple[int, int], frame: bool, marker: Any
 ) -> None:
-    shown = picture(flat(), marks=(Mark(50, "▲", "^", "saved"),), crosshair=20.0, marker=marker)
+    shown = picture(flat(), marks=(Mark(50, "▲", "saved"),), crosshair=20.0, marker=marker)
     width, height = size
     plain = rows(shown, width, height, frame=frame)
     coloured = draw(shown, width, height, colour=True, frame=frame).split("\n")
@@ -90,8 +90,8 @@ def test_no_number_makes_it_raise(
 ) -> None:
     line = Line([x for x, _ in points], [y for _, y in points], BLUE, style)
     shown = Picture(
-        (line,), *edges, tuple(ticks), tuple(ticks), *logs,
-        marks=tuple(Mark(x, "▲", "^", "") for x, _ in points),
+        (line,), *edges, tuple(ticks), tuple(ticks), "step", *logs,
+        marks=tuple(Mark(x, "▲", "") for x, _ in points),
         crosshair=crosshair, marker=marker,
     )  # fmt: skip
     drawn = rows(shown, *size, frame=True)
@@ -182,9 +182,7 @@ def test_numbers_that_would_touch_are_left_out() -> None:
 
 
 def test_marks_stand_on_the_axis_and_the_crosshair_in_its_column() -> None:
-    shown = picture(
-        Line([0.0], [0.0], BLUE), crosshair=25.0, marks=(Mark(75.0, "▲", "^", "saved"),)
-    )
+    shown = picture(Line([0.0], [0.0], BLUE), crosshair=25.0, marks=(Mark(75.0, "▲", "saved"),))
     drawn = rows(shown, 45, 12, frame=True)
     left = Canvas.of(shown, 45, 12, frame=True).left
     assert drawn[-2].index("▲") == left + 30
@@ -199,7 +197,7 @@ def test_ascii_is_ascii_with_other_signs_for_each_kind() -> None:
         flat(0.5),
         Line([0.0, 100.0], [0.8, 0.8], ORANGE, "dots"),
     )
-    shown = picture(*lines, marker="ascii", crosshair=50.0, marks=(Mark(20.0, "▲", "^", "saved"),))
+    shown = picture(*lines, marker="ascii", crosshair=50.0, marks=(Mark(20.0, "▲", "saved"),))
     text = "\n".join(rows(shown, 50, 12, frame=True))
     assert text.isascii()
     assert all(sign in text for sign in (".", "*", "o", "^", "|", "+", "-"))

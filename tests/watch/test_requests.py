@@ -99,6 +99,21 @@ def test_a_trainer_that_ended_first_counts_as_a_refusal(
     assert "ended before it answered" in pause.result
 
 
+def test_what_nobody_answers_until_it_has_expired_may_be_asked_again(
+    writer: RunWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(requests.time, "monotonic", lambda: clock[0])
+    asked = Requests(writer.paths.root, "me")
+    pause = asked.send("pause")
+    clock[0] += 600
+    assert asked.update([], 0.1) == []
+    clock[0] += 10
+    assert asked.update([], 0.1) == [pause]
+    assert (pause.answer, asked.pending) == ("refused", [])
+    assert "expired" in pause.result
+
+
 def test_what_cannot_be_sent_says_why(writer: RunWriter, tmp_path: Path) -> None:
     asked = Requests(writer.paths.root, "me")
     with pytest.raises(SettingsError, match="did you mean pause"):

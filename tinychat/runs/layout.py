@@ -136,4 +136,11 @@ def run_names(checkpoints: Path) -> list[str]:
         entries = list(os.scandir(checkpoints))
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(entry.name for entry in entries if RunPaths(Path(entry.path)).run_json.is_file())
+    return sorted(entry.name for entry in entries if _is_run(Path(entry.path)))
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        return RunPaths(folder).run_json.is_file()
+    except OSError:  # another person's folder must not hide all runs
+        return False

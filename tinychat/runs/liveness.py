@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
-import psutil
-
 from tinychat.runs.records import Status
 
 GRACE_SECONDS = 3.0  # a busy machine may be that late with a beat
@@ -34,7 +32,7 @@ class TrueState(NamedTuple):
 
 def process_identity() -> ProcessIdentity:
     """The identity of the calling process, as keyword arguments for Status."""
-    pid = psutil.Process().pid
+    pid = os.getpid()
     return ProcessIdentity(
         pid=pid,
         process_start_time=process_start_time(pid),
@@ -51,6 +49,8 @@ def process_start_time(pid: int) -> float | None:
         except OSError:
             return None
         return None if fields[0] in (b"Z", b"X") else int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    import psutil
+
     try:
         process = psutil.Process(pid)
         return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
@@ -112,6 +112,8 @@ def _same_process(status: Status, boot_id: str | None, started: float | None) ->
 
 def _is_suspended(pid: int) -> bool:
     """Whether somebody stopped it with Ctrl+Z or a signal, for it to go on later."""
+    import psutil  # only now: it costs more than all the rest that a look needs
+
     try:
         return psutil.Process(pid).status() == psutil.STATUS_STOPPED
     except psutil.Error:

@@ -139,6 +139,7 @@ def nearest(table: Table, axis: Axis, x: float) -> int | None:
 
 
 _ROUND = (1.0, 2.0, 5.0)
+_EXTREME = 1e305
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 _CLOCK = (
     *(1.0, 2.0, 5.0, 10.0, 30.0),
@@ -157,6 +158,8 @@ def nice_ticks(
     """
     if not (math.isfinite(low) and math.isfinite(high) and low < high and count > 0):
         return [low] if low == high and math.isfinite(low) and count > 0 else []
+    if high - low < 1 / _EXTREME or high > _EXTREME or low < -_EXTREME:
+        return [low, high][:count]  # powers of ten beyond them are no floats
     if log and low > 0:
         ticks = _log_ticks(low, high, count)
         if len(ticks) > 1:

@@ -25,15 +25,15 @@ from tinychat.watch.health import Note, health
 from tinychat.watch.history import History
 from tinychat.watch.overview import Overview, Watch
 from tinychat.watch.requests import Requests
+from tinychat.watch.tail import Signature, signature
 
 LOG_LINES = 500
 _LOG_BYTES = 512 * 1024  # read back at most, however long the lines are
 _LINE_CHARACTERS = 2000
 # Of reading before the rest is looked at: little for the first picture, then as much as leaves
 # a person watching it grow, for all that is judged and drawn after each slice takes time too.
-_FIRST_SECONDS, _SLICE_SECONDS = 0.02, 0.25
+_QUICK_SECONDS, _SLICE_SECONDS = 0.02, 0.25
 
-Mark = tuple[int, int, int] | None
 T = TypeVar("T")
 
 
@@ -89,11 +89,14 @@ class RunWatch:
         self._settings: _Kept[tuple[list[SettingLine], Settings | None]] = _Kept(([], None))
         self._notes: tuple[Any, list[Note]] = (None, [])
 
-    def look(self) -> RunLook:
-        """How the run is now. Reads at most a slice of the history: see `history.share`."""
-        self.history.follow(_SLICE_SECONDS if self.history.version else _FIRST_SECONDS)
+    def look(self, *, quick: bool = False) -> RunLook:
+        """How the run is now. Reads at most a slice of the history: see `history.share`.
+
+        A quick look is for the first picture: it reads less, and no settings.
+        """
+        self.history.follow(_QUICK_SECONDS if quick else _SLICE_SECONDS)
         overview = self._watch.look_at(self._run)
-        settings, plan = self._read_settings()
+        settings, plan = ([], None) if quick else self._read_settings()
         free_bytes = _free_bytes(self._run)
         with self.history.lock:
             attempts = list(self.history.attempts)
@@ -113,7 +116,9 @@ class RunWatch:
     def _judge(
         self, overview: Overview, plan: Settings | None, free_bytes: int | None
     ) -> list[Note]:
-        """Health, judged again only when something it depends on has changed."""
+        """Health, judged again only when something it depends on has changed, and all is read."""
+        if self.history.share < 1.0:
+            return self._notes[1]
         free = None if free_bytes is None else free_bytes // 2**20
         depends_on = (self.history.version, overview.state, overview.reason, id(plan), free)
         if self._notes[0] != depends_on:
@@ -122,7 +127,7 @@ class RunWatch:
 
     def _read_settings(self) -> tuple[list[SettingLine], Settings | None]:
         kept = self._settings
-        if kept.changed(_mark(RunPaths(self._run).settings_json)):
+        if kept.changed(signature(RunPaths(self._run).settings_json)):
             try:
                 document = RunReader(self._run).settings
             except (TinychatError, OSError):
@@ -137,27 +142,28 @@ class RunWatch:
         except OSError:
             return self._log.value
         files = [paths.attempt(number).train_log for number in numbers]
-        if files and self._log.changed(len(files), _mark(files[-1])):
+        if files and self._log.changed(len(files), signature(files[-1])):
             self._log.value = _tail(files)
         return self._log.value
 
 
 class _Kept(Generic[T]):
-    """Something that was read, and the marks its files had then."""
+    """Something that was read, and the signatures its files had then."""
 
     def __init__(self, value: T) -> None:
         self.value = value
-        self._marks: tuple[Any, ...] = ()
+        self._signatures: tuple[Any, ...] = ()
 
-    def changed(self, *marks: Any) -> bool:
-        before, self._marks = self._marks, marks
-        return before != marks
+    def changed(self, *signatures: Any) -> bool:
+        """Whether they are others than at the last call."""
+        before, self._signatures = self._signatures, signatures
+        return before != signatures
 
 
 class _Folder(NamedTuple):
-    """What is known of a checkpoint's folder, which never changes under its mark."""
+    """What is known of a checkpoint's folder, which never changes under its signature."""
 
-    mark: Mark
+    signature: Signature | None
     size_bytes: int
     saved_at: float | None
     weights_only: bool
@@ -195,19 +201,18 @@ class _Folders:
 
     def _look(self, step: int) -> _Folder:
         path = RunPaths(self._run).checkpoint(step)
-        mark = _mark(path)
-        known = self._known.get(step)
-        return known if known is not None and known.mark == mark else _look_into(path, mark)
+        now, known = signature(path), self._known.get(step)
+        return known if known is not None and known.signature == now else _look_into(path, now)
 
 
-def _look_into(path: Path, mark: Mark) -> _Folder:
+def _look_into(path: Path, now: Signature | None) -> _Folder:
     try:
         files = {entry.name: entry.stat(follow_symlinks=False) for entry in os.scandir(path)}
     except OSError:
-        return _Folder(mark, 0, None, False)
+        return _Folder(now, 0, None, False)
     manifest = files.get(MANIFEST)
     return _Folder(
-        mark,
+        now,
         size_bytes=sum(about.st_size for about in files.values()),
         saved_at=None if manifest is None else manifest.st_mtime,
         weights_only=OPTIMIZER not in files,
@@ -291,11 +296,3 @@ def _free_bytes(run: Path) -> int | None:
         return shutil.disk_usage(run).free
     except OSError:
         return None
-
-
-def _mark(path: Path) -> Mark:
-    try:
-        about = path.stat()
-    except OSError:
-        return None
-    return about.st_ino, about.st_size, about.st_mtime_ns

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
-from typing import Literal
+from typing import Literal, get_args
 
 from tinychat import words
 from tinychat.config import Settings
@@ -20,7 +20,7 @@ from tinychat.watch.overview import Overview
 from tinychat.watch.states import LIVE
 from tinychat.watch.table import Table
 
-Level = Literal["info", "warning", "alarm"]
+Level = Literal["alarm", "warning", "info"]
 
 _LEAST_ROWS = 200  # of training, before its course means anything
 _WINDOWS = 50  # that a run is cut into
@@ -80,7 +80,12 @@ def health(
     facts = _Facts(overview, history, settings, free_bytes)
     with history.lock:
         found = [note for look in _LOOKS if (note := look(facts)) is not None]
-    return sorted(found, key=lambda note: ("alarm", "warning", "info").index(note.level))
+    return most_urgent_first(found)
+
+
+def most_urgent_first(notes: Iterable[Note]) -> list[Note]:
+    """Alarms, then warnings, then what is only news; each kind in its order."""
+    return sorted(notes, key=lambda note: get_args(Level).index(note.level))
 
 
 def _skipped(facts: _Facts) -> Note | None:

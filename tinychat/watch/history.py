@@ -45,11 +45,11 @@ class History:
     """The logs of one run. One thread calls `follow`; others read while they hold `lock`.
 
     `train` and `evals` hold the numbers, `samples` the rounds and `events` what happened, each
-    oldest first. `samples_dropped` and `events_dropped` count the oldest rows, which are not kept
-    beyond MAX_SAMPLES and MAX_EVENTS. `share` says how much of what is there has been read (1.0:
-    all), `skipped` how many lines or rows could not be used and `skipped_where` in which file lies
-    the newest of them. `problem` is a sentence while something cannot be read, else "".
-    `version` grows with each change.
+    oldest first. `samples_dropped` counts the oldest samples, which are not kept beyond
+    MAX_SAMPLES; of the events the newest MAX_EVENTS are. `share` says how much of what is there
+    has been read (1.0: all), `skipped` how many lines or rows could not be used and
+    `skipped_where` in which file lies the newest of them. `problem` is a sentence while something
+    cannot be read, else "". `version` grows with each change.
     """
 
     def __init__(self, run: Path) -> None:
@@ -62,7 +62,6 @@ class History:
         self.samples: list[Round] = []
         self.samples_dropped = 0
         self.events: list[Row] = []
-        self.events_dropped = 0
         self.attempts: list[tuple[int, AttemptRecord]] = []
         self._paths = RunPaths(run)
         self._records: dict[int, tuple[Signature, AttemptRecord | None]] = {}
@@ -197,7 +196,7 @@ class History:
             elif name == "samples.jsonl":
                 self.samples, self.samples_dropped = [], 0
             else:
-                self.events, self.events_dropped = [], 0
+                self.events = []
 
     # rows
 
@@ -250,9 +249,7 @@ class History:
 
     def _take_events(self, log: AttemptsLog, rows: list[Row], limit: int) -> None:
         self.events.extend(_cut(row)[0] for row in rows)
-        dropped = max(0, len(self.events) - MAX_EVENTS)
-        self.events_dropped += dropped
-        del self.events[:dropped]
+        del self.events[:-MAX_EVENTS]
 
 
 def _record(path: Path) -> AttemptRecord | None:
@@ -305,5 +302,8 @@ def _values(rows: list[Row], name: str) -> list[Any]:
 
 def _cut(row: Row) -> tuple[Row, int]:
     """The row with each text cut to MAX_TEXT, and how many characters it has."""
+    characters = sum([len(value) for value in row.values() if isinstance(value, str)])
+    if characters <= MAX_TEXT:
+        return row, characters
     texts = {key: value[:MAX_TEXT] for key, value in row.items() if isinstance(value, str)}
     return row | texts, sum(map(len, texts.values()))

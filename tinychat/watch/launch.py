@@ -85,15 +85,14 @@ def resume_arguments(run: Path) -> list[str]:
 
 def train_arguments(
     preset: str | None,
-    data: str | Path | Sequence[str | Path] | None,
+    data: str | Path | None,
     name: str | None,
     checkpoints: Path,
     more: Sequence[str] = (),
 ) -> list[str]:
     """What starts a new run; `more` are further flags. None and empty are left out."""
-    paths = [data] if isinstance(data, str | Path) else list(data or ())
-    given = [("preset", preset), *(("data", path) for path in paths), ("name", name)]
-    flags = [f"--{flag}={value}" for flag, value in given if value and str(value)]
+    given = (("preset", preset), ("data", data), ("name", name))
+    flags = [f"--{flag}={value}" for flag, value in given if value]
     return ["train", *flags, f"--checkpoints={checkpoints.absolute()}", *more]
 
 
@@ -123,10 +122,10 @@ def end_process(status: Status, number: signal.Signals) -> None:
         f"Process {status.pid} on {status.host} cannot be shown to be this run's trainer any more, "
         "so it was left alone."
     )
+    if not is_process_of(status):
+        raise refused
     try:
         if not hasattr(os, "pidfd_open"):
-            if not is_process_of(status):
-                raise refused
             os.kill(status.pid, number)
             return
         handle = os.pidfd_open(status.pid)  # from here on the number cannot change its meaning

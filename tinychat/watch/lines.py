@@ -19,7 +19,6 @@ from tinychat.words import (
     progress,
     short,
     size,
-    to_ascii,
 )
 
 COLUMNS = ("run", "state", "step", "train", "val", "tok/s", "ETA", "age")
@@ -27,11 +26,11 @@ NUMBERS = range(2, len(COLUMNS))  # the columns that are written towards the rig
 _NAME_CHARACTERS = 24
 
 
-def cells(overview: Overview, *, ascii: bool = False) -> tuple[str, ...]:
+def cells(overview: Overview) -> tuple[str, ...]:
     """One run as a row of the table of runs, in the order of COLUMNS."""
-    told = (
+    return (
         clip(inert(overview.name), _NAME_CHARACTERS),
-        state_word(overview.state, ascii=ascii),
+        state_word(overview.state),
         progress(overview.step, overview.max_steps),
         overview.loss_word("train_loss"),
         overview.loss_word("val_loss"),
@@ -39,7 +38,6 @@ def cells(overview: Overview, *, ascii: bool = False) -> tuple[str, ...]:
         duration(overview.eta_seconds),
         age(overview.age_seconds),
     )
-    return tuple(to_ascii(each.replace("∞", "inf")) for each in told) if ascii else told
 
 
 def notes(overviews: Sequence[Overview]) -> list[str]:
@@ -58,9 +56,9 @@ def summary(checkpoints: Path, overviews: Sequence[Overview]) -> str:
     return f"{inert(str(checkpoints))}  {count(len(overviews), 'run')}, {live} live"
 
 
-def state_line(overview: Overview, *, ascii: bool = False) -> str:
+def state_line(overview: Overview) -> str:
     """What a run does, how far it is, and how long it will take."""
-    parts = [state_word(overview.state, ascii=ascii)]
+    parts = [state_word(overview.state)]
     if overview.step is not None:
         parts.append(f"step {progress(overview.step, overview.max_steps)}{_share(overview)}")
     if overview.eta_seconds is not None:

@@ -21,7 +21,14 @@ from tinychat.runs import (
 )
 from tinychat.runs.layout import run_names
 from tinychat.watch.states import LIVE
-from tinychat.watch.tail import BLOCK_BYTES, FileReplacedError, LogTail, parse_lines
+from tinychat.watch.tail import (
+    BLOCK_BYTES,
+    FileReplacedError,
+    LogTail,
+    Signature,
+    parse_lines,
+    signature,
+)
 from tinychat.words import NOT_FINITE, NOTHING, loss, shares
 
 _ROWS_BACK = 5000  # how far back the newest evaluation is looked for
@@ -157,56 +164,53 @@ class Watch:
         return _judged(kept.overview(), process_identity())
 
 
-Mark = tuple[int, int, int] | None  # which file it is, its size, when it was changed
-
-
-class _Marks(NamedTuple):
+class _Signatures(NamedTuple):
     """Change whenever an overview would."""
 
-    run: Mark
-    status: Mark
-    attempts: Mark  # the folder of all of them
-    attempt: Mark  # the newest one's record
-    metrics: Mark
+    run: Signature | None
+    status: Signature | None
+    attempts: Signature | None  # of the folder of all of them
+    attempt: Signature | None  # of the newest one's record
+    metrics: Signature | None
 
 
 class _Kept:
-    """What was read of one run, and the marks its files had then."""
+    """What was read of one run, and the signatures its files had then."""
 
     def __init__(self, run: Path) -> None:
         self._reader = RunReader(run)
         paths = self._reader.paths
         self._files = (paths.run_json, paths.status_json, paths.attempts)
         self._newest = (paths.attempt(0).attempt_json, paths.attempt(0).metrics)
-        self._marks: _Marks | None = None
+        self._signatures: _Signatures | None = None
         self._told = self._unread()
         self._losses: _Losses | None = None
 
     def overview(self) -> Overview:
         """The run as its files tell it; they are read only if one has changed."""
         try:
-            marks = self._look()
-            if marks != self._marks:
-                self._told = self._read(marks)
-                self._marks = marks
+            found = self._look()
+            if found != self._signatures:
+                self._told = self._read(found)
+                self._signatures = found
         except (TinychatError, OSError) as error:
-            self._marks = None
+            self._signatures = None
             return replace(self._told, state="unknown", reason=str(error), status=None)
         return self._told
 
-    def _look(self) -> _Marks:
-        run, status, attempts = map(_mark, self._files)
-        if self._marks is None or attempts != self._marks.attempts:
+    def _look(self) -> _Signatures:
+        run, status, attempts = map(signature, self._files)
+        if self._signatures is None or attempts != self._signatures.attempts:
             paths = self._reader.paths
             newest = paths.attempt(max(paths.attempt_numbers(), default=0))
             self._newest = (newest.attempt_json, newest.metrics)
-        return _Marks(run, status, attempts, *map(_mark, self._newest))
+        return _Signatures(run, status, attempts, *map(signature, self._newest))
 
     def _unread(self) -> Overview:
         reader = self._reader
         return Overview(reader.name, reader.paths.root, "unknown", "It has not reported yet.")
 
-    def _read(self, marks: _Marks) -> Overview:
+    def _read(self, found: _Signatures) -> Overview:
         """Read what has changed. What was read stays if something cannot be read."""
         reader = self._reader
         record, status, steps = reader.run, reader.status, reader.checkpoints()
@@ -216,7 +220,7 @@ class _Kept:
             created_at=record.created_at,
             latest=max(steps, default=None),
         )
-        if status is None and marks.status is not None:
+        if status is None and found.status is not None:
             self._told = replace(self._told, reason=f"{reader.paths.status_json} is damaged.")
         if status is not None:
             self._told = replace(
@@ -228,8 +232,8 @@ class _Kept:
                 best=status.best,
                 latest=status.latest if status.latest in steps else self._told.latest,
             )
-        losses, before = self._losses, self._marks.metrics if self._marks else None
-        if not (losses and _same_file(marks.metrics, before) and losses.follow()):
+        losses, before = self._losses, self._signatures.metrics if self._signatures else None
+        if not (losses and _same_file(found.metrics, before) and losses.follow()):
             losses = self._losses = _Losses(reader, self._newest[1])
         recent = tuple(shares(tuple(losses.recent), _RECENT_POINTS))
         return replace(self._told, train=losses.train, eval=losses.eval, recent=recent)
@@ -286,18 +290,10 @@ def _judged(overview: Overview, here: ProcessIdentity) -> Overview:
         overview,
         state=state,
         reason=reason,
-        eta_seconds=status.eta_seconds if state in LIVE else None,
+        eta_seconds=finite_number(status.eta_seconds) if state in LIVE else None,
         age_seconds=max(0.0, time.time() - status.time),
     )
 
 
-def _same_file(now: Mark, before: Mark) -> bool:
+def _same_file(now: Signature | None, before: Signature | None) -> bool:
     return now is not None and before is not None and now[0] == before[0]
-
-
-def _mark(path: Path) -> Mark:
-    try:
-        about = path.stat()
-    except OSError:
-        return None
-    return about.st_ino, about.st_size, about.st_ctime_ns  # a change of rights counts too

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tinychat.words import to_ascii
+
 Marker = Literal["braille", "block", "ascii"]
 Ticks = tuple[tuple[float, str], ...]
 
@@ -24,7 +26,6 @@ _BITS = {
 _QUADRANTS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
 _FAR = 1e9  # canvases above or below
 _BEHIND = {"faint": 0, "line": 1, "dots": 2}
-_ASCII = str.maketrans("│┤└┴┬─", "|++++-")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -45,7 +46,6 @@ class Mark:
 
     x: float
     sign: str
-    ascii: str
     label: str
     colour: str = ""  # "" is the colour of the axes
 
@@ -131,7 +131,8 @@ def position(value: float, low: float, high: float, log: bool) -> float | None:
 def value_at(share: float, low: float, high: float, log: bool) -> float:
     """The value at that share of the way from low to high."""
     if log and low > 0 and high > 0:
-        return math.exp(math.log(low) * (1 - share) + math.log(high) * share)
+        power = math.log(low) * (1 - share) + math.log(high) * share
+        return math.exp(min(709.0, power))  # beyond it there are no floats
     return low * (1 - share) + high * share
 
 
@@ -155,7 +156,7 @@ def draw(picture: Picture, width: int, height: int, *, colour: bool, frame: bool
         rows = _framed(picture, canvas, rows)
     text = "\n".join(rows)
     if picture.marker == "ascii":
-        text = text.translate(_ASCII)
+        text = to_ascii(text)
     return text if colour else _ESCAPES.sub("", text)
 
 
@@ -315,8 +316,7 @@ def _x_axis(picture: Picture, canvas: Canvas) -> tuple[str, str]:
     for mark in picture.marks:
         column = canvas.column(position(mark.x, *_x(picture)))
         if column is not None:
-            sign = mark.ascii if picture.marker == "ascii" else mark.sign
-            axis[column] = _paint(sign[:1], mark.colour or ink)
+            axis[column] = _paint(mark.sign[:1], mark.colour or ink)
     joined = "".join(axis).replace(_CLOSED + _opened(ink), "")
     return joined, "".join(numbers)
 

@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 from tinychat.errors import RunError, TinychatError
 from tinychat.runs import Row, RunReader, send_command, true_state
+from tinychat.runs.control import EXPIRES_IN_SECONDS
+from tinychat.watch.states import OVER
 
 _ANSWERS: Mapping[str, Literal["applied", "refused"]] = {
     "command_applied": "applied",
     "command_refused": "refused",
 }
-_OVER = frozenset({"finished", "stopped", "failed", "crashed"})
 _OVERDUE_STEPS = 2  # a trainer looks into its mailbox between steps
 _OVERDUE_SECONDS = 3.0
 
@@ -76,6 +77,8 @@ class Requests:
         now = time.monotonic()
         for pending in waiting:
             pending.overdue = now - pending.sent_at > patience
+            if now - pending.sent_at > EXPIRES_IN_SECONDS + patience:
+                pending.answer, pending.result = "refused", "nobody answered, and now it has expired"
         if any(pending.overdue for pending in waiting) and self._why_nobody_obeys():
             for pending in waiting:
                 pending.answer = "refused"
@@ -88,4 +91,4 @@ class Requests:
         except TinychatError as error:
             return str(error)
         state = "unknown" if status is None else true_state(status).state
-        return f"{self._run.name} has {state}: nobody is there to obey." if state in _OVER else ""
+        return f"{self._run.name} has {state}: nobody is there to obey." if state in OVER else ""

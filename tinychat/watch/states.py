@@ -5,15 +5,14 @@ from typing import NamedTuple
 
 
 class Look(NamedTuple):
-    """The sign of a state, the same where only ASCII is shown, and the name of its colour."""
+    """The sign of a state, and the name of its colour."""
 
     glyph: str
-    ascii: str
     colour: str
 
 
-_GETTING_READY = Look("○", "o", "cyan")
-_AT_WORK = Look("●", "*", "green")
+_GETTING_READY = Look("○", "cyan")
+_AT_WORK = Look("●", "green")
 
 LOOKS: Mapping[str, Look] = {
     "starting": _GETTING_READY,
@@ -22,18 +21,19 @@ LOOKS: Mapping[str, Look] = {
     "evaluating": _AT_WORK,
     "sampling": _AT_WORK,
     "saving": _AT_WORK,
-    "paused": Look("‖", "=", "yellow"),
-    "finished": Look("✓", "+", "blue"),
-    "stopped": Look("■", "#", "blue"),
-    "failed": Look("✗", "x", "red"),
-    "crashed": Look("✗", "x", "red"),
-    "stalled": Look("!", "!", "yellow"),
-    "other host": Look("?", "?", "magenta"),
-    "unknown": Look("?", "?", "magenta"),
+    "paused": Look("‖", "yellow"),
+    "finished": Look("✓", "blue"),
+    "stopped": Look("■", "blue"),
+    "failed": Look("✗", "red"),
+    "crashed": Look("✗", "red"),
+    "stalled": Look("!", "yellow"),
+    "other host": Look("?", "magenta"),
+    "unknown": Look("?", "magenta"),
 }
 
 ENDED = frozenset({"finished", "stopped", "failed"})  # by its own word
-NOT_GOING_ON = ENDED | {"crashed", "other host", "unknown"}  # no process here will obey
+OVER = ENDED | {"crashed"}  # nobody trains it any more
+NOT_GOING_ON = OVER | {"other host", "unknown"}  # no process here will obey
 LIVE = frozenset(LOOKS) - NOT_GOING_ON - {"stalled"}
 
 
@@ -42,7 +42,6 @@ def look_of(state: str) -> Look:
     return LOOKS.get(state, LOOKS["unknown"])
 
 
-def state_word(state: str, *, ascii: bool = False) -> str:
+def state_word(state: str) -> str:
     """The sign and the word: "● training"."""
-    look = look_of(state)
-    return f"{look.ascii if ascii else look.glyph} {state}"
+    return f"{look_of(state).glyph} {state}"

@@ -7,8 +7,8 @@ import math
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, islice, pairwise
-from operator import itemgetter, le
+from itertools import accumulate, islice, pairwise, repeat
+from operator import contains, itemgetter, le
 from typing import Any, Literal, NamedTuple
 
 Axis = Literal["step", "tokens", "time"]
@@ -206,8 +206,9 @@ class Table:
         seconds = array("d", [each - began_at for each in to_numbers(times)])
         self.tokens.extend(_never_down(to_numbers(tokens), self.tokens))
         self.times.extend(_never_down(seconds, self.times))
-        for name, column in self.columns.items():
-            column.extend(_values(rows, name))
+        by_column = _by_column(rows, list(self.columns))
+        for column, values in zip(self.columns.values(), by_column, strict=True):
+            column.extend(values)
         self.steps.extend(steps)
         for average in self._kept():
             average.catch_up()
@@ -260,12 +261,16 @@ def _number(value: Any) -> float:
         return math.inf
 
 
-def _values(rows: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
-    try:
-        values = list(map(itemgetter(name), rows))
-    except KeyError:
-        values = [None]
-    return [_named(row, name) for row in rows] if None in values else values
+def _by_column(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Sequence[Sequence[Any]]:
+    """The values of each of the keys, None where it is not there."""
+    if any(map(contains, rows, repeat("nonfinite"))):
+        return [[_named(row, name) for row in rows] for name in names]
+    if rows and len(names) > 1:
+        try:
+            return list(zip(*map(itemgetter(*names), rows), strict=True))  # all keys in one go
+        except KeyError:
+            pass
+    return [[row.get(name) for row in rows] for name in names]
 
 
 def _named(row: Mapping[str, Any], name: str) -> Any:

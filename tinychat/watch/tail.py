@@ -19,7 +19,16 @@ BLOCK_BYTES = 256 * 1024
 MAX_LINE_BYTES = 32 * 1024 * 1024  # a longer line is passed over
 _SEEN_BYTES = 1024  # a file is known again by so many bytes before the place where we stand
 
-Signature = tuple[int, int, int]
+Signature = tuple[int, int, int]  # which file it is, its size, when it was changed
+
+
+def signature(path: Path) -> Signature | None:
+    """Another one whenever the file may be another; None if there is none to be seen."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_size, about.st_ctime_ns  # a change of rights counts too
 
 
 class FileReplacedError(Exception):
@@ -133,7 +142,10 @@ class AttemptsLog:
 
     @property
     def size(self) -> int:
-        return sum(max(tail.size, tail.offset) for tail in self._tails)
+        """Of all there is to read; of a file that cannot be read, what was read of it."""
+        return sum(
+            tail.offset if tail.problem else max(tail.size, tail.offset) for tail in self._tails
+        )
 
     @property
     def problem(self) -> str:
@@ -203,7 +215,9 @@ def _parse_line(line: bytes) -> Row | None:
     line = line.strip(b"\0 \r\t")
     try:
         row = from_json(line)
-    except ValueError:
+    except ValueError as error:
+        if "recursion" in str(error):  # what is that deep, nobody can show
+            return None
         try:
             row = json.loads(line)  # it takes half a surrogate pair
         except (ValueError, RecursionError):

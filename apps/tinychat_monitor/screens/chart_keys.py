@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
 
-from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from tinychat.watch.history import History
-from tinychat_monitor.options import options_of
 from tinychat_monitor.widgets import chart_options as views
 from tinychat_monitor.widgets.chart import Chart, ChartOptions
 
@@ -16,12 +13,6 @@ from tinychat_monitor.widgets.chart import Chart, ChartOptions
 class ChartKeys(Screen[None]):
     """A screen whose charts are all seen in one way; `charts` and `histories` are its own."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "move_crosshair(-1)", "Crosshair", show=False),
-        Binding("right", "move_crosshair(1)", "Crosshair", show=False),
-        Binding("shift+left", "move_crosshair(-10)", "Crosshair", show=False),
-        Binding("shift+right", "move_crosshair(10)", "Crosshair", show=False),
-    ]
     view: ChartOptions = ChartOptions()
 
     def charts(self) -> Sequence[Chart]:
@@ -41,9 +32,6 @@ class ChartKeys(Screen[None]):
         if view != self.view:
             self.view = view
             self.draw_charts()
-
-    def on_mount(self) -> None:
-        self.view = replace(self.view, marker=options_of(self).marker)
 
     def action_toggle_log_x(self) -> None:
         """Logarithmic x axis, or back."""

@@ -16,8 +16,8 @@ from tinychat.watch.history import History
 from tinychat.watch.overview import Overview, Watch
 from tinychat.watch.states import state_word
 from tinychat_monitor import keys
-from tinychat_monitor.options import options_of
 from tinychat_monitor.screens.chart_keys import ChartKeys
+from tinychat_monitor.themes import run_colours
 from tinychat_monitor.widgets.chart import Chart, Source
 from tinychat_monitor.widgets.chart_series import LOSS
 from tinychat_monitor.widgets.inert import InertText
@@ -50,7 +50,7 @@ class CompareScreen(ChartKeys, LookingScreen[list[Overview]]):
 
     def compose(self) -> ComposeResult:
         yield InertText("title", classes="title")
-        yield Chart(LOSS, title="loss", unit="nats per token", id="chart")
+        yield Chart(LOSS, title="loss", unit="nats/token", id="chart")
         yield InertText("numbers")
         yield Footer(show_command_palette=False)
 
@@ -98,28 +98,30 @@ class CompareScreen(ChartKeys, LookingScreen[list[Overview]]):
             self.query_one("#numbers", InertText).show(text)
 
     def _table(self, rows: list[tuple[str, ...]]) -> Text:
-        plain = options_of(self).ascii
+        colours = run_colours(self.app.current_theme)
         header, *lines = words.table(rows, right=range(2, len(rows[0])))
         text = Text(f"{header}\n", "bold", no_wrap=True)
         for place, line in enumerate(lines):
-            colour = getattr(self.app, "palette_colours", str)(f"run {place}")
-            text.append(f"{line}\n", f"not bold {colour}")
+            text.append(f"{line}\n", f"not bold {colours[place % len(colours)]}")
         text.rstrip()
-        return Text(words.to_ascii(text.plain)) if plain else text
+        return text
 
 
 def common_losses(histories: Sequence[History], axis: Axis) -> Common | None:
     """The runs at the farthest x that all have reached; None while one has no rows."""
-    tables = [history.train for history in histories]
-    if not all(len(table) for table in tables):
-        return None
-    x = min(float(table.xs(axis)[-1]) for table in tables)
-    losses: list[float | None] = []
-    for history, table in zip(histories, tables, strict=True):
+    ends: list[float] = []
+    for history in histories:
         with history.lock:
-            row = nearest(table, axis, x)
-            column = table.ema("train_loss", _WEIGHT).values
-            losses.append(column[row] if row is not None and row < len(column) else None)
+            ends += map(float, history.train.xs(axis)[-1:])
+    if len(ends) < len(histories):
+        return None
+    x = min(ends)
+    losses: list[float | None] = []
+    for history in histories:
+        with history.lock:
+            row = nearest(history.train, axis, x)
+            column = history.train.ema("train_loss", _WEIGHT).values
+            losses.append(None if row is None else column[row])
     return Common(x, tuple(losses))
 
 

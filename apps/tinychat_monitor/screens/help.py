@@ -1,18 +1,20 @@
 """All keys, from the one table, and what the signs mean."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
+from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import ItemGrid, Vertical, VerticalScroll
 from textual.screen import ModalScreen
+from textual.widgets import Static
 
 from tinychat.watch.states import LOOKS, state_word
 from tinychat_monitor import keys
 from tinychat_monitor.options import options_of
-from tinychat_monitor.themes import state_colour
+from tinychat_monitor.themes import state_colours
 from tinychat_monitor.widgets.inert import InertText
 
 _MEANINGS = {
@@ -31,7 +33,7 @@ _MEANINGS = {
     "other host": "it was written on another machine, so its process cannot be judged here",
     "unknown": "there is nothing to judge it by",
 }
-_CHART_SIGNS = (
+_SIGNS = (
     ("faint line", "the loss of each step; the strong line is its moving average"),
     ("o", "the validation loss"),
     ("▲", "on the x axis: a checkpoint, resume, pause or alert"),
@@ -51,8 +53,8 @@ class HelpScreen(ModalScreen[None]):
         with Vertical(classes="question tall"):
             yield InertText("question").with_text("Keys and signs")
             with VerticalScroll(), ItemGrid(min_column_width=52, stretch_height=False):
-                for title, text in self._parts():
-                    part = InertText(classes="part").with_text(text)
+                for title, table in self._parts():
+                    part = Static(table, classes="part")
                     part.border_title = title
                     yield part
             yield InertText("told").with_text(
@@ -62,27 +64,28 @@ class HelpScreen(ModalScreen[None]):
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
 
-    def _parts(self) -> Iterator[tuple[str, Text]]:
+    def _parts(self) -> Iterator[tuple[str, Table]]:
         readonly = options_of(self).readonly
         for title, group in keys.grouped():
             lines = [(key.shown, key.tooltip) for key in group if not (key.steers and readonly)]
             if lines:
-                yield title, _table(lines, 10)
-        theme, plain = self.app.current_theme, options_of(self).ascii
-        states = Text()
-        for state, look in LOOKS.items():
-            colour = state_colour(theme, look.colour)
-            states.append(f"{state_word(state, ascii=plain):<13}", colour)
-            states.append(f"{_MEANINGS.get(state, '')}\n")
-        states.rstrip()
-        yield "States", states
-        yield "Signs", _table(_CHART_SIGNS, 11)
+                yield title, _table(lines, 9)
+        colour = state_colours(self.app.current_theme)
+        yield "States", _table(
+            (
+                (Text(state_word(state), colour(look.colour)), _MEANINGS.get(state, ""))
+                for state, look in LOOKS.items()
+            ),
+            12,
+        )
+        yield "Signs", _table(_SIGNS, 10)
 
 
-def _table(lines: Iterator[tuple[str, str]] | list | tuple, width: int) -> Text:
-    text = Text()
+def _table(lines: Iterable[tuple[str | Text, str]], width: int) -> Table:
+    """Two columns, the first at least that wide; what does not fit wraps within its own."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(style="bold", min_width=width, no_wrap=True)
+    table.add_column()
     for left, right in lines:
-        text.append(f"{left:<{width}}", "bold")
-        text.append(f"{right}\n")
-    text.rstrip()
-    return text
+        table.add_row(left, Text(right))
+    return table

@@ -1,4 +1,4 @@
-"""A longer text in a box: the end of a log, or a plan."""
+"""The end of a log in a box."""
 
 from typing import ClassVar
 
@@ -18,11 +18,10 @@ class LogTailScreen(ModalScreen[None]):
         Binding("escape,enter,q", "app.pop_screen", "Close", show=False)
     ]
 
-    def __init__(self, title: str, text: str, *, from_end: bool = True) -> None:
+    def __init__(self, title: str, text: str) -> None:
         super().__init__()
         self._heading = title
         self._text = words.inert(text, keep="\n\t").expandtabs()
-        self._from_end = from_end
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="question tall"):
@@ -34,5 +33,4 @@ class LogTailScreen(ModalScreen[None]):
     def on_mount(self) -> None:
         scroll = self.query_one(VerticalScroll)
         scroll.focus()
-        if self._from_end:
-            scroll.scroll_end(animate=False)
+        scroll.scroll_end(animate=False)

@@ -1,6 +1,7 @@
 """Asks for what a new run needs, shows its plan, and starts it."""
 
 import asyncio
+import itertools
 import shlex
 from pathlib import Path
 from typing import ClassVar
@@ -14,8 +15,8 @@ from textual.widgets import Button, Footer, Input, Label, Select
 
 from tinychat import words
 from tinychat.runs import RunPaths
-from tinychat.watch.launch import dry_run, launch, train_arguments
-from tinychat_monitor.starting import SECONDS_BETWEEN, Starting
+from tinychat.watch.launch import dry_run, train_arguments
+from tinychat_monitor.starting import start
 from tinychat_monitor.widgets.inert import InertText
 
 
@@ -68,7 +69,7 @@ class NewRunScreen(Screen[Path | None]):
         self.query_one("#preset").focus()
 
     def _row(self, name: str, placeholder: str, value: str = "", label: str = "") -> ComposeResult:
-        with Horizontal(classes="row"):
+        with Horizontal(classes=f"row -{name}"):
             yield Label(label or name.replace("-", " "))
             yield Input(value, placeholder=placeholder, id=name, compact=True)
 
@@ -76,12 +77,8 @@ class NewRunScreen(Screen[Path | None]):
         return self.query_one(f"#{name}", Input).value.strip()
 
     def _propose(self, preset: str) -> str:
-        number = 1
-        while (name := preset if number == 1 else f"{preset}-{number}") and (
-            self._checkpoints / name
-        ).exists():
-            number += 1
-        return name
+        names = itertools.chain([preset], (f"{preset}-{number}" for number in itertools.count(2)))
+        return next(name for name in names if not _is_there(self._checkpoints / name))
 
     @on(Select.Changed, "#preset")
     def _new_name(self, event: Select.Changed) -> None:
@@ -95,23 +92,23 @@ class NewRunScreen(Screen[Path | None]):
 
     @work(thread=True, exclusive=True, group="data")
     def _look_at_data(self, typed: str) -> None:
-        told = about_path(Path(typed).expanduser()) if typed else ""
+        told = about_path(_path(typed)) if typed else ""
         self.app.call_from_thread(self.query_one("#about-data", InertText).show, told)
 
     def _arguments(self) -> list[str] | None:
         """The command's words; None after saying what is wrong with the form."""
         data, name = self._typed("data"), self._typed("name")
-        path = Path(data).expanduser() if data else None
+        path = _path(data) if data else None
         steps = self._typed("max-steps").replace(",", "").replace("_", "")
         try:
             more = shlex.split(self._typed("more"))
         except ValueError as error:
             return self._refuse(f"The flags cannot be read: {error}.", "more")
-        if path is not None and not path.exists():
+        if path is not None and not _is_there(path):
             return self._refuse(f"There is no {words.inert(data)}.", "data")
         if not name:
             return self._refuse("The run needs a name.", "name")
-        if RunPaths(self._checkpoints / name).run_json.exists():
+        if _is_there(RunPaths(self._checkpoints / name).run_json):
             return self._refuse(f"There is a run {words.inert(name)} already.", "name")
         if steps:
             if not (steps.isascii() and steps.isdigit() and int(steps)):
@@ -129,6 +126,15 @@ class NewRunScreen(Screen[Path | None]):
         message.set_class(error, "error")
         message.show(words.inert(sentence, keep="\n"))
 
+    def _begin(self, sentence: str) -> None:
+        self._say(sentence)
+        self._busy(True)
+        self.query_one("#plan-text", InertText).show("")  # the one before is not of this form
+
+    @property
+    def _is_busy(self) -> bool:
+        return self.query_one("#start", Button).disabled
+
     def _busy(self, busy: bool) -> None:
         for button in self.query(Button):
             button.disabled = busy and button.id != "back"
@@ -136,9 +142,8 @@ class NewRunScreen(Screen[Path | None]):
     @on(Button.Pressed, "#plan")
     def action_plan(self) -> None:
         """Show what would be started, without starting it."""
-        if (arguments := self._arguments()) is not None:
-            self._say("working out the plan ...")
-            self._busy(True)
+        if not self._is_busy and (arguments := self._arguments()) is not None:
+            self._begin("working out the plan ...")
             self._plan(arguments)
 
     @work(exclusive=True, group="trainer")
@@ -155,23 +160,19 @@ class NewRunScreen(Screen[Path | None]):
     @on(Button.Pressed, "#start")
     def action_start(self) -> None:
         """Start it, and wait until it is under way."""
-        if (arguments := self._arguments()) is not None:
-            self._say("starting ... reading the data may take a while; Back leaves it to itself")
-            self._busy(True)
+        if not self._is_busy and (arguments := self._arguments()) is not None:
+            self._begin("starting ... reading the data may take a while; Back leaves it to itself")
             self._start(arguments, self._checkpoints / self._typed("name"))
 
     @work(exclusive=True, group="trainer")
     async def _start(self, arguments: list[str], run: Path) -> None:
         try:
-            launched = await asyncio.to_thread(launch, arguments, self._checkpoints)
+            launched, under_way = await start(arguments, self._checkpoints, run)
         except OSError as error:
             self._busy(False)
             self._say(f"It cannot be started: {error.strerror} ({error.filename}).", error=True)
             return
-        starting = Starting(launched, run)
-        while (outcome := await asyncio.to_thread(starting.outcome)) == "waiting":
-            await asyncio.sleep(SECONDS_BETWEEN)
-        if outcome == "under way":
+        if under_way:
             self.dismiss(run)
             return
         self._busy(False)
@@ -181,6 +182,20 @@ class NewRunScreen(Screen[Path | None]):
     def action_cancel(self) -> None:
         """Back to the list; a trainer that was started goes on."""
         self.dismiss(None)
+
+
+def _path(typed: str) -> Path:
+    try:
+        return Path(typed).expanduser()
+    except RuntimeError:  # there is no such person
+        return Path(typed)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, a folder that is closed to us
+        return False
 
 
 def about_path(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Asks for one line of text."""
+"""Asks for the prompt of a sample."""
 
 from typing import ClassVar
 
@@ -11,23 +11,20 @@ from textual.widgets import Input
 
 from tinychat_monitor.widgets.inert import InertText
 
+_MOST_CHARACTERS = 10_000  # a trainer takes no command of more than 64 KiB
+
 
 class PromptScreen(ModalScreen[str | None]):
     """One line of text, or None. Enter answers, Escape cancels."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel", show=False)]
 
-    def __init__(self, question: str = "Sample of which prompt?", text: str = "") -> None:
-        super().__init__()
-        self._question = question
-        self._text = text
-
     def compose(self) -> ComposeResult:
         with Vertical(classes="question"):
-            yield InertText("question").with_text(self._question)
             yield Input(
-                self._text, placeholder="what a person would write", id="prompt", compact=True
-            )
+                placeholder="what a person would write", id="prompt", compact=True,
+                max_length=_MOST_CHARACTERS,
+            )  # fmt: skip
             yield InertText("told").with_text("Enter sends it, Escape cancels.")
 
     @on(Input.Submitted)

@@ -17,6 +17,7 @@ from tinychat.runs.layout import run_names
 from tinychat.watch.curves import nearest
 from tinychat.watch.details import RunLook, RunWatch
 from tinychat.watch.history import History
+from tinychat.watch.overview import finite_number
 from tinychat.watch.plot import Mark
 from tinychat.watch.states import LIVE, NOT_GOING_ON
 from tinychat_monitor import keys
@@ -24,6 +25,7 @@ from tinychat_monitor.options import options_of
 from tinychat_monitor.screens.baseline import BaselineScreen
 from tinychat_monitor.screens.chart_keys import ChartKeys
 from tinychat_monitor.screens.steering import Steering
+from tinychat_monitor.themes import state_colours
 from tinychat_monitor.widgets.chart import Chart, Source
 from tinychat_monitor.widgets.chart_series import LOSS
 from tinychat_monitor.widgets.checkpoints import CheckpointsPane
@@ -33,7 +35,7 @@ from tinychat_monitor.widgets.inert import InertText
 from tinychat_monitor.widgets.log import LogPane
 from tinychat_monitor.widgets.looking import LookingScreen
 from tinychat_monitor.widgets.pane_tabs import PaneTab, PaneTabs
-from tinychat_monitor.widgets.panes import Pane, colour_of
+from tinychat_monitor.widgets.panes import Pane
 from tinychat_monitor.widgets.rail import Rail
 from tinychat_monitor.widgets.rates import RatesPane, RatesRow
 from tinychat_monitor.widgets.samples import SamplesPane
@@ -44,14 +46,14 @@ READING_SECONDS = 0.4  # of a long history at once, between two pictures
 _MARKS = 200  # the newest, that a chart shows
 _DEAD = ("crashed", "failed")  # the log tells why
 _FOR_THE_LIVE = ("pause", "checkpoint", "sample", "stop")
-# kind of event -> (sign, in ASCII, label)
+# kind of event -> (sign, label)
 _SIGNS = {
-    "checkpoint_saved": ("▲", "^", "checkpoint"),
-    "resume": ("▶", ">", "resume"),  # a process, or the command after a pause
-    "pause": ("‖", "=", "pause"),
-    "alert": ("!", "!", "alert"),
-    "skipped": ("!", "!", "skipped"),
-    "error": ("!", "!", "error"),
+    "checkpoint_saved": ("▲", "checkpoint"),
+    "resume": ("▶", "resume"),  # a process, or the command after a pause
+    "pause": ("‖", "pause"),
+    "alert": ("!", "alert"),
+    "skipped": ("!", "skipped"),
+    "error": ("!", "error"),
 }
 
 
@@ -131,15 +133,15 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
     def look(self) -> RunLook:
         """Read on, in a thread."""
         for history in self.histories():
-            if self.seen is not None and history.share < 1.0:  # the first look is quick
+            if self.seen is not None and history.share < 1.0:
                 history.follow(READING_SECONDS)
             elif history is not self._watch.history:
                 history.follow()
-        return self._watch.look()
+        return self._watch.look(quick=self.seen is None)
 
     def show(self, seen: RunLook) -> bool:
-        """Draw what was seen; True while there is more of the history to read."""
-        was_over, self.seen = self._is_over(), seen
+        """Draw what was seen; True while there is more to read."""
+        first, was_over, self.seen = self.seen is None, self._is_over(), seen
         if was_over != self._is_over():
             self.refresh_bindings()
         if seen.overview.state in LIVE and seen.overview.state != "paused":
@@ -153,9 +155,11 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
         if not self.view.frozen:
             self._draw_panes(seen)
             between = SECONDS_BETWEEN_CHARTS * (2 if reading else 1)  # reading comes first
-            if time.monotonic() - self._charts_at >= between:
+            if first:
+                self.call_after_refresh(self.draw_charts)  # the numbers need not wait for them
+            elif time.monotonic() - self._charts_at >= between:
                 self.draw_charts()
-        return reading
+        return reading or first
 
     def in_footer(self, binding: Binding) -> bool:
         """What steers a trainer only while there is one, and `resume` only when there is none."""
@@ -187,7 +191,7 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
             eta_seconds=self._eta_seconds,
         )
         width = line.content_size.width or self.size.width - 2
-        line.show(headline(seen, now, width, lambda name: colour_of(self, name)))
+        line.show(headline(seen, now, width, state_colours(self.app.current_theme)))
         glance = self.query_one("#glance", InertText)
         if self.has_class("-tiny") or self.has_class("-flat"):
             glance.show(words.sparkline(seen.overview.recent, max(1, self.size.width - 2)))
@@ -219,8 +223,8 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
 
     def histories(self) -> list[History]:
         """Of this run, and of its baseline."""
-        other = [] if self._baseline is None else [self._baseline.history]
-        return [self._watch.history, *other]
+        baseline = self._baseline  # once: the thread that reads must not see it vanish
+        return [self._watch.history, *([] if baseline is None else [baseline.history])]
 
     def draw_charts(self) -> None:
         """The charts that are in sight, in the view as it is now."""
@@ -243,8 +247,8 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
             events, train = history.events[-_MARKS:], history.train
             marks = []
             for row in events:
-                step, sign = row.get("step"), _SIGNS.get(_happened(row))
-                if sign is None or type(step) is not int:
+                step, sign = finite_number(row.get("step")), _SIGNS.get(_happened(row))
+                if sign is None or step is None:
                     continue
                 x: float | None = step
                 if self.view.axis != "step":
@@ -270,7 +274,10 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
     def action_choose_baseline(self) -> None:
         """Ask which run to compare with."""
         folder = self.run.absolute().parent
-        others = [folder / name for name in run_names(folder) if name != self.run.name]
+        try:
+            others = [folder / name for name in run_names(folder) if name != self.run.name]
+        except OSError:
+            others = []
         if others:
             self.app.push_screen(BaselineScreen(others), self._compare_with)
         else:
@@ -288,8 +295,7 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
     def action_show_pane(self, pane: str) -> None:
         """Open a pane and give it the focus."""
         self._open_pane(pane)
-        if self.focused is None or not isinstance(self.focused, Chart):
-            self._panes[pane].take_focus()
+        self._panes[pane].take_focus()
 
     def action_filter_log(self) -> None:
         """Filter the log."""

@@ -18,9 +18,11 @@ from tinychat.watch.overview import Overview, Watch
 from tinychat.watch.states import look_of, state_word
 from tinychat_monitor import keys
 from tinychat_monitor.options import options_of
-from tinychat_monitor.themes import state_colour
-from tinychat_monitor.widgets.chart import Chart, ChartOptions, Series, Source
+from tinychat_monitor.themes import state_colours
+from tinychat_monitor.widgets.chart import Chart, ChartOptions, Source
+from tinychat_monitor.widgets.chart_series import LOSS
 from tinychat_monitor.widgets.filter_box import FilterBox
+from tinychat_monitor.widgets.headline import note_text
 from tinychat_monitor.widgets.inert import InertText
 from tinychat_monitor.widgets.looking import LookingScreen
 from tinychat_monitor.widgets.runs_table import RunsTable
@@ -58,13 +60,7 @@ class RunsScreen(LookingScreen[Seen]):
         with Vertical(id="closer"):
             yield InertText("reason")
             yield InertText("notes")
-            yield Chart(
-                (
-                    Series("train_loss", "train", "train", "train", "line"),
-                    Series("val_loss", "evals", "val", "val", "dots"),
-                ),
-                title="loss", unit="nats per token", id="chart",
-            )  # fmt: skip
+            yield Chart(LOSS, title="loss", unit="nats/token", id="chart")
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -83,9 +79,10 @@ class RunsScreen(LookingScreen[Seen]):
         chosen = self._chosen
         if chosen is None or not self._on_top:
             return Seen(runs, None)
-        if self._closer is None or self._closer[0] != chosen:
-            self._closer = (chosen, RunWatch(chosen))
-        return Seen(runs, self._closer[1].look())
+        closer = self._closer  # the screen drops it when it is covered
+        if closer is None or closer[0] != chosen:
+            closer = self._closer = (chosen, RunWatch(chosen))
+        return Seen(runs, closer[1].look())
 
     def show(self, seen: Seen) -> bool:
         """Draw the table, and what is known of the chosen run."""
@@ -130,15 +127,15 @@ class RunsScreen(LookingScreen[Seen]):
         path = None if run is None else run.path
         if path != self._chosen:
             self._chosen = path
-            self.query_one(Chart).show((), ChartOptions(), ())
+            self.query_one(Chart).show((), ChartOptions())
             self.query_one("#notes", InertText).show("")
         self.query_one("#reason", InertText).show(Text() if run is None else self._reason(run))
 
     def _reason(self, run: Overview) -> Text:
         look = look_of(run.state)
-        said = state_word(run.state, ascii=options_of(self).ascii)
+        said = state_word(run.state)
         text = Text(f"{words.inert(run.name)}  ", "bold")
-        text.append(said, state_colour(self.app.current_theme, look.colour))
+        text.append(said, state_colours(self.app.current_theme)(look.colour))
         if run.step is not None:
             text.append(f"  step {words.progress(run.step, run.max_steps)}", "not bold")
         if run.best is not None:
@@ -154,11 +151,10 @@ class RunsScreen(LookingScreen[Seen]):
         self.query_one("#closer").set_class(chosen, "-known")
         if closer is None or not chosen:
             return
-        options = ChartOptions(marker=options_of(self).marker)
-        chart.show((Source(closer.overview.name, closer.history, 0),), options, ())
-        signs = {"alarm": "!! ", "warning": "! ", "info": ""}
-        notes = (signs[note.level] + words.inert(note.sentence) for note in closer.notes[:3])
-        self.query_one("#notes", InertText).show("\n".join(notes))
+        chart.show((Source(closer.overview.name, closer.history),), ChartOptions())
+        colour = state_colours(self.app.current_theme)
+        notes = Text("\n").join(note_text(note, colour) for note in closer.notes[:3])
+        self.query_one("#notes", InertText).show(notes)
 
     # --- what keys do
 

@@ -3,19 +3,20 @@
 import signal
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from textual.screen import Screen
 
 from tinychat import words
 from tinychat.errors import TinychatError
+from tinychat.runs import Status
 from tinychat.watch.details import RunLook
-from tinychat.watch.launch import Launched, end_process, launch, resume_arguments
+from tinychat.watch.launch import end_process
 from tinychat.watch.overview import Overview
 from tinychat.watch.requests import Requests
-from tinychat.watch.states import LIVE
-from tinychat_monitor.screens.log_tail import LogTailScreen
+from tinychat.watch.states import NOT_GOING_ON, OVER
 from tinychat_monitor.screens.prompt import PromptScreen
 from tinychat_monitor.screens.stop import EndScreen, StopScreen
 
@@ -29,8 +30,8 @@ class Steering(Screen[None]):
     run: Path
     requests: Requests
     seen: RunLook | None = None
-    _started: Launched | None = None  # a resume that has not shown itself yet
     _stop_sent_at: float | None = None  # on the monotonic clock
+    _stop_sent_to: int | None = None  # which process
     _end_sent_at: float | None = None
     _told_of_patience = False
 
@@ -40,7 +41,7 @@ class Steering(Screen[None]):
             f"{pending.command}…{' no answer yet' if pending.overdue else ''}"
             for pending in self.requests.pending
         ]
-        return [*told, *(["resume…"] if self._started is not None else [])]
+        return [*told, *(["resume…"] if self.run in cast(Any, self.app).resuming else [])]
 
     def hear(self, look: RunLook) -> None:
         """Look for answers in what was seen, and tell them."""
@@ -53,7 +54,8 @@ class Steering(Screen[None]):
                     self._tell(result or f"{answered.command}: done")
                 else:
                     self._tell(f"{answered.command} was refused: {result}", wrong=True)
-        self._hear_of_resume(look.overview)
+                    if answered.command == "stop":
+                        self._stop_sent_at = None
         self._hear_of_stop(look.overview)
 
     def action_pause(self) -> None:
@@ -91,22 +93,15 @@ class Steering(Screen[None]):
         elif overview.status is not None:
             kill = self._end_sent_at is not None
             question = EndScreen(overview.name, overview.status.pid, kill=kill)
-            self.app.push_screen(question, self._end)
+            # what is asked about is ended, whoever trains the run when the answer comes
+            number = signal.SIGKILL if kill else signal.SIGTERM
+            self.app.push_screen(question, partial(self._end, overview.status, number))
 
     def action_resume(self) -> None:
         """Go on with a run that is not going on."""
-        overview = None if self.seen is None else self.seen.overview
-        if overview is None:
-            return
-        if refusal := why_not_resume(overview):
-            self._tell(refusal, wrong=True)
-        elif self._started is not None:
-            self._tell("It was asked to go on a moment ago.")
-        else:
-            try:
-                self._started = launch(resume_arguments(self.run), self.run.absolute().parent)
-            except (TinychatError, OSError) as error:
-                self._tell(f"It cannot be started: {words.inert(str(error))}", wrong=True)
+        if self.seen is not None:
+            cast(Any, self.app).resume_run(self.seen.overview)
+            self.show_asked()
 
     def _ask(self, command: str, args: Mapping[str, Any] | None = None) -> bool:
         """Send a command; what stands against it is told at once."""
@@ -132,12 +127,10 @@ class Steering(Screen[None]):
     def _may_ask(self) -> bool:
         """Whether a question makes sense; if not, says why."""
         overview = None if self.seen is None else self.seen.overview
-        if overview is not None and overview.state in (*LIVE, "stalled", "other host", "unknown"):
-            return True
-        if overview is not None:
+        if overview is not None and overview.state in OVER:
             name = words.inert(overview.name)
             self._tell(f"{name} has {overview.state}: there is nothing to ask of it.", True)
-        return False
+        return overview is not None and overview.state not in OVER
 
     def _sample_of(self, prompt: str | None) -> None:
         if prompt is not None:
@@ -145,20 +138,22 @@ class Steering(Screen[None]):
 
     def _stop(self, answer: str | None) -> None:
         if answer is not None and self._ask("stop", {"save": answer == "save"}):
-            self._stop_sent_at = time.monotonic()
+            self._stop_sent_at, self._stop_sent_to = time.monotonic(), self._process()
+
+    def _process(self) -> int | None:
+        status = None if self.seen is None else self.seen.overview.status
+        return None if status is None else status.pid
 
     def _patience_left(self) -> float:
         if self._end_sent_at is not None:
             return self._end_sent_at + END_PATIENCE_SECONDS - time.monotonic()
         return (self._stop_sent_at or 0.0) + STOP_PATIENCE_SECONDS - time.monotonic()
 
-    def _end(self, yes: bool | None) -> None:
-        status = None if self.seen is None else self.seen.overview.status
-        if not yes or status is None:
+    def _end(self, status: Status, number: signal.Signals, yes: bool | None) -> None:
+        if not yes:
             return
-        kill = self._end_sent_at is not None
         try:
-            end_process(status, signal.SIGKILL if kill else signal.SIGTERM)
+            end_process(status, number)
         except (TinychatError, OSError) as error:
             self._tell(words.inert(str(error)), wrong=True)
             return
@@ -169,7 +164,7 @@ class Steering(Screen[None]):
         """Whether a stop was obeyed; if it is not for long, say what can be done."""
         if self._stop_sent_at is None:
             return
-        if overview.state not in (*LIVE, "stalled"):
+        if overview.state in NOT_GOING_ON or self._process() != self._stop_sent_to:
             self._stop_sent_at = self._end_sent_at = None
             self._told_of_patience = False
         elif self._patience_left() <= 0 and not self._told_of_patience:
@@ -177,35 +172,5 @@ class Steering(Screen[None]):
             what = "kill it" if self._end_sent_at is not None else "end its process"
             self._tell(f"It has not stopped yet. S asks whether to {what}.", wrong=True)
 
-    def _hear_of_resume(self, overview: Overview) -> None:
-        started = self._started
-        if started is None:
-            return
-        status = overview.status
-        if overview.state in LIVE and status is not None and status.pid == started.pid:
-            self._started = None
-            self._tell(f"{words.inert(overview.name)} goes on as process {started.pid}.")
-        elif started.ended() is not None:
-            self._started = None
-            if started.ended():
-                self.app.push_screen(LogTailScreen("It could not be resumed", started.said()))
-
     def _tell(self, sentence: str, wrong: bool = False) -> None:
         self.notify(sentence, severity="warning" if wrong else "information", markup=False)
-
-
-def why_not_resume(overview: Overview) -> str:
-    """A sentence if a run cannot be resumed from here, else nothing."""
-    name, state = words.inert(overview.name), overview.state
-    if state == "paused":
-        return f"{name} is paused: p goes on."
-    if state == "finished":
-        steps = 2 * (overview.max_steps or overview.step or 1000)
-        return (
-            f"{name} has finished. To train it longer: tinychat resume {name} --max-steps {steps}"
-        )
-    if state in LIVE or state == "stalled":
-        return f"{name} is {state}: there is nothing to resume."
-    if state == "other host":
-        return f"{name} was trained on another machine, and may go on there."
-    return ""

@@ -62,7 +62,7 @@ class StopScreen(QuestionScreen[Literal["save", "discard"]]):
         self.question = f"Stop {words.inert(name)}?"
         lost = None if step is None or saved is None else max(0, step - saved)
         self.told = "It can be resumed later." + (
-            f" Without saving, {words.count(lost, 'step')} since {saved:,} must be done again."
+            f" Without saving, {words.count(lost, 'step')} since step {saved:,} must be done again."
             if lost and saved is not None
             else ""
         )

@@ -14,7 +14,6 @@ from textual.style import Style
 from textual.widget import Widget
 
 from tinychat.watch.plot import SMALLEST_FRAME, Canvas, Mark, draw, value_at
-from tinychat_monitor.export import ChartView
 from tinychat_monitor.options import options_of
 from tinychat_monitor.themes import run_colours, series_colours
 from tinychat_monitor.widgets.chart_options import (
@@ -23,8 +22,8 @@ from tinychat_monitor.widgets.chart_options import (
     panned,
     zoomed,
 )
-from tinychat_monitor.widgets.chart_picture import Drawn, Palette, drawn
-from tinychat_monitor.widgets.chart_series import Series, Source
+from tinychat_monitor.widgets.chart_picture import Drawn, drawn
+from tinychat_monitor.widgets.chart_series import ChartView, Palette, Series, Source
 from tinychat_monitor.widgets.chart_words import where
 
 _WHEEL = 1.25  # how much closer one notch of the wheel goes
@@ -52,27 +51,17 @@ class Chart(Widget, can_focus=True):
     class Crosshair(Message):
         """The crosshair is wanted at x."""
 
-        def __init__(self, chart: "Chart", x: float) -> None:
+        def __init__(self, x: float) -> None:
             super().__init__()
-            self.chart = chart
             self.x = x
-
-        @property
-        def control(self) -> "Chart":
-            return self.chart
 
     class Zoom(Message):
         """This part of the x axis is wanted; (-inf, inf) is the whole run."""
 
-        def __init__(self, chart: "Chart", low: float, high: float) -> None:
+        def __init__(self, low: float, high: float) -> None:
             super().__init__()
-            self.chart = chart
             self.low = low
             self.high = high
-
-        @property
-        def control(self) -> "Chart":
-            return self.chart
 
     def __init__(
         self,
@@ -105,8 +94,8 @@ class Chart(Widget, can_focus=True):
     def view(self) -> ChartView:
         """All that an export of it needs."""
         return ChartView(
-            self._heading, self._unit, self._series, self._sources, self._options, self._marks,
-            self._palette(), ink=_hex(self.app.theme_variables.get("foreground", ""), "#808080"),
+            self._heading, self._unit, self._series, self._sources,
+            replace(self._options, marker=self._marker()), self._marks, self._palette(),
         )  # fmt: skip
 
     @property
@@ -139,16 +128,12 @@ class Chart(Widget, can_focus=True):
         if not self.is_mounted or not width or not height or not self.is_on_screen:
             return
         versions = () if self._options.frozen else tuple(s.history.version for s in self._sources)
-        options = replace(self._options, marker=self._marker())
         theme = self.app.current_theme.name
-        made_from = (versions, self._sources, options, self._marks, width, height, theme)
+        made_from = (versions, self._sources, self._options, self._marks, width, height, theme)
         if made_from == self._built:
             return
         self._built = made_from
-        self._drawn = drawn(
-            self._series, self._sources, options, self._marks,
-            unit=self._unit, width=width, height=height, palette=self._palette(),
-        )  # fmt: skip
+        self._drawn = drawn(self.view, width, height)
         picture = self._drawn.picture
         if picture is None:
             self._text = Text("\n" * (height // 2) + self._drawn.says, justify="center")
@@ -180,6 +165,7 @@ class Chart(Widget, can_focus=True):
         return Palette(
             series_colours(theme), run_colours(theme), ground,
             axes="#808080", alarm=_hex(colours.get("error", ""), "#FF5555"),
+            ink=_hex(colours.get("foreground", ""), "#808080"),
         )  # fmt: skip
 
     def _framed(self, height: int) -> bool:
@@ -208,7 +194,7 @@ class Chart(Widget, can_focus=True):
             return
         low = -math.inf if options.low is None else options.low
         high = math.inf if options.high is None else options.high
-        self.post_message(self.Zoom(self, low, high))
+        self.post_message(self.Zoom(low, high))
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
         event.stop()
@@ -239,7 +225,7 @@ class Chart(Widget, can_focus=True):
         if start is None or x is None or begun is None:
             return
         if column == begun:
-            self.post_message(self.Crosshair(self, x))
+            self.post_message(self.Crosshair(x))
         elif _pans(event):
             canvas_width = max(1, self.content_size.width - 8)
             self._ask(panned(self._options, self._histories(), (begun - column) / canvas_width))

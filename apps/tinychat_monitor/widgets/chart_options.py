@@ -45,9 +45,10 @@ def whole_range(
         for table in (history.train, history.evals):
             xs = table.xs(axis)
             first = next((x for x in xs if x > 0 or not log), None)
-            if first is not None:
+            last = xs[-1:]  # a slice: keys come without the lock, and a resume drops rows
+            if first is not None and last:
                 lows.append(first)
-                highs.append(xs[-1])
+                highs.append(last[0])
     return (min(lows), max(highs)) if lows else None
 
 
@@ -175,25 +176,26 @@ def crosshair_moved(
     share = position(options.crosshair, *shown, log=log)
     share = 1.0 if share is None else share
     moved = value_at(min(1.0, max(0.0, share + columns / width)), *shown, log=log)
-    table = histories[0].train
-    before, after = (
-        nearest(table, options.axis, options.crosshair),
-        nearest(table, options.axis, moved),
-    )
-    if before is not None and before == after:
-        row = min(len(table) - 1, max(0, before + (1 if columns > 0 else -1)))
-        moved = min(shown[1], max(shown[0], table.xs(options.axis)[row]))
+    with histories[0].lock:
+        table = histories[0].train
+        before = nearest(table, options.axis, options.crosshair)
+        if before is not None and before == nearest(table, options.axis, moved):
+            row = min(len(table) - 1, max(0, before + (1 if columns > 0 else -1)))
+            moved = min(shown[1], max(shown[0], table.xs(options.axis)[row]))
     return replace(options, crosshair=moved)
 
 
 def next_axis(options: ChartOptions, histories: Sequence[History]) -> ChartOptions:
     """x in steps, then tokens, then time; the same part of the first run stays in view."""
     axis = AXES[(AXES.index(options.axis) + 1) % len(AXES)]
-    table = histories[0].train if histories else None
 
     def moved(x: float | None) -> float | None:
-        row = None if x is None or table is None else nearest(table, options.axis, x)
-        return None if row is None or table is None else float(table.xs(axis)[row])
+        if x is None or not histories:
+            return None
+        with histories[0].lock:
+            table = histories[0].train
+            row = nearest(table, options.axis, x)
+            return None if row is None else float(table.xs(axis)[row])
 
     low, high = moved(options.low), moved(options.high)
     if low is None or high is None or not low < high:

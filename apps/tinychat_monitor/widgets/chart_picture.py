@@ -1,17 +1,18 @@
 """From the rows of runs to the picture of a chart and to the words that say what it shows."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from tinychat import words
 from tinychat.watch.curves import Curve, curve, nice_ticks, tick_labels
-from tinychat.watch.plot import Line, Mark, Picture, Ticks, faded
+from tinychat.watch.history import History
+from tinychat.watch.plot import Line, Picture, Ticks, faded
 from tinychat.watch.schedule import planned_rate
 from tinychat.watch.table import Table
 from tinychat_monitor.widgets.chart_options import ChartOptions, shown_range, whole_range
-from tinychat_monitor.widgets.chart_series import Series, Source
+from tinychat_monitor.widgets.chart_series import ChartView, Palette, Series
 from tinychat_monitor.widgets.chart_words import power, readout, says
 
 WARM_UP = 0.02  # the share of the rows whose values need not fit into a clipped chart
@@ -22,17 +23,6 @@ _CELLS_A_TAG = 14  # between the signs that name the line of a compared run
 # For each compared run the sign on its line and that of its evaluations, and both in ASCII.
 _SIGNS = (("", "o"), ("▲", "△"), ("■", "□"), ("◆", "◇"), ("▼", "▽"), ("★", "☆"), ("✚", "+"))
 _ASCII_SIGNS = (("", "o"), ("^", "A"), ("#", "H"), ("x", "X"), ("v", "V"), ("s", "S"), ("+", "t"))
-
-
-@dataclass(frozen=True)
-class Palette:
-    """The colours of the theme in use."""
-
-    series: Mapping[str, str]
-    runs: Sequence[str]
-    background: str
-    axes: str
-    alarm: str
 
 
 @dataclass(frozen=True)
@@ -57,64 +47,42 @@ class _Shape:
     rows_per_column: int = 1
 
 
-def drawn(
-    series: Sequence[Series],
-    sources: Sequence[Source],
-    options: ChartOptions,
-    marks: Sequence[Mark],
-    *,
-    unit: str,
-    width: int,
-    height: int,
-    palette: Palette,
-) -> Drawn:
-    """The chart of these series of these runs for so many cells."""
-    with holding(sources):
-        return _drawn(series, sources, options, marks, unit, width, height, palette)
+def drawn(view: ChartView, width: int, height: int) -> Drawn:
+    """The chart for so many cells."""
+    with holding(view.histories):
+        return _drawn(view, width, height)
 
 
 @contextmanager
-def holding(sources: Sequence[Source]) -> Iterator[None]:
+def holding(histories: Sequence[History]) -> Iterator[None]:
     """Nobody changes the histories meanwhile; one of them may be there twice."""
     with ExitStack() as held:
-        for history in dict.fromkeys(source.history for source in sources):
+        for history in dict.fromkeys(histories):
             held.enter_context(history.lock)
         yield
 
 
-def _drawn(
-    series: Sequence[Series],
-    sources: Sequence[Source],
-    options: ChartOptions,
-    marks: Sequence[Mark],
-    unit: str,
-    width: int,
-    height: int,
-    palette: Palette,
-) -> Drawn:
-    histories = [source.history for source in sources]
-    shown = shown_range(options, whole_range(histories, options.axis, log=options.log_x))
+def _drawn(view: ChartView, width: int, height: int) -> Drawn:
+    options = view.options
+    shown = shown_range(options, whole_range(view.histories, options.axis, log=options.log_x))
     if shown is None:
-        empty = not any(len(h.train) or len(h.evals) for h in histories)
+        empty = not any(len(h.train) or len(h.evals) for h in view.histories)
         return Drawn(None, (), "no rows yet" if empty else "no rows above 0 on this axis (x)")
-    ahead = _ahead(series, sources, options, shown)
+    ahead = _ahead(view, shown)
     shape = _Shape()
     cells = max(2, width - 6)
-    for index, source in enumerate(sources):
-        for one in series:
-            _add(
-                shape, one, source, index, options, shown, cells, palette,
-                alone=len(sources) == 1, only=len(series) == 1,
-            )  # fmt: skip
+    for index in range(len(view.sources)):
+        for one in view.series:
+            _add(shape, one, index, view, shown, cells)
     if ahead is not None:
-        _add_ahead(shape, ahead, palette.series["lr"], palette)
+        _add_ahead(shape, ahead, view.palette)
         shown = shown[0], max(shown[1], ahead[0][-1])
     if not shape.fitting and not shape.others and not shape.broken:
-        names = " or ".join(one.label for one in series)
+        names = " or ".join(one.label for one in view.series)
         return Drawn(None, (), f"no {names} in these rows")
     low, high, clipped = _y_range(shape, log=options.log_y)
     picture = Picture(
-        lines=(*shape.lines, *_broken(shape, high, palette)),
+        lines=(*shape.lines, *_broken(shape, high, view.palette)),
         x_low=shown[0],
         x_high=shown[1],
         y_low=low,
@@ -124,40 +92,28 @@ def _drawn(
         x_name=options.axis,
         log_x=options.log_x,
         log_y=options.log_y,
-        marks=tuple(mark for mark in marks if shown[0] <= mark.x <= shown[1]),
+        marks=tuple(mark for mark in view.marks if shown[0] <= mark.x <= shown[1]),
         crosshair=options.crosshair,
         marker=options.marker,
-        axes_colour=palette.axes,
+        axes_colour=view.palette.axes,
     )
     said = says(
-        shape.rows_per_column,
-        len(set(shape.broken)),
-        series,
-        sources,
-        options,
-        picture,
-        clipped=clipped,
-        unit=unit,
-        height=height,
+        view, picture, shape.rows_per_column, len(set(shape.broken)), clipped=clipped, height=height
     )
-    reads = "" if options.crosshair is None else readout(series, sources, options, unit=unit)
-    return Drawn(picture, tuple(shape.legend), said, reads)
+    return Drawn(picture, tuple(shape.legend), said, readout(view))
 
 
 def _add(
     shape: _Shape,
     series: Series,
-    source: Source,
     index: int,
-    options: ChartOptions,
+    view: ChartView,
     shown: tuple[float, float],
     cells: int,
-    palette: Palette,
-    *,
-    alone: bool,
-    only: bool,
 ) -> None:
-    """The lines of one series of one run, which may be the `alone` one, that the `only` series."""
+    """The lines of one series of the run at that place."""
+    source, options, palette = view.sources[index], view.options, view.palette
+    alone = len(view.sources) == 1
     table: Table = getattr(source.history, series.table)
     if series.key not in table.columns:
         return
@@ -179,7 +135,7 @@ def _add(
         palette.series[series.role] if alone else palette.runs[source.colour % len(palette.runs)]
     )
     label = series.label if alone else words.clip(words.inert(source.name), 24)
-    if not alone and not only:
+    if not alone and len(view.series) > 1:
         label += f" {series.label}"
     if series.style == "dots":
         raw = take(0.0, dots)
@@ -219,16 +175,12 @@ def _fitting_from(train: Table, options: ChartOptions) -> float:
     return train.xs(options.axis)[int(len(train) * WARM_UP)]
 
 
-def _ahead(
-    series: Sequence[Series],
-    sources: Sequence[Source],
-    options: ChartOptions,
-    shown: tuple[float, float],
-) -> tuple[list[float], list[float]] | None:
+def _ahead(view: ChartView, shown: tuple[float, float]) -> tuple[list[float], list[float]] | None:
     """The planned learning rate beyond the newest row, in units of the axis; None if not asked."""
-    if not any(one.planned for one in series) or not sources or options.low is not None:
+    options = view.options
+    if not any(one.planned for one in view.series) or options.low is not None:
         return None
-    source = sources[0]
+    source = view.sources[0]
     train = source.history.train
     if source.plan is None or source.max_steps is None or not len(train):
         return None
@@ -245,12 +197,11 @@ def _ahead(
     return (xs, ys) if xs[-1] > shown[0] else None
 
 
-def _add_ahead(
-    shape: _Shape, ahead: tuple[list[float], list[float]], colour: str, palette: Palette
-) -> None:
-    shape.lines.append(Line(*ahead, faded(colour, palette.background), "faint"))
+def _add_ahead(shape: _Shape, ahead: tuple[list[float], list[float]], palette: Palette) -> None:
+    colour = faded(palette.series["lr"], palette.background)
+    shape.lines.append(Line(*ahead, colour, "faint"))
     shape.fitting += ahead[1]
-    shape.legend.append(("━", "planned", faded(colour, palette.background)))
+    shape.legend.append(("━", "planned", colour))
 
 
 def _broken(shape: _Shape, high: float, palette: Palette) -> Iterator[Line]:

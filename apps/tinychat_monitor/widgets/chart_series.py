@@ -1,10 +1,13 @@
-"""Which numbers a chart shows, and of which runs."""
+"""What a chart shows: which numbers, of which runs, seen how, in which colours."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from tinychat.config import Settings
 from tinychat.watch.history import History
+from tinychat.watch.plot import Mark
+from tinychat_monitor.widgets.chart_options import ChartOptions
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,36 @@ class Source:
     colour: int = 0
     plan: Settings | None = None  # of the first one: its learning rate ahead is drawn
     max_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The colours of the theme in use."""
+
+    series: Mapping[str, str]
+    runs: Sequence[str]
+    background: str
+    axes: str
+    alarm: str
+    ink: str  # of words
+
+
+@dataclass(frozen=True)
+class ChartView:
+    """A chart as a person sees it."""
+
+    heading: str
+    unit: str
+    series: Sequence[Series]
+    sources: Sequence[Source]
+    options: ChartOptions
+    marks: Sequence[Mark]
+    palette: Palette
+
+    @property
+    def histories(self) -> list[History]:
+        """Of the runs, in their order; one may be there twice."""
+        return [source.history for source in self.sources]
 
 
 LOSS = (

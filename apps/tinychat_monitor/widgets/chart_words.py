@@ -1,7 +1,6 @@
 """What a chart says about itself, and the values under its crosshair."""
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 from tinychat import words
@@ -9,7 +8,7 @@ from tinychat.watch.curves import nearest
 from tinychat.watch.plot import SMALLEST_FRAME, Picture
 from tinychat.watch.table import Table
 from tinychat_monitor.widgets.chart_options import ChartOptions
-from tinychat_monitor.widgets.chart_series import Series, Source
+from tinychat_monitor.widgets.chart_series import ChartView, Series
 
 
 def power(value: float, places: int) -> str:
@@ -32,23 +31,21 @@ def value_text(value: float, unit: str) -> str:
 
 
 def says(
+    view: ChartView,
+    picture: Picture,
     rows_per_column: int,
     broken: int,
-    series: Sequence[Series],
-    sources: Sequence[Source],
-    options: ChartOptions,
-    picture: Picture,
     *,
     clipped: bool,
-    unit: str,
     height: int,
 ) -> str:
     """What the chart shows, and what it leaves out."""
-    parts = [_density(rows_per_column, sources[0].history.train)]
+    options = view.options
+    parts = [_density(rows_per_column, view.sources[0].history.train)]
     if height < SMALLEST_FRAME:  # the axes are not drawn
-        ends = (value_text(end, unit) for end in (picture.y_low, picture.y_high))
+        ends = (value_text(end, view.unit) for end in (picture.y_low, picture.y_high))
         parts.insert(0, " to ".join(ends))
-    if options.ema > 0 and any(one.noisy for one in series):
+    if options.ema > 0 and any(one.noisy for one in view.series):
         parts.append(f"EMA {options.ema:g}".replace("0.", "."))
     if clipped:
         parts.append("warm-up clipped (v)")
@@ -59,11 +56,11 @@ def says(
         parts.append("zoomed, follows" if options.follow else "zoomed")
     if options.frozen:
         parts.append("FROZEN (space)")
-    parts += deltas(series, sources, options, unit=unit)
-    marks = {mark.label: mark.ascii if options.marker == "ascii" else mark.sign
-             for mark in picture.marks}  # fmt: skip
+    parts += deltas(view)
+    marks = {mark.label: mark.sign for mark in picture.marks}
     parts += [f"{sign} {label}" for label, sign in marks.items()]
-    return " · ".join(parts)
+    said = " · ".join(parts)
+    return words.to_ascii(said) if options.marker == "ascii" else said
 
 
 def _density(rows_per_column: int, train: Table) -> str:
@@ -75,17 +72,16 @@ def _density(rows_per_column: int, train: Table) -> str:
     return f"min/max of {words.count(rows_per_column, noun)} per column"
 
 
-def readout(
-    series: Sequence[Series], sources: Sequence[Source], options: ChartOptions, *, unit: str
-) -> str:
-    """The values under the crosshair, of every run that has some there."""
+def readout(view: ChartView) -> str:
+    """The values under the crosshair, of every run that has some there; empty without one."""
+    options, unit = view.options, view.unit
     x = options.crosshair
-    if x is None or not sources:
+    if x is None:
         return ""
     parts = [where(x, options.axis)]
-    for source in sources:
+    for source in view.sources:
         told: list[str] = []
-        for one in series:
+        for one in view.series:
             table: Table = getattr(source.history, one.table)
             row = _row_at(table, options.axis, x)
             if row is None or one.key not in table.columns:
@@ -97,10 +93,10 @@ def readout(
             if one.style == "dots":
                 text += f" @{table.steps[row]:,}"
             told.append(text)
-        name = f"{words.inert(source.name)}: " if len(sources) > 1 else ""
+        name = f"{words.inert(source.name)}: " if len(view.sources) > 1 else ""
         parts.append(name + (", ".join(told) or "no rows here"))
     # the differences first: the border cuts what has no room
-    return " · ".join([parts[0], *deltas(series, sources, options, unit=unit), *parts[1:]])
+    return " · ".join([parts[0], *deltas(view), *parts[1:]])
 
 
 def where(x: float, axis: str) -> str:
@@ -110,19 +106,15 @@ def where(x: float, axis: str) -> str:
     return f"step {x:,.0f}" if axis == "step" else f"{words.short(x)} tokens"
 
 
-def deltas(
-    series: Sequence[Series], sources: Sequence[Source], options: ChartOptions, *, unit: str
-) -> list[str]:
+def deltas(view: ChartView) -> list[str]:
     """How much lower or higher the first run is than each other one, at the same x.
 
     That x is the crosshair's, or else the newest at which both have rows.
     """
-    if len(sources) < 2 or not series:
-        return []
-    one, first = series[0], sources[0].history
-    mine: Table = getattr(first, one.table)
+    one, options = view.series[0], view.options
+    mine: Table = getattr(view.sources[0].history, one.table)
     said: list[str] = []
-    for other in sources[1:]:
+    for other in view.sources[1:]:
         theirs: Table = getattr(other.history, one.table)
         if not len(mine) or not len(theirs):
             continue
@@ -133,7 +125,7 @@ def deltas(
             delta = values[0] - values[1]
             name = words.clip(words.inert(other.name), 24)
             small = abs(delta) < 0.01 <= abs(values[0])  # 0.004 of a loss, not 4.00e-3
-            text = words.loss(abs(delta)) if small else value_text(abs(delta), unit)
+            text = words.loss(abs(delta)) if small else value_text(abs(delta), view.unit)
             said.append(f"{words.signed(text, delta)} vs {name}")
     return said
 

@@ -1,7 +1,5 @@
 """What happened in a run, and what a person should know of it."""
 
-from collections.abc import Callable
-
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -10,10 +8,12 @@ from tinychat import words
 from tinychat.runs import Row
 from tinychat.watch.details import RunLook
 from tinychat.watch.health import Note
+from tinychat.watch.overview import finite_number
 from tinychat_monitor.options import options_of
+from tinychat_monitor.themes import Colour, state_colours
 from tinychat_monitor.widgets.headline import note_text, remarks
 from tinychat_monitor.widgets.inert import InertText
-from tinychat_monitor.widgets.panes import Lines, Pane, colour_of
+from tinychat_monitor.widgets.panes import Lines, Pane
 
 EVENTS = 500  # the newest, that are drawn
 _MESSAGE_CHARACTERS = 1000
@@ -26,8 +26,6 @@ _COLOURS = {
     "command_applied": "cyan",
     "checkpoint_saved": "green",
 }
-
-Colour = Callable[[str], str]
 
 
 class EventsPane(Pane):
@@ -50,9 +48,7 @@ class EventsPane(Pane):
         return look.history.version, self._remarks(look)
 
     def draw(self, look: RunLook) -> None:
-        def colour(name: str) -> str:
-            return colour_of(self, name)
-
+        colour = state_colours(self.app.current_theme)
         notes = self._remarks(look)
         told = Text("\n").join(note_text(note, colour) for note in notes)
         self.query_one("#notes-text", InertText).show(told)
@@ -72,7 +68,7 @@ def newest_events(look: RunLook, most: int = EVENTS) -> list[Row]:
 def event_line(row: Row, colour: Colour, *, short: bool = False) -> Text:
     """One event: when, at which step, what, and who asked for it. `short` is for the rail."""
     kind = words.clip(words.inert(str(row.get("kind", "event"))), 24)
-    when = words.clock(_number(row.get("time")))
+    when = words.clock(finite_number(row.get("time")))
     step = row.get("step")
     at = f"step {step:,}" if type(step) is int else ""
     message = words.clip(words.inert(str(row.get("message", ""))), _MESSAGE_CHARACTERS)
@@ -85,7 +81,3 @@ def event_line(row: Row, colour: Colour, *, short: bool = False) -> Text:
     if row.get("by"):
         line.append(f"  by {words.clip(words.inert(str(row['by'])), 60)}", "dim")
     return line
-
-
-def _number(value: object) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

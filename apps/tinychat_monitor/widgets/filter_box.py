@@ -32,7 +32,7 @@ class FilterBox(Input):
         if not self.has_focus:
             self._before = self.screen.focused
         self.display = self.can_focus = True
-        self.focus()
+        self.screen.set_focus(self)  # at once: focus() would let the next key go elsewhere
 
     def action_give_up(self) -> None:
         """No filter any more."""

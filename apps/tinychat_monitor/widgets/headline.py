@@ -1,7 +1,7 @@
 """The three rows that never scroll: what a run is, how far it is, how well it does."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,18 +10,16 @@ from textual.widgets import Static
 
 from tinychat import words
 from tinychat.watch.details import RunLook
-from tinychat.watch.health import Note
+from tinychat.watch.health import Note, most_urgent_first
 from tinychat.watch.overview import Overview
 from tinychat.watch.states import ENDED, LIVE, look_of, state_word
+from tinychat_monitor.themes import Colour
 
 # an ETA from fewer steps than this is not shown, or shown with ~
 _TOO_FEW_STEPS, _FEW_STEPS = 10, 200
 _SHORTEST_BAR = 6
 _FLAT = 0.003  # a change of the loss smaller than this share is none, nor is one that is noise
-_LEVELS = ("alarm", "warning", "info")
 _COLOURS = {"alarm": "red", "warning": "yellow", "info": "cyan"}
-
-Colour = Callable[[str], str]  # from a colour name of states.LOOKS to one of the theme
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def headline(look: RunLook, now: Now, width: int, colour: Colour) -> list[Text]:
 def remarks(look: RunLook, *, readonly: bool = False) -> list[Note]:
     """Everything a person should know of a run, the most urgent first."""
     notes = [*_state_notes(look.overview, readonly=readonly), *look.notes, *_reading_notes(look)]
-    return sorted(notes, key=lambda note: _LEVELS.index(note.level))
+    return most_urgent_first(notes)
 
 
 def note_text(note: Note, colour: Colour) -> Text:
@@ -284,6 +282,9 @@ def _state_notes(overview: Overview, *, readonly: bool) -> list[Note]:
         return [Note("state", level, f"{state.upper()}: {reason}", None)]
     if state == "stopped":
         return [Note("state", "info", f"Stopped: {go_on}. {reason}".strip(), None)]
+    if state == "paused":
+        go_on = f"`tinychat control {overview.name} resume` goes on" if readonly else "p goes on"
+        return [Note("state", "info", f"Paused: {go_on}.", None)]
     return [Note("state", "info", reason, None)] if reason else []
 
 

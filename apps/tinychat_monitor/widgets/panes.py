@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from rich.segment import Segment
 from rich.text import Text
 from textual.containers import Container
-from textual.dom import DOMNode
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tinychat.watch.details import RunLook
-from tinychat_monitor.themes import state_colour
 
 
 class Pane(Container):
@@ -137,8 +135,3 @@ class Lines(ScrollView, can_focus=True):
 def _gone(old: Sequence[Text], new: Sequence[Text]) -> int:
     """How many of the first lines have left, if the others are now followed by more lines."""
     return next(gone for gone in range(len(old) + 1) if old[gone:] == list(new[: len(old) - gone]))
-
-
-def colour_of(node: DOMNode, name: str) -> str:
-    """What a colour name of states.LOOKS is in the theme of the screen."""
-    return state_colour(node.app.current_theme, name)

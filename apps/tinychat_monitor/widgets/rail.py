@@ -8,9 +8,9 @@ from textual.widgets import Button
 from tinychat import words
 from tinychat.watch.details import RunLook
 from tinychat_monitor.options import options_of
+from tinychat_monitor.themes import state_colours
 from tinychat_monitor.widgets.events import event_line, newest_events
 from tinychat_monitor.widgets.inert import InertText
-from tinychat_monitor.widgets.panes import colour_of
 
 _EVENTS = 8
 _CHARACTERS = 56
@@ -54,7 +54,8 @@ class Rail(Vertical):
         self.query_one("#rail-facts", InertText).show(facts)
         events = [row for row in newest_events(look) if row.get("kind") not in _NOISE]
         events = events[: -_EVENTS - 1 : -1]
-        lines = [event_line(row, lambda name: colour_of(self, name), short=True) for row in events]
+        colour = state_colours(self.app.current_theme)
+        lines = [event_line(row, colour, short=True) for row in events]
         heading = Text("last events\n" if lines else "no events yet", "bold")
         told = Text.assemble(heading, Text("\n").join(lines))
         self.query_one("#rail-events", InertText).show(told)

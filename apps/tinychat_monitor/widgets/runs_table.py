@@ -13,7 +13,7 @@ from tinychat.watch.overview import Overview
 from tinychat.watch.states import look_of, state_word
 from tinychat_monitor import keys
 from tinychat_monitor.options import options_of
-from tinychat_monitor.themes import series_colours, state_colour
+from tinychat_monitor.themes import series_colours, state_colours
 
 _NAME_COLUMNS = (8, 28)  # a name's width, least and most
 
@@ -148,16 +148,16 @@ class RunsTable(DataTable[Text]):
                 sign = "◆ " if str(run.path) in self.marked else "  "
                 text = sign + words.clip(text, width - 2)
             elif name == "state":
-                text = state_word(run.state, ascii=plain)
+                text = state_word(run.state)
             elif name == "trend":
                 text = words.sparkline(run.recent, width, ascii=plain)
-            texts.append(words.to_ascii(text) if plain else text)
+            texts.append(text)
         return texts
 
     def _cell(self, run: Overview, name: str, text: str) -> Text:
         style = ""
         if name == "state":
-            style = state_colour(self.app.current_theme, look_of(run.state).colour)
+            style = state_colours(self.app.current_theme)(look_of(run.state).colour)
         elif name == "trend":
             style = series_colours(self.app.current_theme)["train"]
         text = text.rjust(self._widths[name]) if COLUMNS[name].right else text

@@ -1,7 +1,7 @@
 """What the model writes, beside what it wrote earlier, and what changed between them."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 from rich.text import Text
@@ -17,15 +17,14 @@ from tinychat.watch.details import RunLook
 from tinychat.watch.history import Round
 from tinychat_monitor.diff import Piece, likeness, word_diff
 from tinychat_monitor.keys import bindings
+from tinychat_monitor.themes import Colour, state_colours
 from tinychat_monitor.widgets.inert import InertText
-from tinychat_monitor.widgets.panes import Pane, colour_of
+from tinychat_monitor.widgets.panes import Pane
 
 _CHARACTERS = 4000  # of a sample that are shown
 _ROUNDS_BACK = 500  # how far an earlier sample of the same prompt is looked for
 _ALIKE = 0.25  # texts that share less are simply different
 _SCRUBBER = 20  # columns
-
-Colour = Callable[[str], str]
 
 
 class Shown(NamedTuple):
@@ -94,8 +93,8 @@ class Scrubber(InertText):
     Scrubber { height: 1; padding: 0 1; color: $text-muted; }
     """
 
-    def show_place(self, shown: Shown, *, newest: bool) -> None:
-        """Draw the place."""
+    def show_place(self, shown: Shown, *, newest: bool, dropped: int = 0) -> None:
+        """Draw the place, and how many older samples are not kept."""
         last = max(1, shown.rounds - 1)
         knob = round(shown.round / last * (_SCRUBBER - 1))
         told = (
@@ -106,6 +105,7 @@ class Scrubber(InertText):
             "─" * knob, ("●", "bold"), "─" * (_SCRUBBER - 1 - knob), (told, "bold")
         )
         text.append(" · newest" if newest else "")
+        text.append(f" · {words.count(dropped, 'older sample')} not kept" if dropped else "")
         text.no_wrap, text.overflow = True, "ellipsis"
         self.show(text)
 
@@ -158,8 +158,9 @@ class SamplesPane(Pane):
             self.query_one("#sample-now", InertText).show("no samples yet: g asks for some")
             self.query_one("#sample-earlier", InertText).show("")
             return
-        self.query_one(Scrubber).show_place(shown, newest=self._step is None)
-        now, earlier = _texts(shown, lambda name: colour_of(self, name))
+        dropped = look.history.samples_dropped
+        self.query_one(Scrubber).show_place(shown, newest=self._step is None, dropped=dropped)
+        now, earlier = _texts(shown, state_colours(self.app.current_theme))
         self.query_one("#sample-now", InertText).show(now)
         self.query_one("#sample-earlier", InertText).show(earlier)
 

@@ -53,7 +53,7 @@ class SettingsPane(Pane):
 
     def _explain(self, row: int) -> None:
         told = "its settings cannot be read"
-        if row < len(self._lines):
+        if 0 <= row < len(self._lines):  # -1 of an empty table
             line = self._lines[row]
             whole = f"{line.value}: " if len(line.value) > _VALUE_CHARACTERS else ""
             told = words.clip(words.inert(f"{line.name}: {whole}{line.help}"), 600)

@@ -36,13 +36,15 @@ from tinychat_monitor.widgets.chart_options import (
     whole_run,
     zoomed,
 )
-from tinychat_monitor.widgets.chart_picture import Drawn, Palette, drawn
+from tinychat_monitor.widgets.chart_picture import Drawn, drawn
 from tinychat_monitor.widgets.chart_series import (
     GRADIENT,
     LEARNING_RATE,
     LOSS,
     MEMORY,
     THROUGHPUT,
+    ChartView,
+    Palette,
     Series,
     Source,
 )
@@ -56,6 +58,7 @@ PALETTE = Palette(
     background="#000000",
     axes="#808080",
     alarm="#FF0000",
+    ink="#FFFFFF",
 )  # fmt: skip
 
 
@@ -76,10 +79,8 @@ def chart(
         Source(f"run-{'abcdef'[i]}", made, i, **(first if i == 0 else {}))
         for i, made in enumerate(histories)
     ]
-    return drawn(
-        series, sources, options or ChartOptions(), marks,
-        unit=unit, width=size[0], height=size[1], palette=PALETTE,
-    )  # fmt: skip
+    view = ChartView("loss", unit, series, sources, options or ChartOptions(), marks, PALETTE)
+    return drawn(view, *size)
 
 
 def lines(made: Drawn, style: str) -> list[Line]:
@@ -250,7 +251,7 @@ def test_a_small_chart_without_axes_says_its_range() -> None:
 
 def test_only_marks_in_view_are_drawn_and_named() -> None:
     made = history(range(1, 101), train_loss=falling)
-    marks = [Mark(20.0, "▲", "^", "checkpoint"), Mark(90.0, "!", "!", "alert")]
+    marks = [Mark(20.0, "▲", "checkpoint"), Mark(90.0, "!", "alert")]
     shown = chart(made, options=ChartOptions(low=50, high=100), marks=marks)
     assert shown.picture is not None
     assert [mark.label for mark in shown.picture.marks] == ["alert"]
@@ -462,7 +463,7 @@ def test_ascii_mode_draws_in_ascii() -> None:
     app = Charts(options=Options(ascii=True))
 
     async def steps(pilot: Pilot[None], shown: Chart) -> None:
-        shown.show(SOURCE, ChartOptions(), [Mark(500.0, "▲", "^", "checkpoint")])
+        shown.show(SOURCE, ChartOptions(), [Mark(500.0, "▲", "checkpoint")])
         await pilot.pause()
         inside = shown.render()
         assert str(inside).isascii()

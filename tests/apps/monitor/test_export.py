@@ -19,11 +19,11 @@ from textual.widgets import Button
 from tests.apps.monitor.rows import history
 from tests.apps.monitor.test_chart import PALETTE, falling
 from tinychat.watch.plot import Mark
-from tinychat_monitor.export import ChartView, export, to_csv, to_png, to_svg
+from tinychat_monitor.export import export, to_csv, to_png, to_svg
 from tinychat_monitor.screens.export import ExportScreen
 from tinychat_monitor.widgets.chart import Chart
 from tinychat_monitor.widgets.chart_options import ChartOptions
-from tinychat_monitor.widgets.chart_series import LOSS, Source
+from tinychat_monitor.widgets.chart_series import LOSS, ChartView, Source
 from tinychat_monitor.widgets.inert import InertText
 
 HOSTILE = '<script>"&[/oops]\x1b]0;owned\x07'
@@ -34,7 +34,7 @@ def view(*names: str, **changes: Any) -> ChartView:
     sources = [Source(name, made, i) for i, name in enumerate(names or ("run-a",))]
     told = ChartView(
         "loss (nats/token)", "nats/token", LOSS, sources, ChartOptions(),
-        [Mark(60.0, "▲", "^", "checkpoint"), Mark(70.0, "‖", "=", "pause")], PALETTE, "#FFFFFF",
+        [Mark(60.0, "▲", "checkpoint"), Mark(70.0, "‖", "pause")], PALETTE,
     )  # fmt: skip
     return replace(told, **changes)
 

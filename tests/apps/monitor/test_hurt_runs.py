@@ -1,6 +1,7 @@
 """Whatever stands in a run's folder: the screens and texts go on, and say what they passed over."""
 
 import json
+import math
 import os
 import random
 import shutil
@@ -47,7 +48,7 @@ GARBAGE = (
 )  # fmt: skip
 # What may stand where a number, a text or a folder is expected.
 WRONG: tuple[Any, ...] = (
-    None, True, "", "x" * 3000, "[/oops] \x1b[2J \ud800", -1, 10**30, 1e308, -1e308, 2**63, [], {},
+    None, True, "", "x" * 3000, "[/oops] \x1b[2J \ud800", -1, 10**400, 1e308, -1e308, 2**63, [], {},
     [1, [2, {"a": None}]], {"step": 1}, float("nan"), float("inf"),
 )  # fmt: skip
 
@@ -361,10 +362,10 @@ def _hurt_log(run: Path) -> None:
 def _hurt_status(run: Path) -> None:
     status = json.loads((run / "status.json").read_bytes())
     status |= {"step": 2**62, "max_steps": -5, "tokens_seen": -1, "time": 1e300,
-               "eta_seconds": 1e300,
+               "eta_seconds": math.inf,
                "message": "[/oops]\x1b[2J", "pid": 2**62, "latest": -7,
                "best": {"step": 2**62, "val_loss": 1e308}}  # fmt: skip
-    (run / "status.json").write_text(json.dumps(status))
+    (run / "status.json").write_text(json.dumps(status).replace("Infinity", "1e999"))
 
 
 def _hurt_settings(run: Path) -> None:
@@ -393,6 +394,25 @@ HURTS: dict[str, Hurt] = {
     "settings": _hurt_settings,
     "folders": _hurt_folders,
 }
+
+
+def test_rows_nested_so_deep_that_hardly_anything_reads_them(
+    record: Record, tmp_path: Path
+) -> None:
+    record("demo")
+    run = tmp_path / "demo"
+    deep = b"[" * 900 + b"]" * 900
+    row = b'{"kind": "train", "step": 1300, "time": 1.0, "train_loss": 1.0, "message": %b, '
+    row += b'"prompt": %b, "text": %b}\n'
+    for name in ("metrics", "events", "samples"):
+        append(metrics(run).with_name(f"{name}.jsonl"), row % (deep, deep, deep))
+
+    async def play(pilot: Pilot[None]) -> None:
+        await ready(pilot)
+        await walk(pilot)
+
+    drive(opened(run), play, SIZE)
+    as_text(run)
 
 
 @pytest.mark.slow

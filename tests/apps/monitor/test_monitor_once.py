@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tinychat.runs import RunWriter
 
 Record = Callable[..., RunWriter]
@@ -139,6 +141,18 @@ def test_hurt_runs_are_shown_as_such(record: Record, tmp_path: Path) -> None:
     for name in ("newer", "hurt", "silent", "diverged"):
         monitor(name, "--once", "--checkpoints", tmp_path)
         monitor(name, "--json", "--checkpoints", tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full disk at hand")
+@pytest.mark.parametrize("flag", ["--once", "--json", "--plain"])
+def test_a_full_disk_is_told_in_a_sentence(flag: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tinychat_monitor", "--checkpoints", str(tmp_path), flag]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment()
+        )
+    assert done.returncode == 1
+    assert done.stderr == "The output cannot be written: No space left on device.\n"
 
 
 def test_ascii_only_when_asked(record: Record, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Starting a run from the monitor, with a real trainer."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from textual.widgets import Input
 from tests.apps.monitor.driving import drive, screen_text, shown, until
 from tests.conftest import tiny
 from tinychat.runs import RunReader
+from tinychat_monitor import starting
 from tinychat_monitor.app import MonitorApp
+from tinychat_monitor.screens import new_run
 from tinychat_monitor.screens.new_run import NewRunScreen, about_path
 from tinychat_monitor.screens.run import RunScreen
 
@@ -33,6 +36,8 @@ def value(pilot: Pilot[Any], name: str) -> str:
     ("typed", "said", "where"),
     [
         ({"data": "/nowhere/at all.txt"}, "There is no /nowhere/at all.txt", "data"),
+        ({"data": "~nobody of that name/x"}, "There is no ~nobody", "data"),
+        ({"data": "x" * 300}, "There is no xxx", "data"),
         ({"name": " "}, "needs a name", "name"),
         ({"max_steps": "many"}, "whole number", "max-steps"),
         ({"max_steps": "0"}, "whole number", "max-steps"),
@@ -101,6 +106,40 @@ def test_a_start_that_fails_keeps_what_was_typed(tmp_path: Path) -> None:
         assert value(pilot, "name") == "mine"
         assert value(pilot, "more") == "--optim.no-such-thing 3"
         assert not pilot.app.screen.query_one("#start").disabled
+
+    drive(MonitorApp(tmp_path), play)
+
+
+def test_a_name_too_long_for_the_disk_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    async def play(pilot: Pilot[None]) -> None:
+        await form(pilot, name="x" * 300)
+        await pilot.press("f9")
+        await until(pilot, lambda: "name too long" in shown(pilot, "#message"))
+
+    drive(MonitorApp(tmp_path), play)
+
+
+def test_a_start_is_begun_once_however_often_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[list[str]] = []
+    let_go = threading.Event()
+
+    def launch(arguments: list[str], checkpoints: Path) -> None:
+        begun.append(arguments)
+        let_go.wait(60)
+        raise OSError(28, "No space left on device", str(checkpoints))
+
+    monkeypatch.setattr(starting, "launch", launch)
+    monkeypatch.setattr(new_run, "dry_run", lambda arguments: begun.append(arguments) or "")
+
+    async def play(pilot: Pilot[None]) -> None:
+        await form(pilot, name="mine")
+        await pilot.press("f9", "f9", "f5")
+        await until(pilot, lambda: begun)
+        let_go.set()
+        await until(pilot, lambda: "No space left" in shown(pilot, "#message"))
+        assert len(begun) == 1
 
     drive(MonitorApp(tmp_path), play)
 

@@ -22,8 +22,8 @@ from tinychat_monitor.screens import steering
 from tinychat_monitor.screens.log_tail import LogTailScreen
 from tinychat_monitor.screens.prompt import PromptScreen
 from tinychat_monitor.screens.run import RunScreen
-from tinychat_monitor.screens.steering import why_not_resume
 from tinychat_monitor.screens.stop import EndScreen, StopScreen
+from tinychat_monitor.starting import why_not_resume
 from tinychat_monitor.widgets.headline import Headline
 from tinychat_monitor.widgets.panes import Pane
 
@@ -493,6 +493,64 @@ def test_a_trainer_that_does_not_stop_can_be_ended_after_questions(
     drive(MonitorApp(tmp_path, tmp_path / "demo"), play)
 
 
+def test_only_the_process_that_was_asked_about_is_ended(
+    record: Record,
+    status: MakeStatus,
+    tmp_path: Path,
+    stubborn: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked_about = {"pid": stubborn.pid, "process_start_time": process_start_time(stubborn.pid)}
+    writer = record("demo", **asked_about)
+    monkeypatch.setattr(steering, "STOP_PATIENCE_SECONDS", 0.0)
+    ended: list[int] = []
+    monkeypatch.setattr(steering, "end_process", lambda status, _: ended.append(status.pid))
+
+    async def play(pilot: Pilot[None]) -> None:
+        async def question(screen: type[Screen[Any]]) -> None:
+            await pilot.press("S")
+            await until(pilot, lambda: isinstance(pilot.app.screen, screen))
+
+        await until(pilot, lambda: "TRAINING" in head(pilot))
+        await question(StopScreen)
+        await pilot.press("left", "enter")
+        await question(EndScreen)
+        writer.status(status("training", 1251))  # another one trains it by now
+        under = pilot.app.screen_stack[-2]
+        assert isinstance(under, RunScreen)
+        await until(pilot, lambda: under.seen and under.seen.overview.step == 1251)
+        await pilot.press("left", "enter")
+        await until(pilot, lambda: ended)
+        assert ended == [stubborn.pid]
+
+    drive(MonitorApp(tmp_path, tmp_path / "demo"), play)
+
+
+@pytest.mark.parametrize("how", ["refused", "another process"])
+def test_a_stop_that_is_over_ends_nobody_later(
+    record: Record, status: MakeStatus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    writer = record("demo")
+    monkeypatch.setattr(steering, "STOP_PATIENCE_SECONDS", 0.0)
+
+    async def play(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: "TRAINING" in head(pilot))
+        await pilot.press("S")
+        await until(pilot, lambda: isinstance(pilot.app.screen, StopScreen))
+        await pilot.press("left", "enter")
+        await until(pilot, lambda: asked(tmp_path / "demo") == ["stop"])
+        if how == "refused":
+            await obey(pilot, writer, "it came too late", kind="refused")
+        else:
+            other = {"pid": 1, "process_start_time": process_start_time(1)}
+            writer.status(status("training", 1251, **other))
+        await until(pilot, lambda: run_screen(pilot)._stop_sent_at is None)
+        await pilot.press("S")
+        await until(pilot, lambda: isinstance(pilot.app.screen, StopScreen))
+
+    drive(MonitorApp(tmp_path, tmp_path / "demo"), play)
+
+
 def test_a_run_that_cannot_be_resumed_tells_why(record: Record, tmp_path: Path) -> None:
     record("demo", "stopped")
 
@@ -501,7 +559,7 @@ def test_a_run_that_cannot_be_resumed_tells_why(record: Record, tmp_path: Path) 
         await pilot.press("r")
         await until(pilot, lambda: "resume…" in head(pilot))
         await until(pilot, lambda: isinstance(pilot.app.screen, LogTailScreen))
-        await until(pilot, lambda: "It could not be resumed" in shown(pilot, "#question"))
+        await until(pilot, lambda: "demo could not be resumed" in shown(pilot, "#question"))
         await until(pilot, lambda: "settings.json" in shown(pilot, "#text"))
         await pilot.press("escape")
         await until(pilot, lambda: "STOPPED" in head(pilot) and "resume…" not in head(pilot))

@@ -4,10 +4,12 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from textual.pilot import Pilot
 
 from tests.apps.monitor.driving import drive, screen_text, shown, until
 from tinychat.runs import RunWriter
+from tinychat.watch import history
 from tinychat.watch.history import Round
 from tinychat_monitor.app import MonitorApp
 from tinychat_monitor.widgets.samples import Scrubber, choose, compared, sample_text
@@ -130,6 +132,18 @@ def test_arrows_go_through_prompts_and_rounds(record: Record, tmp_path: Path) ->
         assert "newest" in place()
 
     drive(MonitorApp(tmp_path, tmp_path / "demo"), play, (80, 24))
+
+
+def test_samples_that_are_not_kept_are_counted(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MAX_SAMPLES", 2)
+    write_rounds(record("demo", step=5), [10, 20, 30])
+
+    async def play(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: "older samples not kept" in shown(pilot, "#sample-place"))
+
+    drive(MonitorApp(tmp_path, tmp_path / "demo"), play, (120, 36))
 
 
 def test_ten_thousand_hostile_samples_neither_raise_nor_steer(
