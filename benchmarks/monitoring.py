@@ -294,7 +294,9 @@ def trainer(run: Path, rows: int) -> Iterator[Figure]:
     folder = run.parent / "trained"
     words = ["train", "--name", "demo", "--checkpoints", str(folder), "--max-steps", "1000000"]
     rarely = [f"--{each}.every-steps=1000000" for each in ("eval", "sample", "checkpoint")]
-    short = ["--batch-size=4", "--runtime.threads=1"]  # many steps in a turn
+    short = [  # many steps in a turn
+        "--model.n-layer=2", "--model.n-embd=96", "--batch-size=4", "--runtime.threads=1",
+    ]  # fmt: skip
     folder.mkdir()
     with open(folder / "said", "wb") as said:
         child = subprocess.Popen(

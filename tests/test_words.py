@@ -5,6 +5,7 @@ import math
 import time
 import unicodedata
 from datetime import datetime
+from typing import Any
 
 import pytest
 from hypothesis import given, settings

@@ -222,7 +222,8 @@ def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]
 
 def json_text(document: Any, *, ascii: bool = False) -> str:
     """JSON that reads well and that a terminal can show: unprintable characters are escaped, with
-    `ascii` all beyond ASCII. Numbers that are not finite are null, and so is what is nested too deep.
+    `ascii` all beyond ASCII. Null stands for numbers that are not finite, and for what is nested
+    too deep.
     """
     text = json.dumps(_finite(document), ensure_ascii=ascii, allow_nan=False, indent=2)
     return "".join(c if c == "\n" or is_harmless(c) else _escaped(c) for c in text)

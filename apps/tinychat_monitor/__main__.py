@@ -74,9 +74,9 @@ def _on_screen(
             file=sys.stderr,
         )
         return 2
-    from tinychat import words
     # a row that is read is an object too: Python would look for garbage after every 700 of them
     gc.set_threshold(50_000, 20, 20)
+    from tinychat import words
     from tinychat_monitor.app import MonitorApp
     from tinychat_monitor.parting import parting_line
 

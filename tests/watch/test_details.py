@@ -111,6 +111,13 @@ def test_settings_have_source_and_help(writer: RunWriter) -> None:
     assert told.plan.seed == 7
 
 
+def test_a_quick_look_leaves_the_settings_for_the_next_one(writer: RunWriter) -> None:
+    watch = RunWatch(writer.paths.root)
+    quick = watch.look(quick=True)
+    assert (quick.overview.step, quick.settings, quick.plan) == (20, [], None)
+    assert watch.look().plan is not None
+
+
 def test_what_is_new_is_seen_and_what_is_not_is_not_read_again(writer: RunWriter) -> None:
     run = writer.paths.root
     watch = RunWatch(run)

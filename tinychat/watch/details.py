@@ -117,7 +117,7 @@ class RunWatch:
         self, overview: Overview, plan: Settings | None, free_bytes: int | None
     ) -> list[Note]:
         """Health, judged again only when something it depends on has changed, and all is read."""
-        if self.history.share < 1.0:
+        if self.history.share < 1.0 and not self.history.problem:
             return self._notes[1]
         free = None if free_bytes is None else free_bytes // 2**20
         depends_on = (self.history.version, overview.state, overview.reason, id(plan), free)

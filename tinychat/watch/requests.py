@@ -78,7 +78,7 @@ class Requests:
         for pending in waiting:
             pending.overdue = now - pending.sent_at > patience
             if now - pending.sent_at > EXPIRES_IN_SECONDS + patience:
-                pending.answer, pending.result = "refused", "nobody answered, and now it has expired"
+                pending.answer, pending.result = "refused", "it has expired without an answer"
         if any(pending.overdue for pending in waiting) and self._why_nobody_obeys():
             for pending in waiting:
                 pending.answer = "refused"

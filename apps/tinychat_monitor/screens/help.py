@@ -71,13 +71,11 @@ class HelpScreen(ModalScreen[None]):
             if lines:
                 yield title, _table(lines, 9)
         colour = state_colours(self.app.current_theme)
-        yield "States", _table(
-            (
-                (Text(state_word(state), colour(look.colour)), _MEANINGS.get(state, ""))
-                for state, look in LOOKS.items()
-            ),
-            12,
-        )
+        states = [
+            (Text(state_word(state), colour(look.colour)), _MEANINGS.get(state, ""))
+            for state, look in LOOKS.items()
+        ]
+        yield "States", _table(states, 12)
         yield "Signs", _table(_SIGNS, 10)
 
 

@@ -108,6 +108,7 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
         }
         self._charts: list[Chart] = []
         self._alarms: set[str] | None = None  # the kinds that hold now
+        self._was_reading = True  # at the look before
 
     def compose(self) -> ComposeResult:
         yield Headline()
@@ -123,6 +124,8 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
+        if not self.query(PaneTabs):
+            return  # the monitor was left before this screen was there
         self._charts = list(self.query(Chart))
         self._open_pane("samples")
         self._panes["samples"].take_focus()
@@ -149,7 +152,7 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
         self.hear(seen)
         self._draw_headline(seen)
         self._tell_alarms(seen)
-        reading = seen.history.share < 1.0 or (
+        reading = (seen.history.share < 1.0 and not seen.history.problem) or (
             self._baseline is not None and self._baseline.history.share < 1.0
         )
         if not self.view.frozen:
@@ -209,7 +212,8 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
         new = [note for kind, note in alarms.items() if before is None or kind not in before]
         if seen.overview.state in _DEAD and any(note.kind == "state" for note in new):
             self.action_show_pane("log")
-        if before is None or seen.history.share < 1.0:  # what has long been so is no news
+        was_reading, self._was_reading = self._was_reading, seen.history.share < 1.0
+        if was_reading:  # what has long been so is no news
             return
         for note in new:
             self.app.bell()

@@ -143,6 +143,12 @@ def test_hurt_runs_are_shown_as_such(record: Record, tmp_path: Path) -> None:
         monitor(name, "--json", "--checkpoints", tmp_path)
 
 
+def test_once_is_once_also_in_plain_lines(record: Record, tmp_path: Path) -> None:
+    record("live")
+    both = monitor("live", "--plain", "--once", "--checkpoints", tmp_path).stdout
+    assert both.splitlines()[:1] == ["live"]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full disk at hand")
 @pytest.mark.parametrize("flag", ["--once", "--json", "--plain"])
 def test_a_full_disk_is_told_in_a_sentence(flag: str, tmp_path: Path) -> None:

@@ -93,6 +93,10 @@ def test_the_plan_is_shown_and_starts_nothing(tmp_path: Path) -> None:
         await pilot.press("f5")
         await until(pilot, lambda: "77" in shown(pilot, "#plan-text"))
         assert not list(tmp_path.glob("*/run.json"))
+        pilot.app.screen.query_one("#more", Input).value = "--optim.no-such-thing 3"
+        await pilot.press("f9")  # the plan of another form is not left standing
+        await until(pilot, lambda: "no_such_thing" in shown(pilot, "#message"))
+        assert not shown(pilot, "#plan-text")
 
     drive(MonitorApp(tmp_path), play, (100, 40))
 
@@ -160,12 +164,7 @@ def test_a_run_is_started_in_a_session_of_its_own_and_shown(tmp_path: Path) -> N
         assert status is not None
         if psutil.pid_exists(status.pid):
             assert psutil.Process(status.pid).terminal() is None
-        await until(pilot, lambda: _state(runs / "mine") == "finished")
+        await until(pilot, lambda: "FINISHED" in screen_text(pilot))
 
     drive(MonitorApp(runs), play)
     assert RunReader(runs / "mine").checkpoints()[-1] == 3
-
-
-def _state(run: Path) -> str:
-    status = RunReader(run).status
-    return "" if status is None else status.state

@@ -351,6 +351,16 @@ def test_a_baseline_is_drawn_with_its_difference(
     drive(MonitorApp(tmp_path, tmp_path / "demo"), play, (200, 50))
 
 
+def test_the_monitor_can_be_left_while_a_run_opens(record: Record, tmp_path: Path) -> None:
+    record("demo")
+
+    async def play(pilot: Pilot[None]) -> None:
+        pilot.app.open_run(tmp_path / "demo")  # type: ignore[attr-defined]
+        pilot.app.exit()
+
+    drive(MonitorApp(tmp_path), play)
+
+
 def test_checkpoints_can_be_pinned(record: Record, tmp_path: Path) -> None:
     record("demo")
     run = tmp_path / "demo"
@@ -358,6 +368,7 @@ def test_checkpoints_can_be_pinned(record: Record, tmp_path: Path) -> None:
 
     async def play(pilot: Pilot[None]) -> None:
         await until(pilot, lambda: "TRAINING" in head(pilot))
+        run_screen(pilot).query_one("#loss").focus()  # a pane's number takes the keys from there
         await pilot.press("6")
         table = run_screen(pilot).query_one("#pane-checkpoints DataTable", DataTable)
         await until(pilot, lambda: table.row_count == 2)
