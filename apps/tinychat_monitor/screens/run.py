@@ -144,8 +144,8 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
 
     def show(self, seen: RunLook) -> bool:
         """Draw what was seen; True while there is more to read."""
-        first, was_over, self.seen = self.seen is None, self._is_over(), seen
-        if was_over != self._is_over():
+        first, footer, self.seen = self.seen is None, self._footer(), seen
+        if footer != self._footer():
             self.refresh_bindings()
         if seen.overview.state in LIVE and seen.overview.state != "paused":
             self._eta_seconds = seen.overview.eta_seconds
@@ -170,6 +170,19 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
             wanted = self._is_over() == (binding.action == "resume")
             return wanted and super().in_footer(binding)
         return super().in_footer(binding)
+
+    def label_of(self, binding: Binding) -> str:
+        """`p` goes on with a paused run."""
+        if binding.action == "pause" and self._is_paused():
+            return "Go on"
+        return super().label_of(binding)
+
+    def _footer(self) -> tuple[bool, bool]:
+        """What the footer depends on."""
+        return self._is_over(), self._is_paused()
+
+    def _is_paused(self) -> bool:
+        return self.seen is not None and self.seen.overview.state == "paused"
 
     def _is_over(self) -> bool:
         return self.seen is not None and self.seen.overview.state in NOT_GOING_ON
@@ -322,6 +335,11 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
         for pane in self._panes.values():
             pane.draw_if_open()
         self.draw_charts()
+
+    def show_sample_of(self, prompt: str) -> None:
+        """Show what the model wrote after a prompt that a person typed."""
+        self._open_pane("samples")
+        self.query_one(SamplesPane).show_newest_of(prompt)
 
     def show_asked(self) -> None:
         """Show at once what was asked of the trainer."""

@@ -30,6 +30,7 @@ class Steering(Screen[None]):
     run: Path
     requests: Requests
     seen: RunLook | None = None
+    _prompt: str | None = None  # typed, of the last sample that was asked for
     _stop_sent_at: float | None = None  # on the monotonic clock
     _stop_sent_to: int | None = None  # which process
     _end_sent_at: float | None = None
@@ -52,6 +53,8 @@ class Steering(Screen[None]):
                 result = words.inert(words.clip(answered.result, 300))
                 if answered.answer == "applied":
                     self._tell(result or f"{answered.command}: done")
+                    if answered.command == "sample" and self._prompt is not None:
+                        self.show_sample_of(self._prompt)
                 else:
                     self._tell(f"{answered.command} was refused: {result}", wrong=True)
                     if answered.command == "stop":
@@ -69,7 +72,8 @@ class Steering(Screen[None]):
 
     def action_sample(self) -> None:
         """Write samples now."""
-        self._ask("sample")
+        if self._ask("sample"):
+            self._prompt = None
 
     def action_sample_prompt(self) -> None:
         """Write a sample of a prompt that a person types."""
@@ -120,6 +124,10 @@ class Steering(Screen[None]):
             return True
         return False
 
+    def show_sample_of(self, prompt: str) -> None:
+        """Show what the model wrote after a prompt that a person typed."""
+        raise NotImplementedError
+
     def show_asked(self) -> None:
         """Show at once what has been asked."""
         raise NotImplementedError
@@ -133,8 +141,8 @@ class Steering(Screen[None]):
         return overview is not None and overview.state not in OVER
 
     def _sample_of(self, prompt: str | None) -> None:
-        if prompt is not None:
-            self._ask("sample", {"prompt": prompt})
+        if prompt is not None and self._ask("sample", {"prompt": prompt}):
+            self._prompt = prompt
 
     def _stop(self, answer: str | None) -> None:
         if answer is not None and self._ask("stop", {"save": answer == "save"}):

@@ -72,7 +72,11 @@ class LookingScreen(Screen[None], Generic[Seen]):
         """Every key that works here, and which of them the footer shows."""
         return {
             key: active._replace(
-                binding=replace(active.binding, show=self.in_footer(active.binding))
+                binding=replace(
+                    active.binding,
+                    show=self.in_footer(active.binding),
+                    description=self.label_of(active.binding),
+                )
             )
             for key, active in super().active_bindings.items()
         }
@@ -81,6 +85,10 @@ class LookingScreen(Screen[None], Generic[Seen]):
         """Whether the footer has room for a key, and a use."""
         key = key_of(binding.id)
         return binding.show and (key is None or (key.footer or 0) <= self.size.width)
+
+    def label_of(self, binding: Binding) -> str:
+        """What the footer calls a key now."""
+        return binding.description
 
     def on_resize(self) -> None:
         self.refresh_bindings()

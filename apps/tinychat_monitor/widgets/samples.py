@@ -189,6 +189,15 @@ class SamplesPane(Pane):
         self._step = None
         self.draw_if_open()
 
+    def show_newest_of(self, prompt: str) -> None:
+        """The last sample of a prompt in the newest round."""
+        rounds = self._rounds()
+        prompts = [row.get("prompt") for row in rounds[-1].samples] if rounds else []
+        if prompt in prompts:
+            self._step = None
+            self._prompt = len(prompts) - 1 - prompts[::-1].index(prompt)
+            self.draw_if_open()
+
     def on_scrubber_moved(self, message: Scrubber.Moved) -> None:
         message.stop()
         self._go_to(round(message.share * (len(self._rounds()) - 1)))

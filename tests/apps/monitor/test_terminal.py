@@ -1,6 +1,5 @@
 """The monitor in a real terminal (tmux) beside a real trainer, from the first key to the last."""
 
-import json
 import os
 import re
 import shutil
@@ -17,7 +16,7 @@ import pytest
 
 from tests.conftest import tiny, write_corpora
 from tinychat.model import load_model
-from tinychat.runs import RunReader, Status, list_checkpoints
+from tinychat.runs import Row, RunReader, Status, list_checkpoints
 
 PATIENCE_SECONDS = 120  # how long a failure takes, no more
 SIZES = [(80, 24), (160, 48)]
@@ -210,7 +209,7 @@ def test_a_run_is_watched_and_steered(
     screen.type("Where is Anna")
     screen.press("Enter")
     until(lambda: "Where is Anna" in run.texts(), lambda: "no sample of the prompt came")
-    screen.shows("Where is Anna")
+    screen.shows("› Where is Anna")
     known = len(run.texts())
     screen.press("g")
     until(lambda: len(run.texts()) > known, lambda: "no samples came")
@@ -285,7 +284,7 @@ def test_the_window_changes_size(run: Run, terminal: Callable[..., Terminal]) ->
     until(lambda: screen.step() > first, lambda: "the step on the screen does not rise")
 
 
-def test_leaving_says_that_training_goes_on(run: Run, terminal: Callable[..., Terminal]) -> None:
+def test_a_reader_cannot_steer(run: Run, terminal: Callable[..., Terminal]) -> None:
     screen = terminal((80, 24), "--readonly")
     screen.step()
     screen.press("p", "c", "S")  # not for a reader
@@ -298,6 +297,6 @@ def _end_of_log(run: Run) -> str:
     return RunReader(run.path).log_tail(1)[0][-30:].strip()
 
 
-def _answers(run: Run) -> list[dict[str, object]]:
+def _answers(run: Run) -> list[Row]:
     rows = RunReader(run.path).history("events")
-    return [json.loads(json.dumps(row)) for row in rows if "id" in row and row.get("command")]
+    return [row for row in rows if row.get("id") and row.get("command")]
