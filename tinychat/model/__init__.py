@@ -20,6 +20,7 @@ from tinychat.model.device import (
     Runtime,
     available_devices,
     choose_runtime,
+    cpu_computes_bf16,
     memory_bytes,
     synchronize,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "available_devices",
     "choose_runtime",
     "count_parameters",
+    "cpu_computes_bf16",
     "family_of",
     "foreign_parent",
     "foreign_shape",

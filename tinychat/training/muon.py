@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tinychat.model import cpu_computes_bf16
+
 MOMENTUM = 0.95
 ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # steepest at zero; see the paper's page
@@ -50,10 +52,13 @@ class Muon(Optimizer):
 def orthogonalise(matrices: Tensor) -> Tensor:
     """Each of matrices (N, rows, columns) with its singular values brought near 1, as fp32.
 
-    A quintic Newton-Schulz iteration in bf16, on the side that is shorter.
+    A quintic Newton-Schulz iteration on the side that is shorter, in bf16 where the hardware
+    multiplies in it: a CPU that does not takes ten times as long for it as for fp32.
     """
+    device = matrices.device.type
+    native = device == "cuda" or (device == "cpu" and cpu_computes_bf16())
     tall = matrices.shape[1] > matrices.shape[2]
-    x = (matrices.mT if tall else matrices).bfloat16()
+    x = (matrices.mT if tall else matrices).to(torch.bfloat16 if native else torch.float32)
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     a, b, c = COEFFICIENTS
     for _ in range(ITERATIONS):
