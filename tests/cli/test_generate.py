@@ -44,7 +44,7 @@ def test_json_tells_what_was_done(tinychat: Tinychat, trained_runs: Path) -> Non
     assert first["step"] == 20, "its best"
     assert first["kind"] == "chat"
     assert first["top_k"] is None
-    assert 0 < first["completion_tokens"] <= 9
+    assert first["completion_tokens"] <= 9  # none, if it ends at once
     assert first["finish_reason"] in ("end", "length")
     words += ["--seed", str(first["seed"]), "--checkpoints", str(trained_runs)]
     again = tinychat("generate", "talk", *words)

@@ -43,7 +43,7 @@ class FilterBox(Input):
         """Leave the filter as it is."""
         self.display = bool(self.value.strip())
         if self._before is not None and self._before.is_attached:
-            self._before.focus()
+            self.screen.set_focus(self._before)
         else:
             self.screen.set_focus(None)
         self.can_focus = self.display

@@ -36,7 +36,7 @@ class LogPane(Pane):
         self.query_one(Lines).show([_marked(line, wanted) for line in lines])
 
     def take_focus(self) -> None:
-        self.query_one(Lines).focus(scroll_visible=False)
+        self.screen.set_focus(self.query_one(Lines), scroll_visible=False)
 
     def open_filter(self) -> None:
         """Let a person type what to look for."""

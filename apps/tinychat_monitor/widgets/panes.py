@@ -51,7 +51,7 @@ class Pane(Container):
         """Give the focus to whatever in this pane takes keys."""
         for widget in [self, *self.query("*")]:
             if widget.focusable:
-                widget.focus(scroll_visible=False)
+                self.screen.set_focus(widget, scroll_visible=False)  # at once, unlike focus()
                 return
 
 

@@ -141,6 +141,7 @@ class SamplesPane(Pane):
         super().__init__("samples")
         self._step: int | None = None  # of the round that is looked at; None follows the newest
         self._prompt = 0
+        self._wanted: str | None = None  # a prompt whose sample is to be shown
 
     def compose(self) -> ComposeResult:
         yield Scrubber("sample-place")
@@ -149,10 +150,12 @@ class SamplesPane(Pane):
             yield InertText("sample-earlier", classes="sample")
 
     def depends_on(self, look: RunLook) -> object:
-        return look.history.version, self._step, self._prompt
+        return look.history.version, self._step, self._prompt, self._wanted
 
     def draw(self, look: RunLook) -> None:
-        shown = choose(self._rounds(), self._step, self._prompt)
+        rounds = self._rounds()
+        self._find_wanted(rounds)
+        shown = choose(rounds, self._step, self._prompt)
         if shown is None:
             self.query_one("#sample-place", InertText).show("")
             self.query_one("#sample-now", InertText).show("no samples yet: g asks for some")
@@ -190,13 +193,16 @@ class SamplesPane(Pane):
         self.draw_if_open()
 
     def show_newest_of(self, prompt: str) -> None:
-        """The last sample of a prompt in the newest round."""
-        rounds = self._rounds()
+        """The last sample of a prompt in the newest round, as soon as it has been read."""
+        self._wanted = prompt
+        self.draw_if_open()
+
+    def _find_wanted(self, rounds: Sequence[Round]) -> None:
         prompts = [row.get("prompt") for row in rounds[-1].samples] if rounds else []
-        if prompt in prompts:
+        if self._wanted in prompts:
             self._step = None
-            self._prompt = len(prompts) - 1 - prompts[::-1].index(prompt)
-            self.draw_if_open()
+            self._prompt = len(prompts) - 1 - prompts[::-1].index(self._wanted)
+            self._wanted = None
 
     def on_scrubber_moved(self, message: Scrubber.Moved) -> None:
         message.stop()

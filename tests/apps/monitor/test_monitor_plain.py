@@ -134,6 +134,7 @@ def test_as_a_script_calls_it(record: Record, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [*command, "--checkpoints", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env=environment(), text=True, encoding="utf-8",
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ours may ignore it
     )  # fmt: skip
     assert process.stdout is not None
     assert "live: training" in process.stdout.readline()
