@@ -97,6 +97,7 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
         self.requests = self._watch.requests
         self._baseline: Baseline | None = None
         self._charts_at = float("-inf")  # when they were last drawn, on the monotonic clock
+        self._charted: tuple[int, ...] = ()  # what rows they showed then
         self._eta_seconds: float | None = None  # the last one before a pause
         self._panes: dict[str, Pane] = {
             "samples": SamplesPane(),
@@ -157,10 +158,12 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
         )
         if not self.view.frozen:
             self._draw_panes(seen)
-            between = SECONDS_BETWEEN_CHARTS * (2 if reading else 1)  # reading comes first
+            between = SECONDS_BETWEEN_CHARTS * (3 if reading else 1)  # reading comes first
+            rows = (*(each.version for each in self.histories()), seen.plan is None)
             if first:
                 self.call_after_refresh(self.draw_charts)  # the numbers need not wait for them
-            elif time.monotonic() - self._charts_at >= between:
+            elif rows != self._charted and time.monotonic() - self._charts_at >= between:
+                self._charted = rows
                 self.draw_charts()
         return reading or first
 
