@@ -1,4 +1,4 @@
-# make demo        train a small chat model on this machine and talk to it, about five minutes
+# make demo        train a small chat model on this machine and talk to it, five to twelve minutes, by the CPU
 # make test        run the tests; make test-all adds the slow ones
 # make check       formatting, lint, types, floors, spelling, generated docs
 # Each makes its own .venv first; PYTHON names another interpreter.

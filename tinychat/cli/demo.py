@@ -17,7 +17,7 @@ def demo_command(
 ) -> int:
     """Train the demo on its built-in small talk, then talk with it.
 
-    Takes about three minutes on two CPU cores. Interrupt it and it goes on where it was the next
+    Takes three to ten minutes on two CPU cores. Interrupt it and it goes on where it was the next
     time; once it is trained, only the talk is held again.
 
     Parameters
