@@ -33,7 +33,7 @@ from torchgen.gen import parse_native_yaml
 from torchgen.model import DispatchKey
 
 from tinychat.config import EvalSettings, ModelSettings, OptimSettings, SampleSettings, Settings
-from tinychat.engine import Engine, Sampling
+from tinychat.engine import Engine, Sampling, TextModel
 from tinychat.model import Decoder, Runtime
 from tinychat.text import Message, Tokenizer, train_bpe
 from tinychat.training.batches import TextRows
@@ -397,7 +397,7 @@ def test_decoding_asks_for_what_mps_has(
 ) -> None:
     decoder = Decoder(FAMILIES[family], tokenizer.vocab_size)
     decoder.initialise(0)
-    engine = Engine(move(decoder).eval(), tokenizer, on_mps(dtype))
+    engine = TextModel(move(decoder).eval(), tokenizer, on_mps(dtype))
     talk = [Message("user", TEXTS[0][:20])]
     for rules in (
         Sampling(temperature=0.0, max_new_tokens=40),
@@ -406,7 +406,13 @@ def test_decoding_asks_for_what_mps_has(
     ):
         answers = engine.complete([talk, TEXTS[0] * 3, "The cat", "The"], rules)
         assert all(answer.ids for answer in answers)
-    assert "".join(engine.stream_chat(talk, Sampling(max_new_tokens=3)))
+    with Engine() as thread:  # a kept prefix, rows that come and go, and what stood behind tokens
+        for _ in range(2):
+            prompt = engine.fit(talk, 3)
+            asked = [
+                thread.ask(engine, prompt, Sampling(max_new_tokens=n), details=3) for n in (3, 5)
+            ]
+            assert all("".join(answer) for answer in asked)
     assert not mps.problems
     assert {"_index_put_impl_", "index_fill_.int_Scalar", "argmax"} <= set(mps.used)
 
@@ -460,5 +466,5 @@ def test_what_mps_lacks_is_found(
         train(tokenizer, on_mps(), FAMILIES["qwen3"])
     else:
         decoder = move(Decoder(FAMILIES["qwen3"], tokenizer.vocab_size)).eval()
-        Engine(decoder, tokenizer, on_mps()).complete(["The cat"], Sampling(max_new_tokens=2))
+        TextModel(decoder, tokenizer, on_mps()).complete(["The cat"], Sampling(max_new_tokens=2))
     assert any(told in problem for problem in mps.problems), mps.problems

@@ -10,6 +10,9 @@ TinychatError                   the root; the command line catches it once, prin
 │   ├── CheckpointError         a checkpoint is missing, damaged or does not fit
 │   │   └── NoCheckpointError   the run has published none yet
 │   └── TrainingError           training itself failed (not a number, out of memory)
+├── EngineError                 an answer could not be made (out of memory)           exit 1
+│   └── EngineBusyError         as many requests wait as may
+├── ConversationError           a chat, a rating or a vote cannot be kept or read exit 1
 └── FormatError                 a file was made by a newer tinychat                   exit 1
 """
 
@@ -60,6 +63,18 @@ class NoCheckpointError(CheckpointError):
 
 class TrainingError(RunError):
     """Training failed in a way that going on would not mend."""
+
+
+class EngineError(TinychatError):
+    """The engine could not make an answer."""
+
+
+class EngineBusyError(EngineError):
+    """The engine's queue is full: ask again later."""
+
+
+class ConversationError(TinychatError):
+    """A conversation, a rating or a vote cannot be kept or read."""
 
 
 class FormatError(TinychatError):

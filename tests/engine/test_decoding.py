@@ -108,7 +108,7 @@ def test_without_sliding_a_full_context_ends_the_row(
     # the last token is guessed from a full context and needs no place in it
     assert first == plain_loop(decoder, prompt_of(10), 7)
     assert second == plain_loop(decoder, prompt_of(16), 1)
-    assert reason == "length"
+    assert reason == "context"
 
 
 def test_a_prompt_longer_than_the_context_loses_its_oldest_tokens(
@@ -252,7 +252,7 @@ def test_no_requests_give_no_events(make_decoder: MakeDecoder, runtime: Runtime)
 
 def test_a_request_without_a_prompt_is_refused(make_decoder: MakeDecoder, runtime: Runtime) -> None:
     with pytest.raises(ValueError, match="prompt"):
-        Batch(make_decoder(VOCAB), [Request(prompt_ids=[], stop_ids=())], runtime)
+        list(decode(make_decoder(VOCAB), [Request(prompt_ids=[], stop_ids=())], runtime=runtime))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -286,18 +286,17 @@ def test_dropout_is_off(make_decoder: MakeDecoder, runtime: Runtime) -> None:
 def test_half_precision_decodes_past_the_context(make_decoder: MakeDecoder, dtype: str) -> None:
     decoder = make_decoder(VOCAB, context_length=16)
     runtime = Runtime("cpu", dtype, threads=1)
-    batch = Batch(
-        decoder,
+    batch = Batch(decoder, runtime, most_rows=3)
+    batch.admit(
         [
             Request(prompt_ids=prompt_of(n), sampling=Sampling(max_new_tokens=40), stop_ids=())
             for n in (1, 9, 20)
-        ],
-        runtime,
+        ]
     )
     assert batch.cache.keys[0].dtype == runtime.torch_dtype
     events = []
     while batch.rows:
-        events += batch.step(lambda index: False)
+        events += batch.step(lambda row: False)
     assert len(events) == 3 * 41
     assert all(t.isfinite().all() for t in (*batch.cache.keys, *batch.cache.values))
 

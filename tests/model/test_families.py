@@ -12,7 +12,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 transformers = pytest.importorskip("transformers")
 
 from tinychat.config import ModelSettings  # noqa: E402
-from tinychat.engine import Engine, Sampling  # noqa: E402
+from tinychat.engine import Sampling, TextModel  # noqa: E402
 from tinychat.errors import CheckpointError, SettingsError  # noqa: E402
 from tinychat.model import (  # noqa: E402
     Decoder,
@@ -179,7 +179,7 @@ def test_transformers_speaks_the_same_chat_format(
         suppress_tokens=[0, 1, 2, 3, 5],  # control tokens other than <|end|> are never text
     )[0, len(prompt) :]  # fmt: skip
     sampling = Sampling(temperature=0.0, max_new_tokens=12)
-    said = Engine(ours.decoder, ours.tokenizer, Runtime("cpu", "fp32", 1)).complete(
+    said = TextModel(ours.decoder, ours.tokenizer, Runtime("cpu", "fp32", 1)).complete(
         [messages], sampling
     )[0]
     assert [i for i in generated.tolist() if i != END] == list(said.ids)

@@ -1,26 +1,38 @@
 """The engine: one way to get tokens out of a model, for live samples, terminal, API and page alike.
 
-`Engine` turns prompts into text, all at once or as it comes. Below it, `decode` turns requests of
-token ids into tokens, many rows in one forward pass with a key/value cache; below that, `pick`
-chooses one token by the rules in `Sampling`. Touches no global random state, trains nothing, reads
-no run folders, prints nothing.
+`Engine` is the one thread that everybody asks; it gives an `Answer`, whose text comes as it is
+made. A `TextModel` is what it answers with: decoder and tokenizer, and how a prompt fits; its
+`complete` answers in the caller's own thread, as the trainer needs it. `Shelf` opens checkpoints by
+name. Below them, `Batch` turns requests of token ids into tokens, many rows in one forward pass
+with a key/value cache; below that, `pick` chooses one token by the rules in `Sampling`. Touches no
+global random state, trains nothing, writes nothing, prints nothing.
 """
 
-from tinychat.engine.decoding import Batch, Event, Finish, FinishReason, Request, decode
-from tinychat.engine.engine import Answer, Completion, Engine, Prompt
-from tinychat.engine.sampling import Sampling, pick
+from tinychat.engine.decoding import Batch, Event, Finish, FinishReason, Request, Row, decode
+from tinychat.engine.engine import Answer, AnswerStats, Engine
+from tinychat.engine.prompt import Completion, Prompt
+from tinychat.engine.sampling import Candidate, Sampling, TokenDetail, pick
+from tinychat.engine.shelf import OpenedModel, Shelf
+from tinychat.engine.text_model import TextModel
 
 __all__ = [
     "Answer",
+    "AnswerStats",
     "Batch",
+    "Candidate",
     "Completion",
     "Engine",
     "Event",
     "Finish",
     "FinishReason",
+    "OpenedModel",
     "Prompt",
     "Request",
+    "Row",
     "Sampling",
+    "Shelf",
+    "TextModel",
+    "TokenDetail",
     "decode",
     "pick",
 ]

@@ -1,29 +1,33 @@
 """Tokens out of a model: many requests side by side, one forward pass a token for all of them.
 
-Each row fills its own row of a preallocated cache with its prompt; rows of equal length do so in
-one pass. From then on the newest token of every row goes through the model together, and nothing
-that the cache holds is computed again. A row that is finished leaves at once: the last row moves
-into its place. Speaks token ids only; text and stop strings are `engine`'s charge.
+Each row has a row of one preallocated cache. A request that comes in fills its row with its prompt,
+a bounded piece at a time, so that nobody waits long for it and it can be cancelled amid it; from
+then on the newest token of every row goes through the model together, and nothing that the cache
+holds is computed again. A row that is finished leaves at once. What it leaves in the cache may be
+kept: a request that begins with the same tokens, such as the next turn of a conversation, finds
+them there. Speaks token ids only; text and stop strings are others' charge.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import takewhile
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from tinychat.engine.sampling import Sampling, pick
+from tinychat.engine.repetition import RepetitionGuard
+from tinychat.engine.sampling import Sampling, TokenDetail, explain, pick
 from tinychat.keys import draw_key
 from tinychat.model import Decoder, KVCache, Runtime
 
-FinishReason = Literal["end", "length", "stop", "cancelled"]
+FinishReason = Literal["end", "length", "context", "stop", "repetition", "deadline", "cancelled"]
 
 # Most tokens in one pass over prompts, which bounds the memory of its activations.
 PREFILL_TOKENS = 8192
+KEPT_ROWS = 4  # a cache grows to that many for the sake of what is kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +35,14 @@ class Request:
     """Token ids to go on from. A prompt longer than the context loses its oldest tokens.
 
     When the context is full, "slide" goes on from the newest half of it, "stop" ends the row.
+    `details` asks for a TokenDetail with that many candidates for each token; None for none.
     """
 
     prompt_ids: Sequence[int]
     sampling: Sampling = field(default_factory=Sampling)
     stop_ids: tuple[int, ...]
     overflow: Literal["slide", "stop"] = "slide"
+    details: int | None = None
 
 
 @dataclass(frozen=True)
@@ -46,19 +52,35 @@ class Finish:
     reason: FinishReason
 
 
-Event = tuple[int, int | Finish]  # the request's place in the list, and its token or its end
-
-
 @dataclass(eq=False)
 class Row:
-    """A request on its way. The cache holds all of `ids` that fit, except the newest one."""
+    """A request on its way. The cache holds `held` of `ids`, from `start` on."""
 
-    index: int
     request: Request
     ids: list[int]
-    held: int = 0  # tokens in the cache
+    start: int = 0
+    held: int = 0
+    kept: int = 0  # of the prompt, found in the cache
     produced: int = 0
+    details: list[TokenDetail] = field(default_factory=list)
     seen_ids: set[int] = field(default_factory=set)  # what the repetition penalty counts
+    guard: RepetitionGuard = field(default_factory=RepetitionGuard)
+
+    @property
+    def missing(self) -> int:
+        """Tokens before the newest one that the cache does not hold yet."""
+        return len(self.ids) - 1 - self.start - self.held
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a finished row left in its row of the cache, and when."""
+
+    when: int = 0
+    ids: Sequence[int] = ()
+
+
+Event = tuple[Row, int | Finish]  # a row, and its token or its end
 
 
 def decode(
@@ -68,8 +90,9 @@ def decode(
     runtime: Runtime,
     never_sampled: Sequence[int] = (),
     cancelled: Callable[[int], bool] = lambda index: False,
-) -> Iterator[Event]:
-    """The tokens of all requests as they come, and one Finish for each request.
+) -> Iterator[tuple[int, int | Finish]]:
+    """The tokens of all requests as they come, and one Finish for each request, each with the
+    request's place in the list.
 
     A token that ends a request (`stop_ids`) is not given out, one of `never_sampled` never comes.
     `cancelled(index)` is asked for each row before each token. All rows share the memory of one
@@ -77,95 +100,184 @@ def decode(
     """
     if not requests:
         return
-    batch = Batch(decoder, requests, runtime, never_sampled)
+    context_length = decoder.settings.context_length
+    room = max(
+        len(_fitted(each, context_length)) + each.sampling.max_new_tokens for each in requests
+    )
+    batch = Batch(decoder, runtime, never_sampled, most_rows=len(requests), room=room)
+    index_of = {row: index for index, row in enumerate(batch.admit(requests))}
+    while batch.fill():  # all prompts first: rows that begin together go on together
+        pass
     while batch.rows:
-        yield from batch.step(cancelled)
+        for row, event in batch.step(lambda row: cancelled(index_of[row])):
+            yield index_of[row], event
 
 
 class Batch:
-    """Rows that are decoded together. `step` is one token for each of them.
+    """Rows that are decoded together. `step` is one token for each of them that is ready.
 
-    Row i lives in row i of the cache. Between steps the model's training flag is as it was found.
+    Row i lives in row i of the cache: first those that are ready, then those whose prompt is not in
+    the cache yet, then (if `keeps`) what finished rows left. Between steps the model's training
+    flag is as it was found. `room` is the tokens that a row may need, if less than a context.
     """
 
     def __init__(
         self,
         decoder: Decoder,
-        requests: Sequence[Request],
         runtime: Runtime,
         never_sampled: Sequence[int] = (),
+        *,
+        most_rows: int,
+        room: int | None = None,
+        keeps: bool = False,
+        prefill_tokens: int = PREFILL_TOKENS,
     ) -> None:
         self.decoder = decoder
         self.runtime = runtime
         self.context_length = decoder.settings.context_length
-        rows = [self._open(index, request) for index, request in enumerate(requests)]
-        self.rows = sorted(rows, key=lambda row: len(row.ids))
+        self.most_rows = most_rows
+        self.rows: list[Row] = []
+        self._ready = 0  # that many rows, the first ones
+        self._keeps = keeps
+        self._left: list[Left] = []  # in each row of the cache behind `rows`
+        self._clock = 0  # how many rows have left
+        self._prefill_tokens = prefill_tokens
         self._generator = torch.Generator()  # seeded anew for each draw
-        room = max(len(row.ids) + row.request.sampling.max_new_tokens for row in rows)
-        shape = replace(decoder.settings, context_length=min(room, self.context_length))
-        with answering(decoder, runtime):
-            self.cache = KVCache.allocate(
-                shape, len(rows), runtime.torch_device, runtime.torch_dtype
-            )
+        length = self.context_length if room is None else min(room, self.context_length)
+        shape = replace(decoder.settings, context_length=length)
+        with torch.inference_mode():
+            self.cache = KVCache.allocate(shape, 0, runtime.torch_device, runtime.torch_dtype)
             self._forbidden = torch.tensor(
                 never_sampled, dtype=torch.long, device=runtime.torch_device
             )
-            self._prefill()
 
-    def step(self, cancelled: Callable[[int], bool]) -> list[Event]:
-        """One token or the Finish of every row; finished rows are gone afterwards."""
-        events: list[Event] = []
-        ends = [(row, Finish("cancelled")) for row in self.rows if cancelled(row.index)]
+    @property
+    def is_full(self) -> bool:
+        return len(self.rows) == self.most_rows
+
+    def admit(self, requests: Sequence[Request]) -> list[Row]:
+        """Give each request a row. There must be room for them (`is_full`)."""
+        rows = [self._open(request) for request in requests]
+        with torch.inference_mode():
+            self._grow(len(self.rows) + len(rows))
+            # neighbours of equal length share the pass over their prompts
+            for row in sorted(rows, key=lambda row: len(row.ids)):
+                self._seat(row)
+        return rows
+
+    def fill(self) -> bool:
+        """One pass over prompts that the cache lacks; False if there was none to fill."""
+        self._count_ready()
+        waiting = self.rows[self._ready :]
+        if not waiting:
+            return False
+        state = (waiting[0].held, waiting[0].missing)
+        same = list(takewhile(lambda row: (row.held, row.missing) == state, waiting))
+        length = min(state[1], self._prefill_tokens)
+        rows = same[: max(1, self._prefill_tokens // length)]
+        ids = [row.ids[row.start + row.held :][:length] for row in rows]
         with answering(self.decoder, self.runtime):
-            self._leave(ends, events)
-            self._leave(self._make_room(), events)
-            if self.rows:
-                self._leave(self._advance(events), events)
+            part = self.cache.part(self._ready, self._ready + len(rows))
+            self.decoder.hidden(torch.tensor(ids, device=self.runtime.torch_device), part)
+        for row in rows:
+            row.held += length
+        self._count_ready()
+        return True
+
+    def step(self, cancelled: Callable[[Row], bool]) -> list[Event]:
+        """One pass over prompts, and one token or the Finish of every row that is ready; finished
+        rows are gone afterwards."""
+        events: list[Event] = []
+        self._leave([(row, Finish("cancelled")) for row in self.rows if cancelled(row)], events)
+        self._leave(self._make_room(), events)
+        self.fill()
+        if self._ready:
+            with answering(self.decoder, self.runtime):
+                tokens = self._next_tokens()
+            self._leave(self._advance(tokens, events), events)
         return events
 
-    def _open(self, index: int, request: Request) -> Row:
-        new_tokens = request.sampling.max_new_tokens
-        ids = newest_that_fit(request.prompt_ids, self.context_length, new_tokens)
+    # places
+
+    def _open(self, request: Request) -> Row:
+        ids = _fitted(request, self.context_length)
         if not ids:
             raise ValueError("a request needs at least one prompt id")
-        return Row(index, request, ids, seen_ids=set(ids) - set(request.stop_ids))
+        return Row(request, ids, seen_ids=set(ids) - set(request.stop_ids))
 
-    def _prefill(self) -> None:
-        """Every row's prompt, without its newest token, goes into the cache."""
-        first = 0
-        for length, same in groupby(len(row.ids) - 1 for row in self.rows):
-            last = first + len(list(same))
-            most = max(1, PREFILL_TOKENS // max(1, length))
-            for start in range(first, last, most):
-                self._fill(start, min(start + most, last), length)
-            first = last
+    def _grow(self, rows: int) -> None:
+        """Have that many rows; twice as many at once, up to the most there may be."""
+        held = len(self.cache.lengths)
+        rows = min(max(rows, 2 * held), self.most_rows) if rows > held else held
+        if rows > held:
+            self.cache = self.cache.with_rows(rows)
+            self._left += [Left()] * (rows - held)
 
-    def _fill(self, start: int, stop: int, length: int) -> None:
-        """Put `length` tokens before the newest one into each of these rows, from the beginning."""
-        rows = self.rows[start:stop]
-        cache = self.cache.part(start, stop)
-        cache.lengths.zero_()
-        for row in rows:
-            row.held = length
-        if length:
-            ids = [row.ids[-length - 1 : -1] for row in rows]
-            self.decoder.hidden(torch.tensor(ids, device=self.runtime.torch_device), cache)
+    def _seat(self, row: Row) -> None:
+        """Put a row behind the others, where the cache holds the longest beginning of it."""
+        place = len(self.rows)
+        if self._keeps:
+            if all(left.ids for left in self._left) and len(self.cache.lengths) < KEPT_ROWS:
+                self._grow(len(self.cache.lengths) + 1)
+            common = [_common(left.ids, row.ids) for left in self._left]
+            row.held = row.kept = max(common)
+            best = [i for i, length in enumerate(common) if length == row.held]
+            chosen = min(best, key=lambda i: self._left[i].when)
+            self._left[0], self._left[chosen] = self._left[chosen], self._left[0]
+            held = max(len(self._left[0].ids), len(self._left[chosen].ids))
+            if chosen:
+                self.cache.swap_rows(place, place + chosen, held)
+        self._left.pop(0)
+        self.rows.append(row)
+        self.cache.lengths[place] = row.held
+
+    def _count_ready(self) -> None:
+        while self._ready < len(self.rows) and not self.rows[self._ready].missing:
+            self._ready += 1
+
+    def _swap(self, one: int, other: int) -> None:
+        if one != other:
+            rows = self.rows
+            rows[one], rows[other] = rows[other], rows[one]
+            self.cache.swap_rows(one, other, max(rows[one].held, rows[other].held))
+
+    def _not_ready(self, row: Row) -> None:
+        """Move a row behind those that are ready."""
+        place = self.rows.index(row)
+        if place < self._ready:
+            self._ready -= 1
+            self._swap(place, self._ready)
+
+    def _leave(self, ends: Iterable[tuple[Row, Finish]], events: list[Event]) -> None:
+        """Take rows out of the batch; others move into the gaps."""
+        with torch.inference_mode():
+            for row, finish in ends:
+                self._not_ready(row)
+                self._swap(self.rows.index(row), len(self.rows) - 1)
+                self.rows.pop()
+                self._clock += 1
+                keep = self._keeps and not row.start
+                left = Left(self._clock, row.ids[: row.held]) if keep else Left()
+                self._left.insert(0, left)
+                events.append((row, finish))
 
     def _make_room(self) -> list[tuple[Row, Finish]]:
         """Slide the full rows that want it; return those that end instead."""
-        full = [place for place, row in enumerate(self.rows) if row.held == self.context_length]
-        ends = []
-        for place in full:
-            if self.rows[place].request.overflow == "slide":
-                self._fill(place, place + 1, max(1, self.context_length // 2) - 1)
-            else:
-                ends.append((self.rows[place], Finish("length")))
-        return ends
+        full = [row for row in self.rows[: self._ready] if row.held == self.context_length]
+        for row in full:
+            if row.request.overflow == "slide":
+                row.start, row.held = len(row.ids) - max(1, self.context_length // 2), 0
+                with torch.inference_mode():
+                    self._not_ready(row)
+                    self.cache.lengths[self.rows.index(row)] = 0
+        return [(row, Finish("context")) for row in full if row.request.overflow == "stop"]
 
-    def _advance(self, events: list[Event]) -> list[tuple[Row, Finish]]:
-        """One forward pass: a token for each row. Returns the rows that end with it."""
+    # tokens
+
+    def _advance(self, tokens: list[int], events: list[Event]) -> list[tuple[Row, Finish]]:
+        """Give each ready row its token. Returns the rows that end with it."""
         ends = []
-        for row, token in zip(self.rows, self._next_tokens(), strict=True):
+        for row, token in zip(self.rows[: self._ready], tokens, strict=True):
             row.held += 1
             if token in row.request.stop_ids:
                 ends.append((row, Finish("end")))
@@ -173,22 +285,29 @@ class Batch:
             row.ids.append(token)
             row.seen_ids.add(token)
             row.produced += 1
-            events.append((row.index, token))
-            if row.produced == row.request.sampling.max_new_tokens:
+            events.append((row, token))
+            sampling = row.request.sampling
+            if row.produced == sampling.max_new_tokens:
                 ends.append((row, Finish("length")))
+            elif sampling.repetition_guard and row.guard.push(token):
+                ends.append((row, Finish("repetition")))
         return ends
 
     def _next_tokens(self) -> list[int]:
-        newest = torch.tensor([[row.ids[-1]] for row in self.rows])
-        live = self.cache.part(0, len(self.rows))
+        rows = self.rows[: self._ready]
+        newest = torch.tensor([[row.ids[-1]] for row in rows])
+        live = self.cache.part(0, len(rows))
         logits = self.decoder(newest.to(self.runtime.torch_device), live)[:, -1].float()  # (B, V)
         logits = logits.index_fill(1, self._forbidden, -math.inf)
         tokens = logits.argmax(-1).tolist()
-        if not all(row.request.sampling.is_greedy for row in self.rows):
+        asks = [not r.request.sampling.is_greedy or r.request.details is not None for r in rows]
+        if any(asks):
             logits = logits.cpu()  # the draws must not depend on the device
-            for place, row in enumerate(self.rows):
-                if not row.request.sampling.is_greedy:
-                    tokens[place] = self._pick(row, logits[place])
+        for place, row in enumerate(rows):
+            if not row.request.sampling.is_greedy:
+                tokens[place] = self._pick(row, logits[place])
+            if row.request.details is not None and tokens[place] not in row.request.stop_ids:
+                row.details.append(self._explain(row, logits[place], tokens[place]))
         return tokens
 
     def _pick(self, row: Row, logits: Tensor) -> int:
@@ -197,15 +316,19 @@ class Batch:
         self._generator.manual_seed(draw_key(sampling.seed, "sample", row.produced))
         return pick(logits, sampling, self._generator, row.seen_ids)
 
-    def _leave(self, ends: Sequence[tuple[Row, Finish]], events: list[Event]) -> None:
-        """Take rows out of the batch; the last row moves into each gap."""
-        for row, finish in ends:
-            place = self.rows.index(row)
-            last = self.rows.pop()
-            if last is not row:
-                self.rows[place] = last
-                self.cache.copy_row(len(self.rows), place, last.held)
-            events.append((row.index, finish))
+    def _explain(self, row: Row, logits: Tensor, token: int) -> TokenDetail:
+        assert row.request.details is not None
+        return explain(logits, token, row.request.sampling, row.seen_ids, row.request.details)
+
+
+def _fitted(request: Request, context_length: int) -> list[int]:
+    return newest_that_fit(request.prompt_ids, context_length, request.sampling.max_new_tokens)
+
+
+def _common(left: Sequence[int], ids: Sequence[int]) -> int:
+    """How many tokens both begin with; the newest id never counts, since it is the next input."""
+    most = min(len(left), len(ids) - 1)
+    return next((n for n in range(most) if left[n] != ids[n]), most)
 
 
 def newest_that_fit(ids: Sequence[int], context_length: int, max_new_tokens: int) -> list[int]:

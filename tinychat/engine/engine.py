@@ -1,227 +1,359 @@
-"""Text out of a model: the one face that live samples, terminal, API and page ask.
+"""The one thread that generates: terminal, API and page all ask it.
 
-A text prompt is continued; a conversation is answered. Text is released at whole characters only
-and never past the possible start of a stop string. Which tokens come is `decoding`'s charge. The
-engine works when it is asked, in the caller's thread, and holds nothing between two calls.
+It owns every cache. Requests wait in a queue of bounded length, are decoded together with those of
+the same model, and can be cancelled at every token, also while they wait or their prompt is read.
+Whoever asks holds an `Answer` and takes text from it in a thread of its own.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain
-from typing import Literal
+from weakref import WeakKeyDictionary
 
-from tinychat.engine.decoding import Finish, FinishReason, Request, decode, newest_that_fit
-from tinychat.engine.sampling import Sampling
-from tinychat.model import Decoder, Runtime
-from tinychat.text import ChatFormat, Message, TextStream, Tokenizer, encode_turns
+import torch
 
+from tinychat.engine.decoding import Batch, Finish, Row
+from tinychat.engine.growing_text import GrowingText
+from tinychat.engine.prompt import Completion, Prompt
+from tinychat.engine.sampling import Sampling, TokenDetail
+from tinychat.engine.text_model import TextModel
+from tinychat.errors import EngineBusyError, EngineError
 
-@dataclass(frozen=True)
-class Prompt:
-    """What the model is shown, and what had to be left out to fit its context."""
-
-    ids: tuple[int, ...]
-    overflow: Literal["slide", "stop"]
-    dropped_turns: int = 0  # whole turns of a conversation, the oldest ones
-    dropped_tokens: int = 0  # all tokens that were left out, those turns' included
+PIECE_TOKENS = 256  # of a prompt between two tokens of the others, and between two looks at cancel
 
 
 @dataclass(frozen=True)
-class Completion:
-    """An answer that is finished."""
+class AnswerStats:
+    """How an answer goes, in tokens and seconds."""
 
-    text: str  # ends before a stop string
-    ids: tuple[int, ...]  # every token that came, without the end token
-    finish_reason: FinishReason
-    prompt: Prompt
-
-
-class Engine:
-    """Answers for one model. The decoder must already lie on the runtime's device.
-
-    batch_rows bounds how many prompts share a forward pass, and with it the cache's memory.
-    """
-
-    def __init__(
-        self, decoder: Decoder, tokenizer: Tokenizer, runtime: Runtime, *, batch_rows: int = 64
-    ) -> None:
-        self.decoder = decoder
-        self.tokenizer = tokenizer
-        self.runtime = runtime
-        self.batch_rows = batch_rows
-        chat = tokenizer.format
-        # Control tokens are structure, not text: decoding skips them, so nobody would see one that
-        # was sampled, and a role token would let the model speak in the person's name. Some models
-        # also have more rows than their vocabulary has tokens.
-        beyond = range(tokenizer.vocab_size, decoder.vocab_size)
-        self.never_sampled = sorted((chat.control_ids - {chat.end}).union(beyond))
-
-    def complete(
-        self,
-        prompts: Sequence[str | Sequence[Message]],
-        sampling: Sampling,
-        *,
-        cancelled: Callable[[], bool] = lambda: False,
-    ) -> list[Completion]:
-        """Finished answers to any number of prompts, in their order.
-
-        `cancelled` is asked at every token; once true, all end with what they have.
-        """
-        fitted = [self.fit(prompt, sampling.max_new_tokens) for prompt in prompts]
-        answers = [GrowingText(self.tokenizer, sampling.stop) for _ in prompts]
-        # neighbours of equal length share the pass over their prompts
-        order = sorted(range(len(fitted)), key=lambda i: len(fitted[i].ids))
-        for start in range(0, len(order), self.batch_rows):
-            chunk = order[start : start + self.batch_rows]
-            growing = [answers[i] for i in chunk]
-            requests = [self.request(fitted[i], sampling) for i in chunk]
-            for row, event in decode(
-                self.decoder,
-                requests,
-                runtime=self.runtime,
-                never_sampled=self.never_sampled,
-                cancelled=lambda row, here=growing: here[row].stopped or cancelled(),
-            ):
-                growing[row].take(event)
-        return [answers[i].completion(fitted[i]) for i in range(len(fitted))]
-
-    def stream_text(self, prompt: str, sampling: Sampling) -> "Answer":
-        """The continuation of a text, as it comes."""
-        return Answer(self, self.fit(prompt, sampling.max_new_tokens), sampling)
-
-    def stream_chat(self, messages: Sequence[Message], sampling: Sampling) -> "Answer":
-        """The answer to a conversation, as it comes. `.prompt` says what was left out."""
-        return Answer(self, self.fit(messages, sampling.max_new_tokens), sampling)
-
-    def fit(self, prompt: str | Sequence[Message], max_new_tokens: int) -> Prompt:
-        """Token ids for a text to be continued or a conversation to be answered.
-
-        A conversation leaves room for max_new_tokens, but at most a third of the context.
-        """
-        context_length = self.decoder.settings.context_length
-        chat = self.tokenizer.format
-        if isinstance(prompt, str):
-            # a model that knows no bos begins where another text has ended
-            ids = [*chat.begin, *self.tokenizer.encode(prompt)] or [chat.end]
-            kept = newest_that_fit(ids, context_length, max_new_tokens)
-            return Prompt(tuple(kept), "slide", dropped_tokens=len(ids) - len(kept))
-        limit = context_length - min(max_new_tokens, context_length // 3)
-        return fit_conversation(prompt, encode_turns(self.tokenizer, prompt), chat, limit)
-
-    def request(self, prompt: Prompt, sampling: Sampling) -> Request:
-        """What `decode` is asked for a fitted prompt."""
-        return Request(
-            prompt_ids=prompt.ids,
-            sampling=sampling,
-            stop_ids=(self.tokenizer.format.end,),
-            overflow=prompt.overflow,
-        )
+    prompt_tokens: int
+    kept_tokens: int  # of the prompt, that the cache still held
+    new_tokens: int
+    queued_seconds: float
+    first_token_seconds: float | None  # since it was asked
+    seconds: float  # since it was asked
+    tokens_per_second: float | None  # from the first token to the newest
+    context_used: int
+    context_length: int
 
 
 class Answer(Iterator[str]):
-    """Pieces of text as they come. Whoever stops asking for pieces has stopped the model."""
+    """One request on its way. Text comes by `take`, or by iterating; from any one thread.
 
-    def __init__(self, engine: Engine, prompt: Prompt, sampling: Sampling) -> None:
+    `completion` is the whole answer once it is over. Whoever loses interest must `cancel`.
+    """
+
+    def __init__(
+        self,
+        model: TextModel,
+        prompt: Prompt,
+        sampling: Sampling,
+        *,
+        serial: bool,
+        details: int | None,
+        deadline_seconds: float | None,
+        on_change: Callable[[], None] | None,
+    ) -> None:
         self.prompt = prompt
         self.completion: Completion | None = None
-        """The whole answer, once the last piece was given."""
+        self._model = model
+        self._request = model.request(prompt, sampling, details)
+        self._serial = serial
+        self._on_change = on_change
+        self._growing = GrowingText(model.tokenizer, sampling.stop, prompt.begin)
+        self._news = threading.Condition()
+        self._text: list[str] = []  # not taken yet
+        self._error: EngineError | None = None
         self._cancelled = False
-        self._pieces = self._run(engine, sampling)
+        self._row: Row | None = None
+        self._asked_at = time.monotonic()
+        self._deadline = None if deadline_seconds is None else self._asked_at + deadline_seconds
+        self._begun_at: float | None = None
+        self._first_at: float | None = None
+        self._newest_at: float | None = None
+        self._ended_at: float | None = None
+        self._wake: Callable[[], None] = lambda: None
+
+    def take(self, timeout: float | None = 0.0) -> str | None:
+        """The text since the last taking; "" if none came within `timeout` seconds (None: wait for
+        ever), None once it is over and all was taken. Raises EngineError if it failed."""
+        with self._news:
+            self._news.wait_for(lambda: self._text or self.is_over, timeout)
+            text = "".join(self._text)
+            self._text.clear()
+            if text or not self.is_over:
+                return text
+            if self._error is not None:
+                raise self._error
+            return None
 
     def __next__(self) -> str:
-        return next(self._pieces)
-
-    def cancel(self) -> None:
-        """End after the token in progress. May be called from another thread."""
-        self._cancelled = True
-
-    def _run(self, engine: Engine, sampling: Sampling) -> Iterator[str]:
-        growing = GrowingText(engine.tokenizer, sampling.stop)
-        for _, event in decode(
-            engine.decoder,
-            [engine.request(self.prompt, sampling)],
-            runtime=engine.runtime,
-            never_sampled=engine.never_sampled,
-            cancelled=lambda row: growing.stopped or self._cancelled,
-        ):
-            if piece := growing.take(event):
-                yield piece
-        self.completion = growing.completion(self.prompt)
-
-
-class GrowingText:
-    """One answer's tokens turned into text that is certain: whole characters, up to where a stop
-    string may have begun."""
-
-    def __init__(self, tokenizer: Tokenizer, stop: tuple[str, ...]) -> None:
-        self.stopped = False
-        self._characters = TextStream(tokenizer)
-        self._stop = stop
-        self._ids: list[int] = []
-        self._pieces: list[str] = []
-        self._held = ""  # may be the beginning of a stop string
-        self._reason: FinishReason = "cancelled"
-
-    def take(self, event: int | Finish) -> str:
-        """The text that has become certain with this token or end."""
-        if isinstance(event, Finish):
-            piece = self._release(self._characters.finish())
-            self._reason = "stop" if self.stopped else event.reason
-            piece, self._held = piece + self._held, ""
-        else:
-            self._ids.append(event)
-            piece = self._release(self._characters.push(event))
-        self._pieces.append(piece)
+        piece = self.take(None)
+        if piece is None:
+            raise StopIteration
         return piece
 
-    def completion(self, prompt: Prompt) -> Completion:
-        """The answer, after its Finish was taken."""
-        return Completion("".join(self._pieces), tuple(self._ids), self._reason, prompt)
+    def cancel(self) -> None:
+        """End it after the token in progress. May be called from any thread, any time."""
+        self._cancelled = True
+        self._wake()
 
-    def _release(self, text: str) -> str:
-        if not self._stop:
-            return text
-        if self.stopped:
-            return ""
-        text = self._held + text
-        found = [(start + len(s), start) for s in self._stop if (start := text.find(s)) >= 0]
-        if found:
-            # the one that was complete first, however the text came in pieces
-            self.stopped, self._held = True, ""
-            return text[: min(found)[1]]
-        certain = len(text) - max(_overlap(text, s) for s in self._stop)
-        self._held = text[certain:]
-        return text[:certain]
+    @property
+    def is_over(self) -> bool:
+        """Whether no more text will come."""
+        return self._ended_at is not None
+
+    def details(self) -> list[TokenDetail]:
+        """What stood behind each token so far, if it was asked for."""
+        return [] if self._row is None else list(self._row.details)
+
+    def stats(self) -> AnswerStats:
+        """How it goes until now."""
+        now = time.monotonic() if self._ended_at is None else self._ended_at
+        row, first, newest = self._row, self._first_at, self._newest_at
+        produced = 0 if row is None else row.produced
+        decoding = 0.0 if first is None or newest is None else newest - first
+        return AnswerStats(
+            prompt_tokens=len(self.prompt.ids),
+            kept_tokens=0 if row is None else row.kept,
+            new_tokens=produced,
+            queued_seconds=(now if self._begun_at is None else self._begun_at) - self._asked_at,
+            first_token_seconds=None if first is None else first - self._asked_at,
+            seconds=now - self._asked_at,
+            tokens_per_second=(produced - 1) / decoding if decoding > 0 else None,
+            context_used=len(self.prompt.ids) + produced,
+            context_length=self._model.context_length,
+        )
+
+    # for the engine's thread
+
+    def _why_not(self) -> Finish | None:
+        """Why it must not go on, if so."""
+        if self._growing.stopped or self._cancelled:
+            return Finish("cancelled")
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            return Finish("deadline")
+        return None
+
+    def _begin(self, row: Row) -> None:
+        self._row = row
+        self._begun_at = time.monotonic()
+
+    def _take_event(self, event: int | Finish) -> None:
+        with self._news:
+            if piece := self._growing.take(event):
+                self._text.append(piece)
+            self._newest_at = time.monotonic() if isinstance(event, int) else self._newest_at
+            self._first_at = self._first_at or self._newest_at
+            if isinstance(event, Finish):
+                self.completion = self._growing.completion(self.prompt, self.details())
+                self._ended_at = time.monotonic()
+            elif not piece:
+                return  # amid a character
+            self._news.notify_all()
+        self._tell()
+
+    def _fail(self, error: EngineError) -> None:
+        with self._news:
+            self._error = error
+            self._ended_at = time.monotonic()
+            self._news.notify_all()
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._on_change is not None:
+            with contextlib.suppress(Exception):  # an event loop that is closed; not our failure
+                self._on_change()
 
 
-def fit_conversation(
-    messages: Sequence[Message], turns: Sequence[list[int]], chat: ChatFormat, limit: int
-) -> Prompt:
-    """A conversation's prompt in at most `limit` tokens; `turns` are the messages as ids.
+class Engine:
+    """Answers for any number of models, in one thread, which begins with the first request.
 
-    The system message stays (if it takes at most half), the oldest whole turns go; if the last
-    turn alone is too long, its text is cut at the left. The trainer shortens its rows likewise.
+    At most `batch_rows` answers go on at once and `max_waiting` wait.
     """
-    asking = chat.opening["assistant"]
-    whole = [*chat.begin, *chain.from_iterable(turns), *asking]
-    if len(whole) <= limit:
-        return Prompt(tuple(whole), "stop")
-    starts = [i for i, message in enumerate(messages) if message.role == "user"]
-    first = starts[0] if starts else 0
-    head = [*chat.begin, *chain.from_iterable(turns[:first])]
-    if len(head) > limit // 2 or all(message.role != "system" for message in messages[:first]):
-        head = chat.begin
-    for dropped, start in enumerate(starts):
-        kept = [*head, *chain.from_iterable(turns[start:]), *asking]
-        if len(kept) <= limit:
-            return Prompt(tuple(kept), "stop", dropped, len(whole) - len(kept))
-    opening = [*head, *chat.opening["user"]] if starts else head
-    room = max(1, limit - len(opening))
-    kept = [*opening, *whole[-room:]][-limit:]
-    return Prompt(tuple(kept), "stop", max(0, len(starts) - 1), len(whole) - len(kept))
+
+    def __init__(self, *, batch_rows: int = 8, max_waiting: int = 32) -> None:
+        self.batch_rows = batch_rows
+        self.max_waiting = max_waiting
+        self._changed = threading.Condition()
+        self._waiting: deque[Answer] = deque()
+        self._batches: WeakKeyDictionary[TextModel, Batch] = WeakKeyDictionary()
+        self._going: dict[Row, tuple[Answer, Batch]] = {}
+        self._thread: threading.Thread | None = None
+        self._closing = False
+
+    def ask(
+        self,
+        model: TextModel,
+        prompt: Prompt,
+        sampling: Sampling,
+        *,
+        serial: bool = False,
+        details: int | None = None,
+        deadline_seconds: float | None = None,
+        on_change: Callable[[], None] | None = None,
+    ) -> Answer:
+        """Ask for an answer to a prompt that `model.fit` made.
+
+        A `serial` request is decoded alone and without a kept prefix: exactly repeatable on one
+        machine. `details` asks for a TokenDetail with that many candidates for each token.
+        `on_change` is called in the engine's thread whenever there is news, and must return at
+        once. Raises EngineBusyError if the queue is full.
+        """
+        answer = Answer(
+            model,
+            prompt,
+            sampling,
+            serial=serial,
+            details=details,
+            deadline_seconds=deadline_seconds,
+            on_change=on_change,
+        )
+        answer._wake = self._wake
+        with self._changed:
+            if self._closing:
+                raise EngineError("The engine is closed.")
+            if len(self._waiting) >= self.max_waiting:
+                raise EngineBusyError(
+                    f"{len(self._waiting)} requests wait already; try again in a while."
+                )
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+                self._thread.start()
+            self._waiting.append(answer)
+            self._changed.notify_all()
+        return answer
+
+    @property
+    def running(self) -> int:
+        """Answers that are being made."""
+        return len(self._going)
+
+    @property
+    def waiting(self) -> int:
+        """Requests whose turn has not come."""
+        return len(self._waiting)
+
+    def close(self) -> None:
+        """Cancel everything and end the thread."""
+        with self._changed:
+            self._closing = True
+            thread = self._thread
+            self._changed.notify_all()
+        if thread is not None:
+            thread.join()
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    # the thread
+
+    def _run(self) -> None:
+        while self._wait_for_work():
+            self._drop_waiting()
+            self._admit()
+            for batch in list({id(batch): batch for _, batch in self._going.values()}.values()):
+                self._step(batch)
+        for answer in [*(answer for answer, _ in self._going.values()), *self._waiting]:
+            answer._take_event(Finish("cancelled"))
+
+    def _wait_for_work(self) -> bool:
+        """False once the engine is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._going or self._waiting or self._closing)
+            return not self._closing
+
+    def _drop_waiting(self) -> None:
+        """Those that nobody wants any more, or that waited too long."""
+        with self._changed:
+            ends = [(each, why) for each in self._waiting if (why := each._why_not())]
+            for answer, _ in ends:
+                self._waiting.remove(answer)
+        for answer, why in ends:
+            answer._take_event(why)
+
+    def _admit(self) -> None:
+        """Begin what waits, in its order, as long as there is room."""
+        while (answer := self._next()) is not None:
+            try:
+                batch = self._batch_for(answer)
+                (row,) = batch.admit([answer._request])
+            except Exception as error:
+                answer._fail(_as_engine_error(error))
+                continue
+            answer._begin(row)
+            self._going[row] = (answer, batch)
+
+    def _next(self) -> Answer | None:
+        with self._changed:
+            if not self._waiting:
+                return None
+            alone = self._waiting[0]._serial or any(a._serial for a, _ in self._going.values())
+            if len(self._going) >= (1 if alone else self.batch_rows):
+                return None
+            return self._waiting.popleft()
+
+    def _batch_for(self, answer: Answer) -> Batch:
+        model = answer._model
+        model.runtime.apply()  # torch counts threads for each thread that computes
+        if answer._serial:
+            return Batch(
+                model.decoder,
+                model.runtime,
+                model.never_sampled,
+                most_rows=1,
+                room=len(answer.prompt.ids) + answer._request.sampling.max_new_tokens,
+                prefill_tokens=PIECE_TOKENS,
+            )
+        if model not in self._batches:
+            self._batches[model] = Batch(
+                model.decoder,
+                model.runtime,
+                model.never_sampled,
+                most_rows=self.batch_rows,
+                keeps=True,
+                prefill_tokens=PIECE_TOKENS,
+            )
+        return self._batches[model]
+
+    def _step(self, batch: Batch) -> None:
+        ends = {row: why for row in batch.rows if (why := self._going[row][0]._why_not())}
+        try:
+            events = batch.step(lambda row: row in ends)
+        except Exception as error:
+            self._give_up(batch, _as_engine_error(error))
+            return
+        for row, event in events:
+            answer, _ = self._going[row]
+            if isinstance(event, Finish):
+                del self._going[row]
+                event = ends.get(row, event)
+            answer._take_event(event)
+
+    def _give_up(self, batch: Batch, error: EngineError) -> None:
+        """A batch that failed is no good any more."""
+        failed = [row for row, (_, its) in self._going.items() if its is batch]
+        for model in [model for model, its in self._batches.items() if its is batch]:
+            del self._batches[model]
+        for row in failed:
+            answer, _ = self._going.pop(row)
+            answer._fail(error)
 
 
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that is a beginning of `stop`, but not all of it."""
-    lengths = range(min(len(stop) - 1, len(text)), 0, -1)
-    return next((n for n in lengths if text.endswith(stop[:n])), 0)
+def _as_engine_error(error: Exception) -> EngineError:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return EngineError(
+            "There is not enough memory for this answer; use a smaller model, a shorter "
+            "conversation, or --dtype fp16."
+        )
+    return EngineError(f"The answer could not be made ({type(error).__name__}: {error}).")

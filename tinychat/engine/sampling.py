@@ -5,8 +5,9 @@ min-p. Knows nothing of models, text or batches.
 """
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -37,6 +38,8 @@ class Sampling:
     """The answer ends before the first of these strings."""
     seed: int = 0
     """The same seed gives the same answer."""
+    repetition_guard: bool = True
+    """End an answer that says the same thing over and over."""
 
     def __post_init__(self) -> None:
         problems = list(_problems(self))
@@ -47,6 +50,30 @@ class Sampling:
     def is_greedy(self) -> bool:
         """The choice is the plain argmax of the logits."""
         return self.temperature == 0 and self.repetition_penalty == 1
+
+
+Rule = Literal["temperature", "top_k", "top_p", "min_p"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A token that could have come."""
+
+    id: int
+    probability: float  # the model's own, before any rule
+    share: float  # after the rules: the chance that it had
+    removed_by: Rule | None  # the rule that left it no share
+
+
+@dataclass(frozen=True)
+class TokenDetail:
+    """What the model thought when it gave a token. All but `share` is before any rule."""
+
+    id: int
+    logprob: float  # natural logarithm of its probability
+    rank: int  # 1 is the likeliest
+    entropy: float  # of all probabilities, in nats
+    candidates: tuple[Candidate, ...]  # the likeliest, and the token itself
 
 
 def pick(
@@ -78,6 +105,63 @@ def pick(
         shares = shares.where(shares >= sampling.min_p * shares.max(), 0)
     chosen = draw(shares, generator)
     return chosen if ids is None else int(ids[chosen])
+
+
+def explain(
+    logits: Tensor, token: int, sampling: Sampling, seen_ids: Collection[int], candidates: int
+) -> TokenDetail:
+    """What stood behind the choice of a token, from the logits (V,) that `pick` was given."""
+    logits = logits.double().nan_to_num(nan=-LARGEST, posinf=LARGEST, neginf=-math.inf)
+    logprobs = torch.log_softmax(logits, 0)
+    told: list[Candidate] = []
+    if candidates:
+        shares, removed_by = _after_rules(logits, sampling, seen_ids)
+        likeliest = logprobs.topk(min(candidates, len(logits))).indices.tolist()
+        for id in likeliest if token in likeliest else [*likeliest, token]:
+            probability, share = float(logprobs[id].exp()), float(shares[id])
+            told.append(Candidate(id, probability, share, None if share else removed_by(id)))
+    return TokenDetail(
+        id=token,
+        logprob=float(logprobs[token]),
+        rank=1 + int((logprobs > logprobs[token]).sum()),
+        entropy=float(torch.special.entr(logprobs.exp()).sum()),
+        candidates=tuple(told),
+    )
+
+
+def _after_rules(
+    logits: Tensor, sampling: Sampling, seen_ids: Collection[int]
+) -> tuple[Tensor, Callable[[int], Rule]]:
+    """The share of every token (V,), and which rule took it from one that has none."""
+    if seen_ids and sampling.repetition_penalty != 1:
+        logits = penalise(logits, sampling.repetition_penalty, seen_ids)
+    if sampling.temperature == 0:
+        likeliest = torch.zeros_like(logits)
+        likeliest[logits.argmax()] = 1
+        return likeliest, lambda id: "temperature"
+    left: dict[Rule, Tensor] = {}
+    values, ids = logits.sort(descending=True)
+    shares = torch.softmax((values - values[0]) / sampling.temperature, 0)
+    if sampling.top_k is not None:
+        shares[sampling.top_k :] = 0
+        shares /= shares.sum()
+    left["top_k"] = shares > 0
+    if sampling.top_p is not None:
+        shares = shares.where(shares.cumsum(0) - shares < sampling.top_p, 0)
+    left["top_p"] = shares > 0
+    if sampling.min_p is not None:
+        shares = shares.where(shares >= sampling.min_p * shares.max(), 0)
+    left["min_p"] = shares > 0
+    place = torch.empty_like(ids)
+    place[ids] = torch.arange(len(ids))
+
+    def removed_by(id: int) -> Rule:
+        for rule, there in left.items():
+            if not there[place[id]]:
+                return rule
+        return "temperature"
+
+    return (shares / shares.sum())[place], removed_by
 
 
 def penalise(logits: Tensor, penalty: float, seen_ids: Collection[int]) -> Tensor:
@@ -116,6 +200,8 @@ def _problems(sampling: Sampling) -> Iterator[str]:
         isinstance(text, str) and text for text in sampling.stop
     ):
         yield f"stop must be a tuple of texts, none of them empty, not {sampling.stop!r}"
+    if not isinstance(sampling.repetition_guard, bool):
+        yield f"repetition_guard must be true or false, not {sampling.repetition_guard!r}"
     if not _is_whole(sampling.seed, 0):
         yield f"seed must be a whole number from 0 up, not {sampling.seed!r}"
 

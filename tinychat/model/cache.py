@@ -38,11 +38,27 @@ class KVCache:
             [k[here] for k in self.keys], [v[here] for v in self.values], self.lengths[here]
         )
 
-    def copy_row(self, source: int, target: int, length: int) -> None:
-        """Overwrite one row with another's first `length` tokens."""
+    def swap_rows(self, one: int, other: int, length: int) -> None:
+        """Let two rows change places, with the first `length` tokens of each."""
         for tensor in (*self.keys, *self.values):
-            tensor[target, :length] = tensor[source, :length]
-        self.lengths[target] = self.lengths[source]
+            kept = tensor[one, :length].clone()
+            tensor[one, :length] = tensor[other, :length]
+            tensor[other, :length] = kept
+        lengths = self.lengths[[other, one]]
+        self.lengths[one], self.lengths[other] = lengths[0], lengths[1]
+
+    def with_rows(self, rows: int) -> "KVCache":
+        """A larger cache that holds the same and empty rows after it."""
+        held = len(self.lengths)
+
+        def larger(tensor: Tensor) -> Tensor:
+            grown = tensor.new_zeros(rows, *tensor.shape[1:])
+            grown[:held] = tensor
+            return grown
+
+        return KVCache(
+            [larger(k) for k in self.keys], [larger(v) for v in self.values], larger(self.lengths)
+        )
 
     def store(
         self, layer: int, positions: Tensor, k: Tensor, v: Tensor, used: int

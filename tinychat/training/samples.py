@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tinychat.config import SampleSettings, Settings
-from tinychat.engine import Engine, Sampling
+from tinychat.engine import Sampling, TextModel
 from tinychat.keys import draw_key
 from tinychat.model import Decoder, Runtime
 from tinychat.text import Message, Prepared, TokenFile, Tokenizer
@@ -42,7 +42,7 @@ class LiveSampler:
     def __init__(
         self, decoder: Decoder, tokenizer: Tokenizer, runtime: Runtime, book: PromptBook, seed: int
     ) -> None:
-        self._engine = Engine(decoder, tokenizer, runtime)
+        self._engine = TextModel(decoder, tokenizer, runtime)
         self._book = book
         self._seed = seed
 
@@ -60,7 +60,7 @@ class LiveSampler:
         }
         seed = draw_key(self._seed, "live samples", step)
         asked = [[Message("user", p)] if self._book.chat else p for p in prompts]
-        completions = self._engine.complete(asked, Sampling(**told, seed=seed))
+        completions = self._model.complete(asked, Sampling(**told, seed=seed))
         for prompt, completion in zip(prompts, completions, strict=True):
             yield Sampled(step, prompt, completion.text, seed, told)
 

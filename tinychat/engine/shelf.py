@@ -1,0 +1,155 @@
+"""From RUN to a model that can be asked: which checkpoint, what if it is damaged, which device."""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tinychat.config import RuntimeSettings
+from tinychat.engine.self_check import problem_of
+from tinychat.engine.text_model import TextModel
+from tinychat.errors import CheckpointError, NoCheckpointError
+from tinychat.model import (
+    LoadedModel,
+    ModelCard,
+    Runtime,
+    choose_runtime,
+    load_foreign,
+    load_model,
+)
+from tinychat.runs import RunPaths, RunReader, find_model, is_foreign
+
+_Key = tuple[Path, int, int]  # a folder, and which file in it was there
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedModel:
+    """A checkpoint's model in memory, on the device where it will compute.
+
+    `remarks` are sentences that a person should read: what was passed over, what was changed.
+    """
+
+    run: Path
+    path: Path  # of the checkpoint
+    step: int | None  # None for a model from elsewhere
+    card: ModelCard
+    text: TextModel
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """`<run>@<step>`, or the folder of a model from elsewhere"""
+        name = self.run.absolute().name
+        return name if self.step is None else f"{name}@{self.step}"
+
+
+class Shelf:
+    """Opens models by name and keeps the last `most` of them in memory. Any thread may ask."""
+
+    def __init__(self, checkpoints: Path, settings: RuntimeSettings, *, most: int = 4) -> None:
+        self.checkpoints = checkpoints
+        self.settings = settings
+        self.most = most
+        self._opened: OrderedDict[_Key, OpenedModel] = OrderedDict()
+        self._look = threading.Lock()
+        self._load = threading.Lock()  # one at a time; what is there already need not wait for it
+
+    def open(self, name: str) -> OpenedModel:
+        """The model that RUN means: a named checkpoint, else the best, else the newest good one; or
+        the one in a folder from elsewhere. May take seconds.
+
+        A damaged checkpoint that was not asked for by name is passed over, with a remark. Raises
+        RunNotFoundError, NoCheckpointError, CheckpointError if none is good, and SettingsError for
+        a device that is not here.
+        """
+        run, step = find_model(name, self.checkpoints)
+        if step is None and is_foreign(run):
+            return self._open(run, run, None)
+        if step is not None:
+            return self._open(run, RunPaths(run).checkpoint(step), step)
+        problems: list[CheckpointError] = []
+        for path in in_order(run):
+            try:
+                opened = self._open(run, path, -1)
+            except CheckpointError as error:
+                problems.append(error)
+                continue
+            passed = [
+                f"{each} Passed over; step {opened.step} answers instead." for each in problems
+            ]
+            return replace(opened, remarks=(*passed, *opened.remarks))
+        if not problems:
+            raise NoCheckpointError(f"The run {run.name} has published no checkpoint yet.")
+        raise CheckpointError(
+            f"No checkpoint of the run {run.name} can be used, and nothing was deleted: "
+            + " ".join(map(str, problems))
+        )
+
+    def _open(self, run: Path, path: Path, step: int | None) -> OpenedModel:
+        if (opened := self._known(path)) is not None:
+            return opened
+        with self._load:
+            if (opened := self._known(path)) is not None:
+                return opened
+            runtime = choose_runtime(self.settings)
+            load = load_foreign if step is None else load_model
+            key = _key(path)
+            loaded = load(path, runtime.torch_device)
+            text, remarks = _checked(loaded, runtime)
+            card = loaded.card
+            opened = OpenedModel(
+                run, path, None if step is None else card.step, card, text, remarks
+            )
+            with self._look:
+                if key is not None:
+                    self._opened[key] = opened
+                while len(self._opened) > self.most:
+                    self._opened.popitem(last=False)
+            return opened
+
+    def _known(self, path: Path) -> OpenedModel | None:
+        key = _key(path)
+        with self._look:
+            if key is None or key not in self._opened:
+                return None
+            self._opened.move_to_end(key)
+            return self._opened[key]
+
+
+def in_order(run: Path) -> list[Path]:
+    """The checkpoints of a run, most wanted first: the best one, then from the newest on."""
+    reader = RunReader(run)
+    steps = reader.checkpoints()[::-1]
+    if (best := reader.best) is not None:
+        steps = [best.step, *(step for step in steps if step != best.step)]
+    return [RunPaths(run).checkpoint(step) for step in steps]
+
+
+def _checked(loaded: LoadedModel, runtime: Runtime) -> tuple[TextModel, tuple[str, ...]]:
+    """The model on a runtime that computes it rightly, and what had to be changed for that."""
+    remarks: list[str] = []
+    for device, dtype in ((runtime.device, "fp32"), ("cpu", "fp32")):
+        problem = problem_of(loaded.decoder, runtime)
+        if problem is None:
+            break
+        if (runtime.device, runtime.dtype) == (device, dtype):
+            continue
+        remarks.append(
+            f"{runtime.dtype} on {runtime.device} does not compute this model rightly ({problem}), "
+            f"so it computes in {dtype} on {device}."
+        )
+        runtime = replace(runtime, device=device, dtype=dtype)
+        loaded.decoder.to(runtime.torch_device)
+    runtime.apply()
+    return TextModel(loaded.decoder, loaded.tokenizer, runtime), tuple(remarks)
+
+
+def _key(path: Path) -> _Key | None:
+    """Another one whenever another checkpoint lies under the same name."""
+    for name in ("manifest.json", "config.json"):
+        try:
+            about = (path / name).stat()
+        except OSError:
+            continue
+        return path.absolute(), about.st_ino, about.st_mtime_ns
+    return None
