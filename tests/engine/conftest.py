@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tinychat.config import ModelSettings
+from tinychat.engine import TextModel
 from tinychat.model import Decoder, Runtime
 from tinychat.text import Tokenizer, train_bpe
 
@@ -50,3 +51,10 @@ def make_decoder() -> Callable[..., Decoder]:
         return decoder.eval()
 
     return make
+
+
+@pytest.fixture
+def model(
+    make_decoder: Callable[..., Decoder], tokenizer: Tokenizer, runtime: Runtime
+) -> TextModel:
+    return TextModel(make_decoder(tokenizer.vocab_size), tokenizer, runtime)

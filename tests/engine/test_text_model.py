@@ -9,7 +9,7 @@ from tinychat.engine import Completion, Finish, Prompt, Sampling, TextModel
 from tinychat.engine.growing_text import GrowingText
 from tinychat.engine.prompt import fit_conversation
 from tinychat.errors import SettingsError
-from tinychat.model import Decoder, Runtime
+from tinychat.model import Decoder
 from tinychat.text import (
     ASSISTANT,
     BOS,
@@ -37,13 +37,6 @@ CHAT = [
     Message("assistant", "On the mat."),
     Message("user", "And the dog?"),
 ]
-
-
-@pytest.fixture(scope="module")
-def model(
-    make_decoder: Callable[..., Decoder], tokenizer: Tokenizer, runtime: Runtime
-) -> TextModel:
-    return TextModel(make_decoder(tokenizer.vocab_size), tokenizer, runtime)
 
 
 def model_with_context(model: TextModel, make: Callable[..., Decoder], length: int) -> TextModel:
@@ -233,7 +226,7 @@ def test_an_answer_always_has_room(model: TextModel, make_decoder: Callable[...,
         for seed in range(5)
     ]
     assert max(len(a.ids) for a in answers) >= 16
-    assert {a.finish_reason for a in answers} <= {"length", "end"}
+    assert {a.finish_reason for a in answers} <= {"context", "end"}
 
 
 def test_what_a_person_writes_is_never_a_control_token(model: TextModel) -> None:
@@ -244,7 +237,7 @@ def test_what_a_person_writes_is_never_a_control_token(model: TextModel) -> None
 
 def test_an_answer_can_be_made_to_begin_with_something(model: TextModel) -> None:
     sampling = Sampling(temperature=0.0, max_new_tokens=12)
-    for prompt in ("The cat", CHAT):
+    for prompt in ("The cat", CHAT[1:2]):
         whole = one(model, prompt, sampling)
         for length in (1, 5):
             begin = whole.ids[:length]

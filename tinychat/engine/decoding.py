@@ -214,22 +214,32 @@ class Batch:
             self._left += [Left()] * (rows - held)
 
     def _seat(self, row: Row) -> None:
-        """Put a row behind the others, where the cache holds the longest beginning of it."""
+        """Put a row behind the others, and take over what the cache holds of its beginning."""
         place = len(self.rows)
         if self._keeps:
-            if all(left.ids for left in self._left) and len(self.cache.lengths) < KEPT_ROWS:
-                self._grow(len(self.cache.lengths) + 1)
-            common = [_common(left.ids, row.ids) for left in self._left]
-            row.held = row.kept = max(common)
-            best = [i for i, length in enumerate(common) if length == row.held]
-            chosen = min(best, key=lambda i: self._left[i].when)
-            self._left[0], self._left[chosen] = self._left[chosen], self._left[0]
-            held = max(len(self._left[0].ids), len(self._left[chosen].ids))
-            if chosen:
-                self.cache.swap_rows(place, place + chosen, held)
+            self._take_over(row, place)
         self._left.pop(0)
         self.rows.append(row)
         self.cache.lengths[place] = row.held
+
+    def _take_over(self, row: Row, place: int) -> None:
+        """Bring to `place` the row of the cache that was left for this, or a copy of its part.
+
+        Only what ends where this row goes on, or makes up most of it, is used up: two conversations
+        that merely begin alike are both kept.
+        """
+        common = [_common(left.ids, row.ids) for left in self._left]
+        best = chosen = max(range(len(common)), key=common.__getitem__)
+        row.held = row.kept = common[best]
+        if 2 * row.held <= min(len(self._left[best].ids), len(row.ids)):
+            if all(left.ids for left in self._left) and len(self.cache.lengths) < KEPT_ROWS:
+                self._grow(len(self.cache.lengths) + 1)
+            chosen = min(range(len(self._left)), key=lambda i: self._left[i].when)
+        if best != chosen:
+            self.cache.copy_row(place + best, place + chosen, row.held)
+        if chosen:
+            self.cache.swap_rows(place, place + chosen, max(len(self._left[0].ids), row.held))
+            self._left[chosen] = self._left[0]
 
     def _count_ready(self) -> None:
         while self._ready < len(self.rows) and not self.rows[self._ready].missing:

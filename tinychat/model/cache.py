@@ -47,6 +47,11 @@ class KVCache:
         lengths = self.lengths[[other, one]]
         self.lengths[one], self.lengths[other] = lengths[0], lengths[1]
 
+    def copy_row(self, source: int, target: int, length: int) -> None:
+        """Overwrite the first `length` tokens of one row with another's."""
+        for tensor in (*self.keys, *self.values):
+            tensor[target, :length] = tensor[source, :length]
+
     def with_rows(self, rows: int) -> "KVCache":
         """A larger cache that holds the same and empty rows after it."""
         held = len(self.lengths)
