@@ -1,0 +1,165 @@
+"""Models by name: which checkpoint, damaged ones, what stays in memory; and the self-check."""
+
+import gc
+import shutil
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tinychat.config import RuntimeSettings
+from tinychat.engine import Sampling, Shelf
+from tinychat.engine.self_check import problem_of
+from tinychat.errors import CheckpointError, NoCheckpointError, RunNotFoundError, SettingsError
+from tinychat.model import Decoder, Runtime
+from tinychat.runs import RunReader, list_checkpoints
+from tinychat.text import Message
+
+CPU = RuntimeSettings(device="cpu", dtype="fp32")
+Copy = Callable[[str], Path]
+
+
+@pytest.fixture
+def run(copy_of: Copy) -> Path:
+    """A trained run of conversations with several checkpoints."""
+    return copy_of("talk")
+
+
+def test_names_are_understood(run: Path) -> None:
+    shelf = Shelf(run.parent, CPU)
+    steps = list_checkpoints(run)
+    reader = RunReader(run)
+    assert reader.best is not None
+    expected = {"": reader.best.step, "@best": reader.best.step, "@latest": steps[-1]}
+    expected |= {f"@{step}": step for step in steps}
+    for name, step in expected.items():
+        opened = shelf.open(run.name + name)
+        assert (opened.step, opened.card.step, opened.run) == (step, step, run)
+        assert opened.label == f"{run.name}@{step}"
+        assert opened.remarks == ()
+    answer = shelf.open(run.name).text.complete(
+        [[Message("user", "Hello")]], Sampling(max_new_tokens=5)
+    )
+    assert answer[0].ids
+    for name in (f"{run.name}@7777", "nobody", f"{run.name}@../x", ""):
+        with pytest.raises(RunNotFoundError):
+            shelf.open(name)
+
+
+def test_a_folder_from_elsewhere_is_found(run: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "model"
+    shutil.copytree(run / f"step-{list_checkpoints(run)[-1]:08d}", elsewhere)
+    opened = Shelf(tmp_path / "none", CPU).open(str(elsewhere))
+    assert (opened.step, opened.label) == (None, "model")
+
+
+def test_damaged_ones_are_passed_over_with_a_remark(run: Path) -> None:
+    steps = list_checkpoints(run)
+    best = RunReader(run).best
+    assert best is not None
+    damage(run, best.step)
+    opened = Shelf(run.parent, CPU).open(run.name)
+    assert opened.step != best.step
+    assert f"step {opened.step} answers instead" in opened.remarks[0]
+    with pytest.raises(CheckpointError):
+        Shelf(run.parent, CPU).open(f"{run.name}@{best.step}")
+    for step in steps:
+        if step != best.step:
+            damage(run, step)
+    with pytest.raises(CheckpointError, match="nothing was deleted"):
+        Shelf(run.parent, CPU).open(run.name)
+    for step in steps:
+        shutil.rmtree(run / f"step-{step:08d}")
+    with pytest.raises(NoCheckpointError):
+        Shelf(run.parent, CPU).open(run.name)
+
+
+def damage(run: Path, step: int) -> None:
+    weights = run / f"step-{step:08d}" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+
+
+def test_the_last_ones_stay_in_memory_and_no_more(run: Path) -> None:
+    steps = list_checkpoints(run)
+    assert len(steps) >= 3
+    shelf = Shelf(run.parent, CPU, most=2)
+    first = shelf.open(f"{run.name}@{steps[0]}")
+    assert shelf.open(f"{run.name}@{steps[0]}") is first
+    shelf.open(f"{run.name}@{steps[1]}")
+    assert shelf.open(f"{run.name}@{steps[0]}") is first
+    shelf.open(f"{run.name}@{steps[2]}")
+    assert shelf.open(f"{run.name}@{steps[0]}") is first, "it was used last but one"
+    gone = weakref.ref(first.text.decoder)
+    shelf.open(f"{run.name}@{steps[1]}")
+    shelf.open(f"{run.name}@{steps[2]}")
+    del first
+    gc.collect()
+    assert gone() is None
+
+
+def test_another_checkpoint_of_the_same_name_is_read_anew(run: Path, copy_of: Copy) -> None:
+    shelf = Shelf(run.parent, CPU)
+    name = f"{run.name}@{list_checkpoints(run)[-1]}"
+    before = shelf.open(name)
+    shutil.rmtree(before.path)
+    with pytest.raises(RunNotFoundError):
+        shelf.open(name)
+    shutil.copytree(copy_of("story") / before.path.name, before.path)
+    again = shelf.open(name)
+    assert (before.card.kind, again.card.kind) == ("chat", "base")
+
+
+def test_many_threads_open_one_model_once(run: Path) -> None:
+    shelf = Shelf(run.parent, CPU)
+    opened: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: opened.append(shelf.open(run.name))) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == 8
+    assert len(set(map(id, opened))) == 1
+
+
+def test_a_device_that_is_not_here_is_refused(run: Path) -> None:
+    missing = "mps" if not torch.backends.mps.is_available() else "cuda"
+    with pytest.raises(SettingsError, match="this machine has"):
+        Shelf(run.parent, RuntimeSettings(device=missing)).open(run.name)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
+def test_sound_models_pass_the_self_check(make_decoder: Callable[..., Decoder], dtype: str) -> None:
+    for length in (1, 2, 64):
+        decoder = make_decoder(60, context_length=length)
+        assert problem_of(decoder, Runtime("cpu", dtype, 1)) is None
+    with torch.no_grad():
+        decoder.norm.weight.fill_(torch.nan)
+    assert problem_of(decoder, Runtime("cpu", dtype, 1)) is None, "not the runtime's fault"
+
+
+def test_the_future_leaking_into_half_precision_is_found_and_avoided(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tinychat.model import decoder as decoder_module
+
+    attend = decoder_module.attend
+
+    def leaky(q: Any, k: Any, v: Any, mask: Any, dropout: float) -> Any:
+        half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.float16
+        if not half:
+            return attend(q, k, v, mask, dropout)
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+
+    monkeypatch.setattr(decoder_module, "attend", leaky)
+    opened = Shelf(run.parent, RuntimeSettings(device="cpu", dtype="fp16")).open(run.name)
+    assert opened.text.runtime.dtype == "fp32"
+    assert "fp16 on cpu" in opened.remarks[0]
+    assert "computes in fp32 on cpu" in opened.remarks[0]
