@@ -64,19 +64,20 @@ class Shelf:
         """
         run, step = find_model(name, self.checkpoints)
         if step is None and is_foreign(run):
-            return self._open(run, run, None)
+            return self._open(run, run, foreign=True)
         if step is not None:
-            return self._open(run, RunPaths(run).checkpoint(step), step)
+            return self._open(run, RunPaths(run).checkpoint(step))
         problems: list[CheckpointError] = []
         for path in in_order(run):
             try:
-                opened = self._open(run, path, -1)
+                opened = self._open(run, path)
             except CheckpointError as error:
                 problems.append(error)
                 continue
-            passed = [
-                f"{each} Passed over; step {opened.step} answers instead." for each in problems
-            ]
+            if not problems:
+                return opened
+            instead = f"Passed over; step {opened.step} answers instead."
+            passed = [f"{problem} {instead}" for problem in problems]
             return replace(opened, remarks=(*passed, *opened.remarks))
         if not problems:
             raise NoCheckpointError(f"The run {run.name} has published no checkpoint yet.")
@@ -85,21 +86,19 @@ class Shelf:
             + " ".join(map(str, problems))
         )
 
-    def _open(self, run: Path, path: Path, step: int | None) -> OpenedModel:
+    def _open(self, run: Path, path: Path, *, foreign: bool = False) -> OpenedModel:
         if (opened := self._known(path)) is not None:
             return opened
         with self._load:
             if (opened := self._known(path)) is not None:
                 return opened
             runtime = choose_runtime(self.settings)
-            load = load_foreign if step is None else load_model
+            load = load_foreign if foreign else load_model
             key = _key(path)
             loaded = load(path, runtime.torch_device)
             text, remarks = _checked(loaded, runtime)
-            card = loaded.card
-            opened = OpenedModel(
-                run, path, None if step is None else card.step, card, text, remarks
-            )
+            step = None if foreign else loaded.card.step
+            opened = OpenedModel(run, path, step, loaded.card, text, remarks)
             with self._look:
                 if key is not None:
                     self._opened[key] = opened
