@@ -12,6 +12,7 @@ TinychatError                   the root; the command line catches it once, prin
 │   └── TrainingError           training itself failed (not a number, out of memory)
 ├── EngineError                 an answer could not be made (out of memory)           exit 1
 │   └── EngineBusyError         as many requests wait as may
+├── ServerError             the port cannot be had                                exit 1
 ├── ConversationError           a chat, a rating or a vote cannot be kept or read exit 1
 └── FormatError                 a file was made by a newer tinychat                   exit 1
 """
@@ -71,6 +72,10 @@ class EngineError(TinychatError):
 
 class EngineBusyError(EngineError):
     """The engine's queue is full: ask again later."""
+
+
+class ServerError(TinychatError):
+    """A server cannot listen where it was told to."""
 
 
 class ConversationError(TinychatError):

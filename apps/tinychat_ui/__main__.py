@@ -1,45 +1,134 @@
-"""`tinychat-ui`: flags first, so that `--help` never waits for gradio."""
+"""`tinychat-ui`: flags first, so that `--help` never waits for gradio or torch."""
 
 import argparse
 import os
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tinychat.runs import default_checkpoints
+from tinychat.errors import SettingsError, TinychatError
+
+if TYPE_CHECKING:  # it imports torch
+    from tinychat.server import Place
+
+TOKEN_VARIABLE = "TINYCHAT_TOKEN"
+_EPILOG = (
+    "Without RUN the newest run is opened, and others can be chosen on the page. Only this machine "
+    f"can reach it; another --host needs a token, which is better given in ${TOKEN_VARIABLE}, "
+    "where other users of the machine cannot see it."
+)
 
 
-def main() -> None:
-    """Serve the page on this machine until interrupted."""
-    parser = argparse.ArgumentParser(
-        prog="tinychat-ui",
-        description="Chat with your models in the browser. In this version the page lists your "
-        "runs and says how to talk to them in the terminal; the chat itself is not built yet.",
-    )
-    parser.add_argument("--checkpoints", type=Path, default=None, help="folder where runs live")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=7860, help="port to listen on (%(default)s)")
-    given = parser.parse_args()
-    # gradio reads these while it is imported: without them it calls out to its makers
+def main(arguments: list[str] | None = None) -> int:
+    """Serve the page and the API until interrupted; returns the exit code."""
+    given = _parser().parse_args(arguments)
+    try:
+        _serve(given)
+    except TinychatError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _serve(given: argparse.Namespace) -> None:
+    from tinychat.runs import default_checkpoints, find_model
+
+    checkpoints: Path = given.checkpoints or default_checkpoints()
+    first = given.checkpoint or given.run
+    if given.checkpoint and given.run:
+        raise SettingsError("RUN and --checkpoint say the same; please give one of them.")
+    if first is not None:
+        find_model(first, checkpoints)  # a wrong name is told before anything slow begins
+    token = given.token if given.token is not None else os.environ.get(TOKEN_VARIABLE) or None
+    _keep_quiet()
+
+    from tinychat.config import RuntimeSettings
+    from tinychat.conversations import Conversations, Feedback, Votes
+    from tinychat.engine import Engine, Shelf
+    from tinychat.server import API_ROUTES, check_exposure, create_app, serve
+    from tinychat_ui.context import Limits, PageContext, Runs
+    from tinychat_ui.page import build_page, mount_page
+    from tinychat_ui.routes import OPEN
+
+    check_exposure(given.host, token)
+    with Engine() as engine:
+        shelf = Shelf(checkpoints, RuntimeSettings(device=given.device, dtype=given.dtype))
+        context = PageContext(
+            engine=engine,
+            shelf=shelf,
+            conversations=Conversations(checkpoints),
+            feedback=Feedback(checkpoints),
+            votes=Votes(checkpoints),
+            runs=Runs(checkpoints),
+            limits=Limits(deadline_seconds=None if token is None else 120.0),
+            first=first,
+            port=given.port,
+            local=token is None,
+        )
+        app = create_app(engine, shelf)
+        serve(
+            mount_page(app, build_page(context), given.host, given.port),
+            (*API_ROUTES, *OPEN),
+            host=given.host,
+            port=given.port,
+            token=token,
+            on_ready=lambda place: _tell(place, token),
+            on_link=lambda url: print(f"sign a browser in, once: {url}", flush=True),
+        )
+
+
+def _keep_quiet() -> None:
+    """Gradio reads these while it is imported; without them it calls its makers."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_OFFLINE"] = "1"
+    for name in ("GRADIO_SHARE", "GRADIO_VIBE_MODE", "GRADIO_MCP_SERVER", "GRADIO_SSR_MODE"):
+        os.environ.pop(name, None)
 
-    from tinychat_ui.page import build_page
 
-    if not 0 < given.port < 65536:
-        parser.error(f"--port {given.port}: a port is a number from 1 to 65535")
-    page = build_page(given.checkpoints or default_checkpoints())
-    print(f"tinychat-ui: http://{given.host}:{given.port} (Ctrl+C ends it)", flush=True)
-    try:
-        page.launch(
-            server_name=given.host,
-            server_port=given.port,
-            share=False,
-            quiet=True,
-            ssr_mode=False,
-            footer_links=[],
-        )
-    except OSError:
-        parser.error(f"{given.host}:{given.port} cannot be used; name another --port")
+def _tell(place: "Place", token: str | None) -> None:
+    if token is None:
+        print(f"tinychat-ui: {place.url}", flush=True)
+    print(f"the API: {place.url}/v1   Ctrl+C ends both", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tinychat-ui",
+        description="Chat with your models in the browser, also while they train, and serve the "
+        "same models to programs that speak OpenAI's API.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("run", metavar="RUN", nargs="?", help="the run to begin with")
+    parser.add_argument(
+        "--checkpoints",
+        metavar="DIR",
+        type=Path,
+        help="the folder where runs live (default: $TINYCHAT_CHECKPOINTS, else ./checkpoints)",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="NAME",
+        help="begin with one checkpoint (demo@300, or its folder), or a Hugging Face model folder",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    parser.add_argument(
+        "--port", type=_port, default=7860, help="port to listen at, 0 for any (%(default)s)"
+    )
+    parser.add_argument("--token", help="what a visitor must know, at least 16 characters")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to compute"
+    )
+    parser.add_argument(
+        "--dtype", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="precision"
+    )
+    return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text}: a port is a number from 0 to 65535")
+    return int(text)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

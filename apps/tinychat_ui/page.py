@@ -1,45 +1,107 @@
-"""The page: what it will be, what there is to talk to, and how to do that today."""
-
-from pathlib import Path
+"""The page: its parts put together, the clock that keeps it true, and its place in the server."""
 
 import gradio as gr
+from fastapi import FastAPI
 
-from tinychat.runs import RunReader, list_runs, true_state
+from tinychat_ui import compare, conversations_panel, feedback, inside, travel
+from tinychat_ui.about import build_about
+from tinychat_ui.chat_tab import QUIET, ChatTab, build_chat
+from tinychat_ui.context import PageContext
+from tinychat_ui.controls import build_sampling
+from tinychat_ui.picker import Picker, build_picker, follow, head_view, pick, picker_view
+from tinychat_ui.session import Session
+from tinychat_ui.theme import STYLES, script, theme
+from tinychat_ui.transcript import view
 
-ABOUT = """# tinychat
-
-This page will be the web chat: any checkpoint of any run, also while it trains. **It is not built
-yet**, and nothing here pretends to be it. Until then your models talk in the terminal:
-
-    tinychat chat RUN
-    tinychat generate RUN --prompt "Hello"
-"""
-COLUMNS = ["run", "state", "step", "best val_loss (nats per token)", "talk to it"]
+_TICK_SECONDS = 2.0
 
 
-def build_page(checkpoints: Path) -> gr.Blocks:
-    """The page over a folder of runs; the list is read again each time it is opened."""
-    with gr.Blocks(title="tinychat", analytics_enabled=False) as page:
-        gr.Markdown(ABOUT)
-        gr.Markdown(f"## Runs in `{checkpoints}`")
-        table = gr.Dataframe(headers=COLUMNS, interactive=False, show_label=False)
-        page.load(
-            lambda: [row(run) for run in list_runs(checkpoints)],
-            outputs=table,
-            api_visibility="private",
-        )
+def build_page(context: PageContext) -> gr.Blocks:
+    """The whole page over a folder of runs."""
+    with gr.Blocks(title="tinychat", analytics_enabled=False, fill_width=True) as page:
+        session = gr.State(Session())
+        top = gr.HTML(value={}, html_template="", js_on_load=script("head"), elem_id="tc-head")  # type: ignore[arg-type]
+        with gr.Row(elem_id="tc-body"):
+            with gr.Column(elem_id="tc-rail", min_width=0) as rail:
+                picker = build_picker()
+                controls = build_sampling()
+            with gr.Column(elem_id="tc-main", min_width=0), gr.Tabs(elem_id="tc-tabs"):
+                with gr.Tab("Chat", elem_id="tc-chat-tab"), gr.Row(elem_id="tc-chat-row"):
+                    with gr.Column(elem_id="tc-chat-column", min_width=0):
+                        chat = build_chat(context, session, controls)
+                    with gr.Column(elem_id="tc-inside", min_width=0):
+                        inside.build_inside(context, chat)
+                with gr.Tab("Compare"):
+                    compare.build_compare(context, picker, controls)
+                with gr.Tab("Time travel"):
+                    travel.build_travel(context, picker, controls)
+                with gr.Tab("Teach"):
+                    feedback.build_feedback(context, chat)
+                with gr.Tab("API & about"):
+                    build_about(context)
+            with rail:
+                conversations_panel.build_conversations(context, chat)
+        _keep_true(context, picker, chat, top)
+    page.queue(max_size=64, default_concurrency_limit=None)
     return page
 
 
-def row(run: RunReader) -> list[str]:
-    """One run as a line of the table."""
-    status = run.status
-    state = true_state(status).state if status else "starting"
-    best = run.best
-    return [
-        run.name,
-        state,
-        f"{status.step:,} of {status.max_steps:,}" if status and status.max_steps else "",
-        f"{best.val_loss:.4f} at step {best.step:,}" if best else "",
-        f"tinychat chat {run.name}",
-    ]
+def mount_page(app: FastAPI, page: gr.Blocks, host: str, port: int) -> FastAPI:
+    """The page at "/" of an app that has routes of its own."""
+    return gr.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        server_name=host,
+        server_port=port,
+        footer_links=[],
+        run_history=False,
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
+        allowed_paths=[],
+        show_error=False,  # our own sentences are shown by our own components
+        max_file_size="1kb",
+        ssr_mode=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        pwa=False,
+        theme=theme(),
+        css_paths=list(STYLES),
+    )
+
+
+def _keep_true(context: PageContext, picker: Picker, chat: ChatTab, top: gr.HTML) -> None:
+    """Every two seconds, and at each choice: the model that ought to answer, and what is said."""
+    outputs = [picker.component, top, chat.component, picker.current]
+
+    def news(session: Session) -> list[object]:
+        """What of the page has changed since it was last sent."""
+        shown = {"picker": picker_view(context, session), "head": head_view(session)}
+        if not session.asking:
+            shown["chat"] = view(context, session)
+        told = session.told
+        sent = [_changed(told, name, shown) for name in ("picker", "head", "chat")]
+        return [*sent, session.model]
+
+    def look(session: Session):
+        before = session.model
+        for name in follow(context, session):
+            if name is not None and before is not None:
+                gr.Info(f"{name} answers now", duration=4)
+            yield news(session)
+        yield news(session)
+
+    def choose(session: Session, event: gr.EventData):
+        pick(context, session, event._data or {})
+        yield from look(session)
+
+    quiet = {**QUIET, "concurrency_limit": None}
+    clock = gr.Timer(_TICK_SECONDS)
+    clock.tick(look, chat.session, outputs, **quiet)
+    picker.component.pick(choose, chat.session, outputs, **quiet)
+
+
+def _changed(told: dict[str, object], name: str, shown: dict[str, object]) -> object:
+    if name not in shown or told.get(name) == shown[name]:
+        return gr.skip()
+    told[name] = shown[name]
+    return shown[name]

@@ -1,5 +1,6 @@
 """Ways to run the real command line: in this process, in one of its own, and beside a live run."""
 
+import io
 import json
 import os
 import subprocess
@@ -43,6 +44,18 @@ def tinychat(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         code = run([str(word) for word in words])
         out, err = capsys.readouterr()
         return Result(code, out, err)
+
+    return call
+
+
+@pytest.fixture
+def piped(tinychat: Tinychat, trained_runs: Path, monkeypatch: pytest.MonkeyPatch) -> Tinychat:
+    """Chat with lines from a pipe."""
+
+    def call(name: str, text: str, *flags: object) -> Result:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        words = ["chat", name, "--checkpoints", trained_runs, "--max-new-tokens", 8]
+        return tinychat(*words, *flags)
 
     return call
 

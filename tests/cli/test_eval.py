@@ -8,9 +8,9 @@ import pytest
 
 from tests.conftest import tiny, write_corpora
 from tinychat.cli.examination import examine, is_right, scores
-from tinychat.cli.models import open_run
 from tinychat.cli.output import Waiting
 from tinychat.config import RuntimeSettings
+from tinychat.engine import Shelf
 from tinychat.runs import RunReader
 from tinychat.text import Message
 from tinychat.text.smalltalk import KINDS_APART, Question, held_out_questions
@@ -94,7 +94,7 @@ def test_right_is_to_the_letter() -> None:
 
 
 def test_every_question_asked_is_answered_greedily(trained_runs: Path) -> None:
-    model = open_run("talk", trained_runs, RuntimeSettings(threads=1))
+    model = Shelf(trained_runs, RuntimeSettings(threads=1)).open("talk")
     questions = held_out_questions()[::100]
     with Waiting() as waiting:
         first, second = (examine(model, waiting, questions) for _ in range(2))

@@ -47,6 +47,7 @@ COMMANDS = [
     (WATCH, "control"),
     (TALK, "chat"),
     (TALK, "generate"),
+    (TALK, "serve"),
     (TALK, "eval"),
     (LOOK, "data"),
     (LOOK, "tokenizer"),

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from tinychat.cli.flags import SETTINGS, GivenFlags, SettingsFlags, command_line
 from tinychat.errors import SettingsError
-from tinychat.words import inert
 
 NAME = "demo"
 
@@ -57,22 +56,24 @@ def demo_command(
 
 def _talk(run: Path) -> None:
     """A short conversation, printed as it comes. Always the likeliest words."""
-    from tinychat.cli.models import open_run
-    from tinychat.config import RuntimeSettings
+    from tinychat.cli.models import PLACE, open_model
+    from tinychat.cli.terminal import put
     from tinychat.engine import Engine, Sampling
     from tinychat.text import Message
     from tinychat.text.smalltalk import DEMO_TALK
 
-    model = open_run(str(run), run.parent, RuntimeSettings())
-    engine = Engine(model.loaded.decoder, model.loaded.tokenizer, model.runtime)
+    model = open_model(PLACE.shelf(), str(run))
+    rules = Sampling(temperature=0.0, max_new_tokens=80)
     print(f"\nA talk with {run.name}, step {model.card.step:,}:\n")
     messages: list[Message] = []
-    for said in DEMO_TALK:
-        messages.append(Message("user", said))
-        print(f"  you       {said}\n  tinychat  ", end="", flush=True)
-        answer = ""
-        for piece in engine.stream_chat(messages, Sampling(temperature=0.0, max_new_tokens=80)):
-            answer += piece
-            print(inert(piece), end="", flush=True)
-        print()
-        messages.append(Message("assistant", answer))
+    with Engine(batch_rows=1) as engine:
+        for said in DEMO_TALK:
+            messages.append(Message("user", said))
+            print(f"  you       {said}\n  tinychat  ", end="", flush=True)
+            prompt = model.text.fit(messages, rules.max_new_tokens)
+            pieces = []
+            for piece in engine.ask(model.text, prompt, rules, serial=True):
+                pieces.append(piece)
+                put(piece)
+            print()
+            messages.append(Message("assistant", "".join(pieces)))

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from tinychat.cli.flags import READING_FLAGS, GivenFlags, Reading, data_settings
+from tinychat.cli.models import PLACE, Place, Run, open_model
 from tinychat.cli.output import Waiting, print_json, tell
-from tinychat.cli.sampling import Device, Dtype
 from tinychat.errors import SettingsError
 from tinychat.words import inert, number, table
 
 if TYPE_CHECKING:  # they import torch
-    from tinychat.cli.models import OpenedModel
     from tinychat.config import DataSettings, Settings, TokenizerSettings
+    from tinychat.engine import OpenedModel
     from tinychat.text import Prepared, TokenFile, Tokenizer
     from tinychat.training import Evaluation
 
@@ -23,13 +23,11 @@ _TOKENS_AT_ONCE = 8192  # in one forward pass
 
 
 def eval_command(
-    run: str,
+    run: Run,
     /,
     *,
     data: list[str] | None = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    checkpoints: Path | None = None,
+    place: Place = PLACE,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     reading: Reading = READING_FLAGS,
     given: GivenFlags,
@@ -45,28 +43,15 @@ def eval_command(
 
     Parameters
     ----------
-    run
-        A run, its folder, a checkpoint (demo@300, demo@latest), or a Hugging Face model folder.
     data
         Files or folders to measure on instead, whole and as they are.
-    device
-        Where to compute (auto: cuda, else mps, else cpu).
-    dtype
-        Precision (auto: bf16 on cuda that has it, else fp32).
-    checkpoints
-        Folder where runs live (else $TINYCHAT_CHECKPOINTS, else ./checkpoints).
     as_json
         Print one JSON document instead.
     """
-    from tinychat.cli.models import open_run
-    from tinychat.config import RuntimeSettings
-    from tinychat.runs import default_checkpoints
-
     wanted = data_settings(given, data or ())
     if given.values and not data:
         raise SettingsError("flags that say how files are read go together with --data")
-    settings = RuntimeSettings(device=device, dtype=dtype)
-    model = open_run(run, checkpoints or default_checkpoints(), settings)
+    model = open_model(place.shelf(), run)
     with Waiting() as waiting:
         document = _on_data(model, wanted, waiting) if data else _on_validation(model, waiting)
     if as_json:
@@ -113,7 +98,7 @@ def _prepared(model: "OpenedModel", settings: "Settings", waiting: Waiting) -> "
     def prepared_with(tokenizer: "Tokenizer | TokenizerSettings") -> "Prepared":
         return prepare(settings.data, tokenizer, seed=settings.seed, cache=cache, progress=waiting)
 
-    own = model.loaded.tokenizer
+    own = model.text.tokenizer
     named = settings.init_from or settings.tokenizer.path  # so it was not trained on the corpus
     found = prepared_with(own if named else settings.tokenizer)
     return found if found.tokenizer.sha256 == own.sha256 else prepared_with(own)
@@ -124,7 +109,7 @@ def _on_data(model: "OpenedModel", data: "DataSettings", waiting: Waiting) -> di
     from tinychat.text import Corpus, encode_whole
 
     corpus = Corpus.scan(data, waiting, undivided=True)
-    if corpus.form == "chat" and not model.loaded.tokenizer.format.opening:
+    if corpus.form == "chat" and not model.text.tokenizer.format.opening:
         raise SettingsError(
             f"{model.label} has learnt texts and knows no turns, so conversations cannot measure "
             "it; give it plain text"
@@ -133,7 +118,7 @@ def _on_data(model: "OpenedModel", data: "DataSettings", waiting: Waiting) -> di
     with tempfile.TemporaryDirectory(prefix="tinychat-eval-") as folder:
         file, reports = encode_whole(
             corpus,
-            model.loaded.tokenizer,
+            model.text.tokenizer,
             Path(folder),
             loss="all" if model.card.loss == "all" else "answers",
             max_documents=data.max_documents,
@@ -154,10 +139,10 @@ def _evaluate(
     rows = make_rows(file, form, context_length)
     batches = -(-rows.count // batch_size)
     return evaluate(
-        model.loaded.decoder,
+        model.text.decoder,
         rows,
-        model.loaded.tokenizer.token_bytes(),
-        model.runtime,
+        model.text.tokenizer.token_bytes(),
+        model.text.runtime,
         batch_size,
         _counted(waiting, "evaluating", batches),
     )
@@ -185,8 +170,8 @@ def _document(model: "OpenedModel", evaluation: "Evaluation", on: str) -> dict[s
         "bits_per_byte": evaluation.bits_per_byte,
         "target_tokens": evaluation.target_tokens,
         "target_bytes": evaluation.target_bytes,
-        "device": model.runtime.device,
-        "dtype": model.runtime.dtype,
+        "device": model.text.runtime.device,
+        "dtype": model.text.runtime.dtype,
     }
 
 

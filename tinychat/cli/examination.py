@@ -7,8 +7,8 @@ from tinychat.engine import Sampling
 from tinychat.text.smalltalk import KINDS_APART, Question, held_out_questions
 
 if TYPE_CHECKING:
-    from tinychat.cli.models import OpenedModel
     from tinychat.cli.output import Waiting
+    from tinychat.engine import OpenedModel
 
 AT_ONCE = 128  # questions between two signs of life
 NAMES_APART = {"unseen_sum": "unseen_sums", "unseen_counting": "unseen_counting"}
@@ -24,14 +24,13 @@ def examine(
     """
     asked = held_out_questions() if questions is None else questions
     questions = sorted(asked, key=lambda q: len(str(q.messages)))
-    longest = max(len(ids) for ids in model.loaded.tokenizer.encode_batch(_answers(questions)))
+    longest = max(len(ids) for ids in model.text.tokenizer.encode_batch(_answers(questions)))
     greedy = Sampling(temperature=0.0, top_k=None, max_new_tokens=longest + 1)
-    engine = model.engine()
     right: list[Question] = []
     for start in range(0, len(questions), AT_ONCE):
         chunk = questions[start : start + AT_ONCE]
         waiting("asking", start, len(questions))
-        completions = engine.complete([q.messages for q in chunk], greedy)
+        completions = model.text.complete([q.messages for q in chunk], greedy)
         right += [
             question
             for question, completion in zip(chunk, completions, strict=True)

@@ -1,104 +1,107 @@
 """`tinychat generate`: one prompt, one answer, on stdout as it comes."""
 
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from tinychat.cli.models import PLACE, Place, Run, open_model
 from tinychat.cli.output import print_json, tell
-from tinychat.cli.sampling import SAMPLING, Device, Dtype, Rules, draw_seed
-from tinychat.words import inert
+from tinychat.cli.sampling import SAMPLING, Rules, draw_seed
+from tinychat.cli.terminal import interrupts, put
+from tinychat.errors import SettingsError
 
 if TYPE_CHECKING:  # they import torch
-    from tinychat.cli.models import OpenedModel
-    from tinychat.engine import Answer, Sampling
+    from tinychat.engine import Answer, OpenedModel, Sampling, TokenDetail
+
+STOPPED = 130  # the exit code after Ctrl+C
 
 
 def generate_command(
-    run: str,
+    run: Run,
     /,
     *,
     prompt: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    begin: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
     sampling: Rules = SAMPLING,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    checkpoints: Path | None = None,
+    place: Place = PLACE,
+    logprobs: int | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
     """Answer one prompt, on stdout as it comes.
 
     A chat model answers the prompt as a user's turn; a base model continues it as a text. Without
-    RUN@STEP the run's best checkpoint speaks, or its newest where none is known to be best.
+    RUN@STEP the run's best checkpoint speaks, or its newest where none is known to be best. The
+    same seed gives the same text, here and wherever else the model is asked for a serial answer.
+    Ctrl+C ends the answer and keeps what there is of it.
 
         tinychat generate demo --prompt "What is 3 + 4?"
         tinychat generate demo@300 --prompt "Tell me a story." --temperature 0.5 --seed 7
 
     Parameters
     ----------
-    run
-        A run, its folder, a checkpoint (demo@300, demo@latest), or a Hugging Face model folder.
     prompt
         What to say to the model.
-    device
-        Where to compute (auto: cuda, else mps, else cpu).
-    dtype
-        Precision (auto: bf16 on cuda that has it, else fp32).
-    checkpoints
-        Folder where runs live (else $TINYCHAT_CHECKPOINTS, else ./checkpoints).
+    begin
+        What the answer begins with; the model goes on from there.
+    logprobs
+        With --json, tell of each token how likely it was, and so many others.
     as_json
         Print one JSON document once the answer is whole.
     """
-    from tinychat.cli.models import open_run
-    from tinychat.config import RuntimeSettings
-    from tinychat.runs import default_checkpoints
-
-    seed = draw_seed() if sampling.seed is None else sampling.seed
-    rules = sampling.rules(seed)
-    settings = RuntimeSettings(device=device, dtype=dtype)
-    model = open_run(run, checkpoints or default_checkpoints(), settings)
-    answer = _ask(model, prompt, rules)
-    if answer.prompt.dropped_tokens:
-        tell(
-            f"the prompt is too long; its first {answer.prompt.dropped_tokens} tokens are left out"
-        )
-    if as_json:
-        print_json(_document(model, prompt, rules, answer))
-        return 0
-    if sampling.seed is None:
-        tell(f"seed {seed}")
-    try:
-        for piece in answer:
-            print(inert(piece, keep="\n\t"), end="", flush=True)
-    finally:
-        print()
-    return 0
-
-
-def _ask(model: "OpenedModel", prompt: str, rules: "Sampling") -> "Answer":
+    from tinychat.engine import Engine
     from tinychat.text import Message
 
-    engine = model.engine()
-    if model.card.kind == "chat":
-        return engine.stream_chat([Message("user", prompt)], rules)
-    return engine.stream_text(prompt, rules)
+    if logprobs is not None and not (as_json and logprobs >= 0):
+        raise SettingsError("--logprobs takes a number from 0 up, and goes together with --json")
+    seed = draw_seed() if sampling.seed is None else sampling.seed
+    rules = sampling.rules(seed)
+    model = open_model(place.shelf(), run)
+    said = [Message("user", prompt)] if model.card.kind == "chat" else prompt
+    fitted = model.text.fit(said, rules.max_new_tokens, begin=begin)
+    if fitted.dropped_tokens:
+        tell(f"the prompt is too long; its first {fitted.dropped_tokens} tokens are left out")
+    if sampling.seed is None and not as_json:
+        tell(f"seed {seed}")
+    with Engine(batch_rows=1) as engine:
+        answer = engine.ask(model.text, fitted, rules, serial=True, details=logprobs)
+        with interrupts(answer.cancel):
+            _show(answer, "" if as_json else begin, silently=as_json)
+    completion = answer.completion
+    assert completion is not None  # the last piece was given
+    if as_json:
+        document = _document(model, prompt, begin, rules, answer)
+        if logprobs is not None:
+            document["tokens"] = [_token(model, each) for each in completion.details]
+        print_json(document)
+    return STOPPED if completion.finish_reason == "cancelled" else 0
+
+
+def _show(answer: "Answer", begin: str, *, silently: bool) -> None:
+    """Wait for the whole answer, and print it meanwhile."""
+    try:
+        if not silently:
+            put(begin)
+        for piece in answer:
+            if not silently:
+                put(piece)
+    finally:
+        if not silently:
+            print()
 
 
 def _document(
-    model: "OpenedModel", prompt: str, rules: "Sampling", answer: "Answer"
+    model: "OpenedModel", prompt: str, begin: str, rules: "Sampling", answer: "Answer"
 ) -> dict[str, Any]:
-    began = time.monotonic()
-    text = "".join(answer)
-    seconds = time.monotonic() - began
-    completion = answer.completion
-    assert completion is not None  # the last piece was given
+    completion, stats = answer.completion, answer.stats()
+    assert completion is not None
     return {
         "run": model.run.absolute().name,
         "step": model.step,
         "checkpoint": str(model.path.absolute()),
         "kind": model.card.kind,
         "prompt": prompt,
-        "text": text,
+        "begin": begin,
+        "text": completion.text,
         "finish_reason": completion.finish_reason,
         "prompt_tokens": len(completion.prompt.ids),
         "completion_tokens": len(completion.ids),
@@ -109,9 +112,35 @@ def _document(
         "top_p": rules.top_p,
         "min_p": rules.min_p,
         "repetition_penalty": rules.repetition_penalty,
+        "repetition_guard": rules.repetition_guard,
         "max_new_tokens": rules.max_new_tokens,
         "stop": list(rules.stop),
-        "device": model.runtime.device,
-        "dtype": model.runtime.dtype,
-        "seconds": round(seconds, 4),
+        "device": model.text.runtime.device,
+        "dtype": model.text.runtime.dtype,
+        "seconds": round(stats.seconds, 4),
+        "tokens_per_second": stats.tokens_per_second,
+    }
+
+
+def _token(model: "OpenedModel", detail: "TokenDetail") -> dict[str, Any]:
+    """One token of the answer, and what could have come in its place."""
+    tokenizer = model.text.tokenizer
+    ids = [detail.id, *(each.id for each in detail.candidates)]
+    text, *others = tokenizer.pieces(ids)
+    return {
+        "id": detail.id,
+        "text": text,
+        "logprob": detail.logprob,
+        "rank": detail.rank,
+        "entropy": detail.entropy,
+        "candidates": [
+            {
+                "id": each.id,
+                "text": other,
+                "probability": each.probability,
+                "share": each.share,
+                "removed_by": each.removed_by,
+            }
+            for each, other in zip(detail.candidates, others, strict=True)
+        ],
     }

@@ -1,16 +1,21 @@
 """How to choose tokens, as flags of `generate` and `chat`. The engine judges the values."""
 
 import secrets
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 if TYPE_CHECKING:  # it imports torch
     from tinychat.engine import Sampling
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Dtype = Literal["auto", "fp32", "bf16", "fp16"]
+PRESETS: dict[str, dict[str, Any]] = {
+    "balanced": {"temperature": 0.8, "top_k": 40},
+    "careful": {"temperature": 0.3, "top_k": 20},
+    "wild": {"temperature": 1.2, "top_k": None},
+    "exact": {"temperature": 0.0, "top_k": 40},
+}
+_PLAIN = {"top_p": None, "min_p": None, "repetition_penalty": 1.0}  # in every preset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,8 @@ class SamplingFlags:
     """Choose among tokens at least this share as likely as the likeliest (none: off)."""
     repetition_penalty: float = 1.0
     """Above 1 makes tokens that were already there less likely."""
+    repetition_guard: bool = True
+    """End an answer that says the same thing over and over."""
     stop: tuple[str, ...] = ()
     """End the answer before the first of these texts."""
     seed: int | None = None
@@ -45,9 +52,19 @@ class SamplingFlags:
             top_p=self.top_p,
             min_p=self.min_p,
             repetition_penalty=self.repetition_penalty,
+            repetition_guard=self.repetition_guard,
             stop=self.stop,
             seed=seed,
         )
+
+    def preset(self, name: str) -> "SamplingFlags":
+        """The same with the values of a preset."""
+        return replace(self, **{**_PLAIN, **PRESETS[name]})
+
+    @property
+    def preset_name(self) -> str:
+        """Of the preset that these are, or custom."""
+        return next((name for name in PRESETS if self.preset(name) == self), "custom")
 
 
 SAMPLING = SamplingFlags()

@@ -42,7 +42,7 @@ class LiveSampler:
     def __init__(
         self, decoder: Decoder, tokenizer: Tokenizer, runtime: Runtime, book: PromptBook, seed: int
     ) -> None:
-        self._engine = TextModel(decoder, tokenizer, runtime)
+        self._model = TextModel(decoder, tokenizer, runtime)
         self._book = book
         self._seed = seed
 

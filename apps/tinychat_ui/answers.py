@@ -1,0 +1,253 @@
+"""From a click to an answer on disk: what is asked, how it streams, what is kept.
+
+However an answer ends - by itself, by "stop", because the browser left - the engine is freed, and
+what came is kept in the conversation.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from tinychat.conversations import Answer as KeptAnswer
+from tinychat.conversations import Conversation, Node
+from tinychat.engine import Answer, OpenedModel, Prompt, Sampling, TokenDetail
+from tinychat.errors import SettingsError, TinychatError
+from tinychat.text import Message
+from tinychat_ui.context import PageContext, stream
+from tinychat_ui.controls import sampling_of, system_of
+from tinychat_ui.session import Session
+from tinychat_ui.transcript import Live, View, opened, view
+
+CANDIDATES = 8  # kept for each token, for "look inside"
+_LAST_WORDS = 2.0  # seconds that a cancelled answer is waited for
+
+Details = dict[str, tuple[TokenDetail, ...]]
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What an answer is made to begin with: its text, and its ids if they must be these."""
+
+    text: str = ""
+    ids: tuple[int, ...] = ()
+    of: KeptAnswer | None = None  # an answer that is to be gone on with
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: the message to be answered, and how the answer begins."""
+
+    node: Node
+    begin: Beginning
+    penalty: float | None = None  # instead of the one in the controls
+
+
+def ask(
+    context: PageContext, session: Session, asked: Mapping[str, Any], values: Sequence[Any],
+    details: Details,
+) -> Iterator[View]:  # fmt: skip
+    """Answer, and give the view to show meanwhile and at the end. Nothing is raised."""
+    if session.asking:
+        return
+    session.asking, session.stopped, session.answer = True, False, None
+    session.conversation = session.conversation or _text(asked, "conversation") or None
+    notice = give_back = ""
+    try:
+        yield from _ask(context, session, asked, values, details)
+    except TinychatError as error:
+        notice = str(error)
+        give_back = _text(asked, "text") if asked.get("do") == "send" else ""
+    finally:
+        session.asking, session.answer = False, None
+    yield view(context, session, notice=notice, give_back=give_back)
+
+
+def stop(session: Session) -> None:
+    """End the answer on its way, also if it has not begun."""
+    session.stopped = True
+    if (answer := session.answer) is not None:
+        answer.cancel()
+
+
+def _ask(
+    context: PageContext, session: Session, asked: Mapping[str, Any], values: Sequence[Any],
+    details: Details,
+) -> Iterator[View]:  # fmt: skip
+    if session.model is None:
+        raise SettingsError("There is no model to answer yet.")
+    name = session.model
+    sampling = sampling_of(values, most_new_tokens=context.limits.new_tokens)
+    system = system_of(values)
+    conversation = opened(context, session)
+    question = _question(context, conversation, asked)
+    if conversation is None or question is None:
+        text = _message(context, asked)
+        conversation = conversation or context.conversations.create()
+        session.conversation = conversation.id
+        node = conversation.add("user", text, parent=_parent(conversation, asked))
+        question = Question(node, Beginning(_text(asked, "begin")))
+    if question.penalty is not None:
+        sampling = replace(sampling, repetition_penalty=question.penalty)
+    live = Live(question.node, question.begin.text, name, waiting=f"opening {name} …")
+    yield view(context, session, live=live)
+    model = context.shelf.open(name)
+    begin = _begin_ids(model, question.begin)
+    prompt = _fit(model, conversation, question, sampling, system, begin)
+    if session.stopped:
+        return
+    answer = context.engine.ask(
+        model.text, prompt, sampling, details=CANDIDATES,
+        deadline_seconds=context.limits.deadline_seconds,
+    )  # fmt: skip
+    session.answer = answer
+    if session.stopped:  # between the two
+        answer.cancel()
+    text = question.begin.text or model.text.tokenizer.decode(list(prompt.begin))
+    dropped = _dropped(conversation, question, model, prompt)
+    waiting = f"reading {len(prompt.ids):,} tokens …"
+    live = replace(live, text=text, model=model.label, waiting=waiting)
+    try:
+        with closing(stream(answer)) as pieces:
+            for piece in pieces:
+                text += piece
+                stats = asdict(answer.stats()) | dropped
+                yield view(context, session, live=replace(live, text=text, stats=stats))
+    finally:
+        answer.cancel()
+        node = _keep(conversation, question, model, answer, sampling, system, dropped)
+        if node is not None and answer.completion is not None:
+            details[node.id] = answer.completion.details
+
+
+def _question(
+    context: PageContext, conversation: Conversation | None, asked: Mapping[str, Any]
+) -> Question | None:
+    """What is asked about a message that is there already; None for a message that is new."""
+    do = asked.get("do")
+    if do in ("send", "edit"):
+        return None
+    if conversation is None:
+        raise SettingsError("That conversation is not here any more.")
+    node = conversation.node(_text(asked, "node") or _text(asked, "id"))
+    if node.role == "user" and do == "again":
+        return Question(node, Beginning())
+    if node.parent is None or node.role != "assistant":
+        raise SettingsError("Only an answer can be asked for again.")
+    question = conversation.node(node.parent)
+    if do == "again":
+        return Question(question, Beginning(), _penalty(asked))
+    if do == "continue":
+        return Question(question, Beginning(node.text, of=node.answer))
+    if do == "fork":
+        ids = asked.get("begin")
+        if not isinstance(ids, list) or not all(type(each) is int for each in ids):
+            raise SettingsError("An answer can only begin with token ids.")
+        return Question(question, Beginning(ids=tuple(ids)))
+    raise SettingsError(f"The page cannot do {str(do)[:40]!r}.")
+
+
+def _parent(conversation: Conversation, asked: Mapping[str, Any]) -> str | None:
+    """Where a new message hangs: at the end, or beside the one that it replaces."""
+    if asked.get("do") == "edit":
+        return conversation.node(_text(asked, "id")).parent
+    return conversation.leaf
+
+
+def _begin_ids(model: OpenedModel, begin: Beginning) -> Sequence[int] | str:
+    """What `fit` is given. An answer of the same run goes on from its very tokens."""
+    if begin.ids:
+        return begin.ids
+    kept, tokenizer = begin.of, model.text.tokenizer
+    if kept is not None and kept.run == model.run.absolute().name:
+        ids = [*tokenizer.encode(kept.begin), *kept.answer_ids]
+        if tokenizer.decode(ids) == begin.text:
+            return ids
+    return begin.text
+
+
+def _fit(
+    model: OpenedModel, conversation: Conversation, question: Question, sampling: Sampling,
+    system: str, begin: Sequence[int] | str,
+) -> Prompt:  # fmt: skip
+    """The prompt: the whole conversation up to the question, or the question's text alone."""
+    if model.card.kind != "chat":
+        return model.text.fit(question.node.text, sampling.max_new_tokens, begin=begin)
+    told = [Message("system", system)] if system else []
+    said = [
+        Message(node.role, node.text)
+        for node in conversation.branch(question.node.id)
+        if node.role != "system"
+    ]
+    return model.text.fit([*told, *said], sampling.max_new_tokens, begin=begin)
+
+
+def _dropped(
+    conversation: Conversation, question: Question, model: OpenedModel, prompt: Prompt
+) -> dict[str, int]:
+    """How many turns and tokens the model does not see."""
+    turns = prompt.dropped_turns
+    if model.card.kind != "chat":  # a text model is shown the last message only
+        before = conversation.branch(question.node.id)[:-1]
+        turns = sum(node.role == "user" for node in before)
+    return {"dropped_turns": turns, "dropped_tokens": prompt.dropped_tokens}
+
+
+def _keep(
+    conversation: Conversation, question: Question, model: OpenedModel, answer: Answer,
+    sampling: Sampling, system: str, dropped: Mapping[str, int],
+) -> Node | None:  # fmt: skip
+    """Put what came into the conversation; nothing if it was stopped before its first word."""
+    done = _completion(answer)
+    if done is None or (done.finish_reason == "cancelled" and not done.ids):
+        return None
+    begin = question.begin.text or model.text.tokenizer.decode(list(answer.prompt.begin))
+    kept = KeptAnswer(
+        text=begin + done.text,
+        prompt_ids=answer.prompt.ids,
+        answer_ids=done.ids,
+        run=model.run.absolute().name,
+        step=model.step,
+        settings=asdict(sampling),
+        seed=sampling.seed,
+        finish_reason=done.finish_reason,
+        stats=asdict(answer.stats()) | dropped,
+        mode="chat" if model.card.kind == "chat" else "text",
+        chat_format=model.text.tokenizer.format.name,
+        system=system,
+        begin=begin,
+    )
+    return conversation.add("assistant", kept.text, parent=question.node.id, answer=kept)
+
+
+def _completion(answer: Answer) -> Any:
+    """The completion of an answer that is over or cancelled; None if it failed."""
+    until = time.monotonic() + _LAST_WORDS
+    try:
+        while answer.completion is None and time.monotonic() < until:
+            if answer.take(0.1) is None:
+                break
+    except TinychatError:
+        return None
+    return answer.completion
+
+
+def _message(context: PageContext, asked: Mapping[str, Any]) -> str:
+    text = _text(asked, "text")
+    most = context.limits.message_characters
+    if not text.strip():
+        raise SettingsError("Please write something first.")
+    if len(text) > most:
+        raise SettingsError(f"A message has at most {most:,} characters, not {len(text):,}.")
+    return text
+
+
+def _penalty(asked: Mapping[str, Any]) -> float | None:
+    value = asked.get("repetition_penalty")
+    return value if type(value) in (int, float) else None
+
+
+def _text(asked: Mapping[str, Any], key: str) -> str:
+    value = asked.get(key)
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,120 @@
+"""One question outside any conversation, to one model or to two at once."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tinychat.engine import Answer, OpenedModel, Sampling
+from tinychat.errors import EngineError, SettingsError
+from tinychat.text import Message
+from tinychat.words import count
+from tinychat_ui.context import FLUSH_SECONDS, PageContext
+from tinychat_ui.transcript import REASONS
+
+
+@dataclass(eq=False)
+class Asking:
+    """What one browser tab has asked and may want to stop; kept on the server, changed in place,
+    so that "stop" reaches what another handler is streaming."""
+
+    answers: list[Answer] = field(default_factory=list)
+    busy: bool = False
+    stopped: bool = False
+
+    def begin(self) -> bool:
+        """False if a question of this tab is still on its way."""
+        if self.busy:
+            return False
+        self.busy, self.stopped, self.answers = True, False, []
+        return True
+
+    def stop(self) -> None:
+        """End all that is on its way; also between two models."""
+        self.stopped = True
+        for answer in self.answers:
+            answer.cancel()
+
+    def over(self) -> None:
+        """Nothing is on its way any more; what still is, nobody waits for."""
+        for answer in self.answers:
+            answer.cancel()
+        self.busy = False
+
+
+def question_of(text: Any, context: PageContext) -> str:
+    """The prompt as a person typed it. Raises SettingsError if there is none, or too much."""
+    most = context.limits.message_characters
+    if not isinstance(text, str) or not text.strip():
+        raise SettingsError("Type a prompt first.")
+    if len(text) > most:
+        raise SettingsError(f"The prompt has {len(text):,} characters; at most {most:,} can be.")
+    return text
+
+
+def ask(
+    context: PageContext,
+    model: OpenedModel,
+    question: str,
+    sampling: Sampling,
+    system: str = "",
+    *,
+    news: threading.Event | None = None,
+) -> Answer:
+    """The answer of a chat model, or how a base model continues the text. `news` is set whenever
+    more of it is there. Raises EngineBusyError."""
+    prompt: str | list[Message] = question
+    if model.card.kind == "chat":
+        told = [Message("system", system)] if system else []
+        prompt = [*told, Message("user", question)]
+    return context.engine.ask(
+        model.text,
+        model.text.fit(prompt, sampling.max_new_tokens),
+        sampling,
+        deadline_seconds=context.limits.deadline_seconds,
+        on_change=None if news is None else news.set,
+    )
+
+
+@dataclass(eq=False)
+class Growing:
+    """An answer as far as it has come."""
+
+    answer: Answer
+    text: str = ""
+    trouble: str = ""
+    is_over: bool = False
+
+    def take(self) -> bool:
+        """Take what has come; whether that was anything."""
+        if self.is_over:
+            return False
+        try:
+            piece = self.answer.take()
+        except EngineError as error:
+            self.trouble, piece = str(error), None
+        self.is_over = piece is None
+        self.text += piece or ""
+        return self.is_over or bool(piece)
+
+    def facts(self) -> str:
+        """42 tokens · 120 tokens/s · stopped: end token"""
+        stats, completion = self.answer.stats(), self.answer.completion
+        told = [count(stats.new_tokens, "token")]
+        if stats.tokens_per_second is not None:
+            told.append(f"{stats.tokens_per_second:,.0f} tokens/s")
+        if completion is not None:
+            told.append(REASONS[completion.finish_reason])
+        return " · ".join(told)
+
+
+def follow(answers: Sequence[Growing], news: threading.Event) -> Iterator[None]:
+    """Yields whenever there is more to show of any of them: the first text at once, then at most
+    20 times a second, the last time when all are over."""
+    while not all(growing.is_over for growing in answers):
+        news.wait(1.0)
+        news.clear()
+        if any([growing.take() for growing in answers]):
+            yield
+            time.sleep(FLUSH_SECONDS)

@@ -1,0 +1,156 @@
+"""What all tabs of the page share: the engine, the models, what is kept on disk, and the runs.
+
+One `PageContext` a server, made once and handed to every tab. What belongs to one browser tab is
+never here but in its `Session`.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tinychat.conversations import Conversations, Feedback, Votes
+from tinychat.engine import Answer, Engine, Shelf
+from tinychat.errors import TinychatError
+from tinychat.runs import RunReader
+from tinychat.watch.overview import Overview, Watch, finite_number
+
+FLUSH_SECONDS = 0.05
+"""Time between two pieces that a browser is sent: 20 a second look smooth, and cost a tenth of
+one message a token."""
+
+_LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one visitor may ask."""
+
+    message_characters: int = 8_000
+    new_tokens: int = 4_096
+    shown_turns: int = 60
+    deadline_seconds: float | None = None  # None on one's own machine
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A checkpoint that is on disk."""
+
+    step: int
+    val_loss: float | None
+    is_best: bool
+    is_latest: bool
+
+
+class Runs:
+    """The runs of the folder, read at most once a second however many tabs ask. Any thread may."""
+
+    def __init__(self, checkpoints: Path) -> None:
+        self._watch = Watch(checkpoints)
+        self._lock = threading.Lock()
+        self._seen: list[Overview] = []
+        self._looked_at = float("-inf")
+        self._losses: dict[Path, dict[int, float | None]] = {}
+
+    def look(self) -> list[Overview]:
+        """All runs, newest first; none where the folder is missing or cannot be read."""
+        with self._lock:
+            if time.monotonic() - self._looked_at >= _LOOK_SECONDS:
+                try:
+                    self._seen = self._watch.look()
+                except OSError:
+                    self._seen = []
+                self._looked_at = time.monotonic()
+            return self._seen
+
+    def overview(self, run: str) -> Overview | None:
+        """One run by its name, if it is there."""
+        return next((each for each in self.look() if each.name == run), None)
+
+    def stops(self, run: str) -> list[Stop]:
+        """The checkpoints of a run that are on disk, oldest first; none for an unknown run."""
+        overview = self.overview(run)
+        if overview is None:
+            return []
+        reader = RunReader(overview.path)
+        steps = reader.checkpoints()
+        with self._lock:
+            losses = self._losses.setdefault(overview.path, {})
+            try:
+                _find_losses(reader, steps, losses)
+            except (TinychatError, OSError):
+                pass  # a run without its logs still has checkpoints
+            best = overview.best.step if overview.best else None
+            return [
+                Stop(step, losses.get(step), step == best, step == overview.latest)
+                for step in steps
+            ]
+
+
+def _find_losses(reader: RunReader, steps: list[int], losses: dict[int, float | None]) -> None:
+    """The validation loss of each step that was not looked for yet, read from the newest row back.
+
+    The newest step is looked for again until it has one: its evaluation may still come.
+    """
+    missing = set(steps) - losses.keys()
+    if steps and losses.get(steps[-1]) is None:
+        missing.add(steps[-1])
+    if not missing:
+        return
+    for row in reader.rows_backwards("metrics"):
+        step = row.get("step")
+        if isinstance(step, int) and step < min(missing):
+            break
+        if row.get("kind") == "eval" and step in missing and losses.get(step) is None:
+            losses[step] = finite_number(row.get("val_loss"))
+    for step in missing:
+        losses.setdefault(step, None)
+
+
+@dataclass(frozen=True)
+class PageContext:
+    """What the tabs are built over."""
+
+    engine: Engine
+    shelf: Shelf
+    conversations: Conversations
+    feedback: Feedback
+    votes: Votes
+    runs: Runs
+    limits: Limits = field(default_factory=Limits)
+    first: str | None = None
+    """The run or checkpoint that the page was started for."""
+    port: int = 7860
+    local: bool = True
+    """Whoever sees the page is the operator of this machine."""
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder where runs live."""
+        return self.shelf.checkpoints
+
+
+def stream(answer: Answer, seconds: float = FLUSH_SECONDS) -> Iterator[str]:
+    """The pieces of an answer as a browser is sent them: the first at once, then one each
+    `seconds`; "" where nothing came meanwhile.
+
+    Closing the iterator cancels the answer, and with it the model's work. Raises EngineError.
+    """
+    try:
+        piece = answer.take(seconds)
+        while piece is not None:
+            yield piece
+            piece = _gather(answer, time.monotonic() + seconds) if piece else answer.take(seconds)
+    finally:
+        answer.cancel()
+
+
+def _gather(answer: Answer, until: float) -> str | None:
+    """All that comes until then; None if the answer is over and nothing was left of it."""
+    pieces: list[str] = []
+    while (left := until - time.monotonic()) > 0:
+        if (piece := answer.take(left)) is None:
+            return "".join(pieces) if pieces else None
+        pieces.append(piece)
+    return "".join(pieces)

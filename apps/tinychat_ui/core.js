@@ -1,0 +1,42 @@
+// Put before every script of ours. Text reaches the page by `textContent` only, so that nothing a
+// model or a person wrote is ever read as HTML.
+
+/** An element: attributes by name, listeners by function (onclick), children as nodes or text. */
+function h(tag, attributes, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (typeof value === "function") made.addEventListener(name.slice(2), value);
+    else if (value === true) made.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined)
+      made.setAttribute(name, String(value));
+  }
+  made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+/** Change an element's children only where they differ, by the `key` that each was made with. */
+function arrange(parent, wanted) {
+  wanted.forEach((node, place) => {
+    if (parent.children[place] !== node) parent.insertBefore(node, parent.children[place] || null);
+  });
+  while (parent.children.length > wanted.length) parent.lastElementChild.remove();
+}
+
+/** A small drawing; its paths are ours. */
+function icon(path) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  for (const [name, value] of Object.entries({
+    viewBox: "0 0 24 24", width: 16, height: 16, fill: "none", stroke: "currentColor",
+    "stroke-width": 2, "stroke-linecap": "round", "stroke-linejoin": "round", "aria-hidden": true,
+  })) svg.setAttribute(name, value);
+  const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  line.setAttribute("d", path);
+  svg.append(line);
+  return svg;
+}
+
+/** Call `draw` now and whenever the server sends a new value. */
+function follow(props, watch, draw) {
+  watch("value", () => draw(props.value || {}));
+  draw(props.value || {});
+}

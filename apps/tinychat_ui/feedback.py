@@ -1,0 +1,158 @@
+"""Judging answers: what the buttons below them do, and what the Teach tab lists.
+
+Whatever is said becomes a line of `feedback.jsonl`, complete enough to teach from. Nothing is taught
+by saying it: training is a command of its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from tinychat.conversations import Answer, Conversation, DownReason, Entry, Node
+from tinychat.conversations.feedback import Thumb
+from tinychat.errors import ConversationError, TinychatError
+from tinychat.words import clip, moment
+from tinychat_ui.context import PageContext
+
+ACTIONS = ("up", "down", "reason", "rewrite")
+"""What `act` can do."""
+
+_REVIEWED = 100  # judgements that the list shows
+_EXCERPT = 160  # characters
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a person has said about one answer."""
+
+    thumb: Thumb | None = None
+    reason: DownReason | None = None
+    rewritten: bool = False
+
+
+def act(
+    context: PageContext, conversation_id: str, node_id: str, do: str, data: Mapping[str, Any]
+) -> str | None:
+    """Take a judgement of one answer; returns what to tell the person, if anything.
+
+    "up" and "down" take a thumb back where it is given already; "reason" says why it is down
+    (`data["reason"]`); "rewrite" keeps `data["text"]` and puts it beside the answer. Raises
+    ConversationError if it cannot be kept.
+    """
+    conversation = context.conversations.open(conversation_id)
+    node = conversation.node(node_id)
+    if do == "rewrite":
+        return _rewrite(context, conversation, node, data.get("text"))
+    if node.answer is None:
+        raise ConversationError("Only what a model said can have a thumb.")
+    given = [
+        mark
+        for mark in context.feedback.marks(conversation.id)
+        if mark.kind == "thumb" and mark.node == node.id
+    ]
+    if do in get_args(Thumb) and given and given[-1].verdict == do:
+        for mark in given:
+            context.feedback.undo(mark.id)
+        return "The thumb is taken back."
+    reason = data.get("reason") if do == "reason" else None
+    context.feedback.thumb(
+        "up" if do == "up" else "down",
+        prompt_of(conversation, node, node.answer),
+        node.answer,
+        reason=reason,
+        conversation=conversation.id,
+        node=node.id,
+        reviewed=context.local,
+    )
+    return None if do == "down" else f"Kept: {context.feedback.counts()}."
+
+
+def marks(context: PageContext, conversation_id: str) -> dict[str, Given]:
+    """What was said about the answers of a conversation, by message."""
+    found: dict[str, Given] = {}
+    for mark in context.feedback.marks(conversation_id):
+        now = found.get(mark.node, Given())
+        if mark.kind == "thumb":
+            found[mark.node] = Given(mark.verdict, mark.reason, now.rewritten)
+        elif mark.kind == "rewrite":
+            found[mark.node] = Given(now.thumb, now.reason, True)
+    return found
+
+
+def prompt_of(conversation: Conversation, node: Node, answer: Answer) -> list[dict[str, str]]:
+    """The messages that an answer was made to: those before it, and the system message in force.
+    Of a text that was continued, the text alone."""
+    if answer.mode == "text":
+        return conversation.messages(node.parent)[-1:] if node.parent else []
+    before = conversation.messages(node.parent) if node.parent else []
+    before = [message for message in before if message["role"] != "system"]
+    return [{"role": "system", "content": answer.system}, *before] if answer.system else before
+
+
+def _rewrite(context: PageContext, conversation: Conversation, node: Node, text: Any) -> str:
+    if node.role != "assistant":
+        raise ConversationError("Only an answer can be written better.")
+    if not isinstance(text, str) or not text.strip():
+        raise ConversationError("The better answer is empty; please write one.")
+    if text == node.text:
+        return "Nothing was changed."
+    made = [each for each in conversation.versions(node.id) if each.answer is not None]
+    of = node if node.answer is not None else made[-1] if made else None
+    if of is not None and of.answer is not None:
+        context.feedback.rewrite(
+            prompt_of(conversation, of, of.answer),
+            of.answer,
+            text,
+            conversation=conversation.id,
+            node=of.id,
+            reviewed=context.local,
+        )
+    conversation.add("assistant", text, parent=node.parent)
+    return f"Kept: {context.feedback.counts()}."
+
+
+def review(context: PageContext, notice: str = "") -> dict[str, Any]:
+    """What the list of the Teach tab shows: the counts, and the newest judgements first."""
+    try:
+        entries = context.feedback.entries()
+        counts = str(context.feedback.counts())
+    except TinychatError as error:
+        return {"counts": "", "entries": [], "notice": str(error)}
+    shown = entries[::-1][:_REVIEWED]
+    return {
+        "counts": counts,
+        "entries": [_line(entry) for entry in shown],
+        "hidden": len(entries) - len(shown),
+        "file": str(context.checkpoints / ".chats" / "feedback.jsonl"),
+        "notice": notice,
+    }
+
+
+def take_back(context: PageContext, id: Any) -> str:
+    """Undo one judgement, or the newest for None; returns what to tell the person."""
+    try:
+        if id is not None:
+            context.feedback.undo(str(id))
+        elif context.feedback.undo_last() is None:
+            return "There is nothing to take back."
+    except TinychatError as error:
+        return str(error)
+    return f"Taken back. What is left: {context.feedback.counts()}."
+
+
+def _line(entry: Entry) -> dict[str, Any]:
+    asked = entry.prompt[-1]["content"] if entry.prompt else ""
+    answer = entry.answers[entry.chosen or 0]
+    verdict = {
+        "thumb": f"thumb {entry.verdict}" + (f", {entry.reason}" if entry.reason else ""),
+        "rewrite": "written better",
+        "pick": f"picked {(entry.chosen or 0) + 1} of {len(entry.answers)}",
+    }[entry.kind]
+    return {
+        "id": entry.id,
+        "verdict": verdict + ("" if entry.reviewed else ", from elsewhere, not reviewed"),
+        "when": moment(entry.time),
+        "model": answer.run if answer.step is None else f"{answer.run}@{answer.step}",
+        "asked": clip(asked, _EXCERPT),
+        "said": clip(entry.text if entry.text is not None else answer.text, _EXCERPT),
+    }

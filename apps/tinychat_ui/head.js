@@ -1,0 +1,41 @@
+// The head of the page: its name, the model's passport, and two switches that need no server.
+
+const passport = h("p", { class: "tc-passport" });
+const menu = h("button", {
+  type: "button", class: "tc-button tc-menu", "aria-controls": "tc-rail", "aria-expanded": "false",
+  "aria-label": "Model and settings", onclick: () => rail(!document.body.classList.contains("tc-rail-open")),
+}, icon("M4 7h16M4 12h16M4 17h16"));
+const dark = h("button", {
+  type: "button", class: "tc-button", "aria-label": "Dark colours",
+  onclick: () => colours(!document.body.classList.contains("dark")),
+}, icon("M21 13A9 9 0 1 1 11 3a7 7 0 0 0 10 10z"));
+
+function rail(open) {
+  document.body.classList.toggle("tc-rail-open", open);
+  menu.setAttribute("aria-expanded", String(open));
+}
+
+function colours(wanted) {
+  document.body.classList.toggle("dark", wanted);
+  dark.setAttribute("aria-pressed", String(wanted));
+  try { localStorage.setItem("tc-dark", wanted ? "1" : ""); } catch { /* a private window */ }
+}
+
+let kept = null;
+try { kept = localStorage.getItem("tc-dark"); } catch { /* a private window */ }
+if (kept !== null && !new URLSearchParams(location.search).has("__theme")) colours(kept === "1");
+dark.setAttribute("aria-pressed", String(document.body.classList.contains("dark")));
+document.documentElement.lang = "en";
+
+element.append(h("header", { class: "tc-head" }, menu, h("h1", {}, "tinychat"), passport, dark));
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") rail(false); });
+document.addEventListener("click", (event) => {
+  const inside = event.target.closest("#tc-rail, .tc-menu");
+  if (!inside && document.body.classList.contains("tc-rail-open")) rail(false);
+});
+
+follow(props, watch, (value) => {
+  const parts = value.passport || [];
+  passport.replaceChildren(...parts.map((part, place) =>
+    h(place ? "span" : "strong", { title: part[1] }, part[0])));
+});

@@ -1,0 +1,171 @@
+"""Pick one of four: a prompt is answered four times, with four seeds, and a person says which is
+best, or writes a better one."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from tinychat.conversations import Answer
+from tinychat.engine import OpenedModel, Sampling
+from tinychat.errors import SettingsError, TinychatError
+from tinychat_ui.asking import Asking, Growing, ask, follow, question_of
+from tinychat_ui.context import PageContext
+from tinychat_ui.controls import sampling_of, system_of
+
+ANSWERS = 4
+
+
+@dataclass(eq=False)
+class Picking:
+    """The four answers of one browser tab, kept on the server and changed in place."""
+
+    asking: Asking = field(default_factory=Asking)
+    question: str = ""
+    system: str = ""
+    model: OpenedModel | None = None
+    rules: list[Sampling] = field(default_factory=list)
+    answers: list[Growing] = field(default_factory=list)
+    kept: str | None = None  # the judgement's id
+    chosen: int | None = None  # from 0; None with `kept`: the person wrote a better one
+    notice: str = ""
+
+    @property
+    def can_pick(self) -> bool:
+        """Whether all answers are there, without trouble and without a judgement."""
+        whole = len(self.answers) == ANSWERS and all(
+            each.is_over and not each.trouble for each in self.answers
+        )
+        return whole and not self.asking.busy and self.kept is None
+
+
+def ask_four(
+    context: PageContext, picking: Picking, name: str | None, text: Any, rail: Sequence[Any]
+) -> Iterator[None]:
+    """Ask the model of that name, four seeds in a row. Yields whenever there is more to show;
+    what went wrong is told in `picking.notice`."""
+    if not picking.asking.begin():
+        return
+    try:
+        picking.answers, picking.kept, picking.chosen, picking.notice = [], None, None, ""
+        if name is None:
+            raise SettingsError("There is no model to answer yet.")
+        picking.question, picking.system = question_of(text, context), system_of(rail)
+        rules = sampling_of(rail, most_new_tokens=context.limits.new_tokens)
+        if rules.temperature == 0:
+            raise SettingsError(
+                "With temperature 0 all four answers would be the same: please raise it."
+            )
+        picking.rules = [replace(rules, seed=rules.seed + place) for place in range(ANSWERS)]
+        picking.notice = f"Opening {name} …"
+        yield
+        news = threading.Event()
+        picking.model = context.shelf.open(name)
+        picking.notice = ""
+        for sampling in picking.rules:
+            if picking.asking.stopped:
+                break
+            answer = ask(
+                context, picking.model, picking.question, sampling, picking.system, news=news
+            )
+            picking.asking.answers.append(answer)
+            picking.answers.append(Growing(answer))
+        yield from follow(picking.answers, news)
+    except TinychatError as error:
+        picking.notice = str(error)
+    finally:
+        picking.asking.over()
+    yield
+
+
+def pick(context: PageContext, picking: Picking, number: Any) -> None:
+    """Keep the answer of that number, from 1, as the best; anything else is passed over."""
+    if not picking.can_pick or type(number) is not int or number not in range(1, ANSWERS + 1):
+        return
+    try:
+        picking.kept = context.feedback.pick(
+            prompt_of(picking), answers_of(picking), number - 1, reviewed=context.local
+        )
+        picking.chosen = number - 1
+        picking.notice = f"Kept: answer {number} is the best."
+    except TinychatError as error:
+        picking.notice = str(error)
+
+
+def write_better(context: PageContext, picking: Picking, text: Any) -> None:
+    """Keep what the person would have answered."""
+    if not picking.can_pick:
+        return
+    try:
+        picking.kept = context.feedback.rewrite(
+            prompt_of(picking),
+            answers_of(picking)[0],
+            text if isinstance(text, str) else "",
+            reviewed=context.local,
+        )
+        picking.notice = "Kept: your own answer is the best."
+    except TinychatError as error:
+        picking.notice = str(error)
+
+
+def prompt_of(picking: Picking) -> list[dict[str, str]]:
+    """The messages that all four answers were made to."""
+    told = [{"role": "system", "content": picking.system}] if _is_told(picking) else []
+    return [*told, {"role": "user", "content": picking.question}]
+
+
+def answers_of(picking: Picking) -> list[Answer]:
+    """The four answers with all that decided them."""
+    model = picking.model
+    if model is None:
+        return []
+    answers = []
+    for growing, sampling in zip(picking.answers, picking.rules, strict=True):
+        done = growing.answer.completion
+        if done is None:
+            return []
+        answers.append(
+            Answer(
+                text=done.text,
+                prompt_ids=growing.answer.prompt.ids,
+                answer_ids=done.ids,
+                run=model.run.absolute().name,
+                step=model.step,
+                settings=asdict(sampling),
+                seed=sampling.seed,
+                finish_reason=done.finish_reason,
+                stats=asdict(growing.answer.stats()),
+                mode="chat" if model.card.kind == "chat" else "text",
+                chat_format=model.text.tokenizer.format.name,
+                system=picking.system if _is_told(picking) else "",
+            )
+        )
+    return answers
+
+
+def view(picking: Picking) -> dict[str, Any]:
+    """What the tab shows of it."""
+    answers = [
+        {
+            "number": place + 1,
+            "text": growing.text,
+            "facts": f"seed {picking.rules[place].seed} · {growing.facts()}",
+            "trouble": growing.trouble,
+            "chosen": picking.chosen == place,
+        }
+        for place, growing in enumerate(picking.answers)
+    ]
+    return {
+        "answers": answers,
+        "question": picking.question if answers else "",
+        "model": picking.model.label if picking.model and answers else "",
+        "busy": picking.asking.busy,
+        "can_pick": picking.can_pick,
+        "kept": picking.kept is not None,
+        "notice": picking.notice,
+    }
+
+
+def _is_told(picking: Picking) -> bool:
+    """Whether there was a system message: a base model goes on with the text alone."""
+    return bool(picking.system) and picking.model is not None and picking.model.card.kind == "chat"

@@ -1,0 +1,222 @@
+"""Which model answers: run and step, following the newest while it trains, and what is known of it.
+
+A tab's model changes only between two answers. While a checkpoint is being opened the one before
+answers; one that cannot be opened is passed over, and its reason stays in view.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from tinychat.engine import OpenedModel
+from tinychat.errors import TinychatError
+from tinychat.runs import RunReader
+from tinychat.watch.overview import Overview, newest_samples
+from tinychat.watch.states import LIVE, look_of, state_word
+from tinychat.words import clip, long_duration, loss, number, progress, short
+from tinychat_ui.context import PageContext, Stop
+from tinychat_ui.session import BEST, NEWEST, About, Session
+from tinychat_ui.theme import script
+
+_PROMPTS = 4
+_PROMPT_CHARACTERS = 80
+
+
+@dataclass(frozen=True)
+class Picker:
+    """The component in the rail, and which model answers as others may listen to it."""
+
+    component: gr.HTML
+    current: gr.State  # str | None: what `shelf.open` takes, e.g. "demo@300"
+
+
+def build_picker() -> Picker:
+    """The picker, drawn where this is called. What it shows comes from `picker_view`."""
+    component = gr.HTML(value={}, html_template="", js_on_load=script("picker"))  # type: ignore[arg-type]
+    return Picker(component, gr.State(None))
+
+
+def model_choices(context: PageContext) -> list[tuple[str, str]]:
+    """(what is shown, name) of every checkpoint: newest run first, newest step first."""
+    return [
+        (f"{run.name} @ {_stop_words(stop)}", f"{run.name}@{stop.step}")
+        for run in context.runs.look()
+        for stop in reversed(context.runs.stops(run.name))
+    ]
+
+
+def pick(context: PageContext, session: Session, chosen: Mapping[str, Any]) -> None:
+    """Take what a person chose; anything that is not there is refused with a note."""
+    run, step = chosen.get("run"), chosen.get("step")
+    session.note = ""
+    session.refused.clear()  # a choice by hand tries again
+    if isinstance(run, str):
+        if run in _names(context):
+            session.run, session.step = run, NEWEST
+        else:
+            session.note = f"There is no run {clip(run, 60)!r} any more."
+    if isinstance(step, str) and session.run is not None:
+        known = {NEWEST, BEST, *(str(stop.step) for stop in context.runs.stops(session.run))}
+        if step in known:
+            session.step = step
+        else:
+            session.note = f"Step {clip(step, 20)} is not kept any more."
+
+
+def follow(context: PageContext, session: Session) -> Iterator[str | None]:
+    """Bring the tab to the model that its choice means by now.
+
+    Gives None once if a model has to be opened, so that "loading" can be shown, and the name of a
+    model that has just taken over.
+    """
+    wanted = _wanted(context, session)
+    if wanted is None or wanted == session.model:
+        return
+    session.loading = wanted
+    try:
+        yield None
+        opened = context.shelf.open(wanted)
+    except TinychatError as error:
+        session.refused[wanted] = str(error)
+        return
+    finally:
+        session.loading = None
+    if session.asking:
+        return  # the next look finds it opened already
+    session.model = wanted
+    session.about = _about(context, session, opened)
+    yield opened.label
+
+
+def picker_view(context: PageContext, session: Session) -> dict[str, Any]:
+    """What the picker shows."""
+    stops = context.runs.stops(session.run) if session.run else []
+    overview = context.runs.overview(session.run) if session.run else None
+    trouble = [session.note] if session.note else []
+    trouble += [f"{name} is passed over: {why}" for name, why in session.refused.items()]
+    shown = session.model.rpartition("@")[2] if session.model else ""
+    return {
+        "runs": [(name, name) for name in _names(context)],
+        "run": session.run,
+        "steps": _step_choices(stops),
+        "step": session.step if stops else "",
+        "shown_step": shown,
+        "status": f"loading {session.loading} …" if session.loading else "",
+        "trouble": " ".join(trouble + list(session.about.remarks if session.about else ())),
+        "training": _training(overview) if overview else None,
+    }
+
+
+def head_view(session: Session) -> dict[str, Any]:
+    """What the head of the page shows."""
+    return {"passport": session.about.passport if session.about else []}
+
+
+def _wanted(context: PageContext, session: Session) -> str | None:
+    """The checkpoint that ought to answer now; None where there is none."""
+    if session.run is None:
+        session.run, session.step = _first_choice(context)
+    if session.run is None:
+        return None
+    if session.run not in {each.name for each in context.runs.look()}:
+        return session.run  # a model folder from elsewhere
+    stops = context.runs.stops(session.run)
+    steps = [stop.step for stop in stops if f"{session.run}@{stop.step}" not in session.refused]
+    if not steps:
+        return None
+    newest = next((stop.step for stop in stops if stop.is_latest), steps[-1])
+    step = newest if newest in steps else steps[-1]
+    if session.step == BEST:
+        step = next((stop.step for stop in stops if stop.is_best and stop.step in steps), step)
+    elif session.step != NEWEST:
+        if session.step in map(str, steps):
+            step = int(session.step)
+        else:
+            session.note = f"Step {session.step} is not kept any more; the newest answers instead."
+            session.step = NEWEST
+    return f"{session.run}@{step}"
+
+
+def _first_choice(context: PageContext) -> tuple[str | None, str]:
+    """(run, step) to begin with: what the page was started for, else the newest run that has one."""
+    if context.first is not None:
+        run, _, step = context.first.rpartition("@")
+        if run and run in _names(context):
+            return run, {"latest": NEWEST}.get(step, step)
+        return context.first, NEWEST
+    having = (run.name for run in context.runs.look() if context.runs.stops(run.name))
+    return next(having, None), NEWEST
+
+
+def _names(context: PageContext) -> list[str]:
+    names = [run.name for run in context.runs.look()]
+    first = context.first
+    if first is None or first in names or first.rpartition("@")[0] in names:
+        return names
+    return [first, *names]
+
+
+def _step_choices(stops: list[Stop]) -> list[tuple[str, str]]:
+    best = next((stop for stop in stops if stop.is_best), None)
+    return [
+        *([("newest", NEWEST)] if stops else []),
+        *([(f"best: {_stop_words(best)}", BEST)] if best else []),
+        *((_stop_words(stop), str(stop.step)) for stop in reversed(stops)),
+    ]
+
+
+def _stop_words(stop: Stop) -> str:
+    found = number(stop.step)
+    return found if stop.val_loss is None else f"{found} · val loss {loss(stop.val_loss)}"
+
+
+def _training(overview: Overview) -> dict[str, Any]:
+    """How the training of a run goes."""
+    told = []
+    if (train_loss := overview.number("train_loss")) is not None:
+        told.append(f"loss {loss(train_loss)}")
+    if (val_loss := overview.number("val_loss")) is not None:
+        told.append(f"val loss {loss(val_loss)}")
+    if overview.eta_seconds is not None:
+        told.append(f"{long_duration(overview.eta_seconds)} left")
+    return {
+        "state": state_word(overview.state),
+        "colour": look_of(overview.state).colour,
+        "progress": f"step {progress(overview.step, overview.max_steps)}",
+        "words": " · ".join(told),
+        "recent": list(overview.recent) if overview.state in LIVE else [],
+    }
+
+
+def _about(context: PageContext, session: Session, opened: OpenedModel) -> About:
+    """What the page says of a model that has been opened."""
+    runtime, card = opened.text.runtime, opened.card
+    parameters = sum(each.numel() for each in opened.text.decoder.parameters())
+    run = session.run or ""
+    val_loss = next((s.val_loss for s in context.runs.stops(run) if s.step == opened.step), None)
+    passport = [(opened.label, f"{card.kind} model")]
+    passport.append((f"{short(parameters)} parameters", f"{number(parameters)} parameters"))
+    if val_loss is not None:
+        passport.append((f"val loss {loss(val_loss)}", "nats per token on the validation split"))
+    passport.append((runtime.dtype, "precision of the computation"))
+    passport.append((runtime.device, "where it is computed"))
+    length = opened.text.context_length
+    passport.append((f"context {number(length)}", f"it sees at most {number(length)} tokens"))
+    prompts = _prompts(context, run) if card.kind == "chat" else ()
+    return About(card.kind == "chat", tuple(passport), prompts, opened.remarks)
+
+
+def _prompts(context: PageContext, run: str) -> tuple[str, ...]:
+    """What the run is asked while it trains: the style of its data."""
+    overview = context.runs.overview(run)
+    if overview is None:
+        return ()
+    try:
+        rows = newest_samples(RunReader(overview.path))
+    except (TinychatError, OSError):
+        return ()
+    asked = dict.fromkeys(row.get("prompt") for row in rows)
+    fitting = [p for p in asked if isinstance(p, str) and 0 < len(p) <= _PROMPT_CHARACTERS]
+    return tuple(fitting[:_PROMPTS])

@@ -1,0 +1,40 @@
+"""What the chat keeps on disk: conversations, ratings of answers, and votes between models.
+
+All of it lies under `<checkpoints>/.chats/`, in files that only grow: one JSON object a line, one
+write a line, flushed before it is acknowledged. A line that a crash has torn spoils no other;
+undoing appends a line, deleting moves a file aside. Threads and processes may share a folder.
+Texts, ids and settings are kept so completely that an answer can be repeated, or taught from.
+Standard library and orjson only: it knows no model.
+"""
+
+from tinychat.conversations.answers import Answer, Messages, Mode, Role
+from tinychat.conversations.export import export_name, to_json, to_markdown
+from tinychat.conversations.feedback import DOWN_REASONS, Counts, DownReason, Entry, Feedback, Mark
+from tinychat.conversations.store import Conversations, Found, Summary
+from tinychat.conversations.tree import Conversation, Node
+from tinychat.conversations.votes import Side, Tally, Verdict, Votes
+
+__all__ = [
+    "DOWN_REASONS",
+    "Answer",
+    "Conversation",
+    "Conversations",
+    "Counts",
+    "DownReason",
+    "Entry",
+    "Feedback",
+    "Found",
+    "Mark",
+    "Messages",
+    "Mode",
+    "Node",
+    "Role",
+    "Side",
+    "Summary",
+    "Tally",
+    "Verdict",
+    "Votes",
+    "export_name",
+    "to_json",
+    "to_markdown",
+]

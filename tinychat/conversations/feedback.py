@@ -1,0 +1,292 @@
+"""What people think of answers, kept so completely that a model can be taught from it.
+
+A thumb judges one answer, a rewrite is what the person would have said, a pick names the best of
+several answers to one prompt. Undoing appends a line: nothing that was said is ever rewritten.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from tinychat.conversations.answers import (
+    Answer,
+    Messages,
+    messages_from_row,
+    messages_to_rows,
+    want,
+    want_time,
+)
+from tinychat.conversations.row_file import Row, RowFile, whole_text
+from tinychat.conversations.store import CHATS
+from tinychat.errors import ConversationError
+from tinychat.runs.durable import Disk
+from tinychat.words import count
+
+Thumb = Literal["up", "down"]
+DownReason = Literal["repeats", "off topic", "garbled", "wrong", "other"]
+DOWN_REASONS: tuple[str, ...] = get_args(DownReason)
+Kind = Literal["thumb", "rewrite", "pick"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One judgement. Which of the last four fields count is told by `kind`."""
+
+    id: str
+    kind: Kind
+    time: float  # Unix seconds
+    prompt: tuple[dict[str, str], ...]  # the turns before the answer
+    answers: tuple[Answer, ...]  # one, or the ones to pick from
+    conversation: str = ""  # where it was said, if in one
+    node: str = ""
+    reviewed: bool = True  # False: it did not come from the person at this machine
+    verdict: Thumb | None = None
+    reason: DownReason | None = None
+    text: str | None = None  # the person's own answer
+    chosen: int | None = None  # the place in `answers`, from 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """What one living judgement says of its message, without texts and ids."""
+
+    id: str
+    kind: Kind
+    conversation: str
+    node: str
+    verdict: Thumb | None
+    reason: DownReason | None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How much there is to teach from. As a text: 23 picks, 11 thumbs, 4 rewrites"""
+
+    picks: int = 0
+    thumbs: int = 0
+    rewrites: int = 0
+
+    def __str__(self) -> str:
+        kinds = (count(self.picks, "pick"), count(self.thumbs, "thumb"))
+        return ", ".join((*kinds, count(self.rewrites, "rewrite")))
+
+
+class Feedback:
+    """`<checkpoints>/.chats/feedback.jsonl`. Any number of threads may share it.
+
+    Whatever cannot be kept or read raises ConversationError, or FormatError if it is newer.
+    """
+
+    def __init__(self, checkpoints: Path, *, disk: Disk | None = None) -> None:
+        self._path = checkpoints / CHATS / "feedback.jsonl"
+        self._disk = disk or Disk()
+        self._file = RowFile(self._path, self._disk)
+        self._lock = threading.Lock()
+        self._marks: dict[str, Mark] = {}  # of every judgement, also of the undone ones
+        self._undone: set[str] = set()
+        self._living: dict[str, Mark] = {}  # those that count, oldest first
+
+    def thumb(
+        self,
+        verdict: Thumb,
+        prompt: Messages,
+        answer: Answer,
+        *,
+        reason: DownReason | None = None,
+        conversation: str = "",
+        node: str = "",
+        reviewed: bool = True,
+    ) -> str:
+        """Returns its id. Of several thumbs for one message, the last counts."""
+        if verdict not in get_args(Thumb):
+            raise ConversationError(f"A thumb is up or down, not {verdict!r}.")
+        if reason is not None and (verdict == "up" or reason not in DOWN_REASONS):
+            raise ConversationError(
+                f"The reason {reason!r} is none of a thumb down's: {', '.join(DOWN_REASONS)}."
+            )
+        row = _row("thumb", prompt, [answer], conversation, node, reviewed)
+        return self._add(row | {"verdict": verdict, "reason": reason})
+
+    def rewrite(
+        self,
+        prompt: Messages,
+        answer: Answer,
+        text: str,
+        *,
+        conversation: str = "",
+        node: str = "",
+        reviewed: bool = True,
+    ) -> str:
+        """Keep what the person would have answered; returns its id."""
+        if not whole_text(text, "The answer").strip():
+            raise ConversationError("The better answer is empty; please write one.")
+        row = _row("rewrite", prompt, [answer], conversation, node, reviewed)
+        return self._add(row | {"text": text})
+
+    def pick(
+        self,
+        prompt: Messages,
+        answers: Sequence[Answer],
+        chosen: int,
+        *,
+        conversation: str = "",
+        node: str = "",
+        reviewed: bool = True,
+    ) -> str:
+        """Keep which of at least two answers is the best, counted from 0; returns its id."""
+        if len(answers) < 2 or chosen not in range(len(answers)):
+            raise ConversationError(
+                f"Answer {chosen + 1} of {len(answers)} cannot be picked; "
+                "it takes two answers and one of them."
+            )
+        row = _row("pick", prompt, answers, conversation, node, reviewed)
+        return self._add(row | {"chosen": chosen})
+
+    def undo(self, id: str) -> None:
+        """Raises ConversationError if there is no such judgement, or no more."""
+        with self._lock:
+            self._refresh()
+            if id not in self._marks or id in self._undone:
+                raise ConversationError("This feedback is not there, or was undone already.")
+            self._file.append({"undo": id, "time": time.time()})
+
+    def undo_last(self) -> Entry | None:
+        """Take back the newest judgement and return it; None if there is none."""
+        entries = self.entries()
+        if not entries:
+            return None
+        self.undo(entries[-1].id)
+        return entries[-1]
+
+    def entries(self) -> list[Entry]:
+        """The judgements that count, oldest first, complete."""
+        living = {mark.id for mark in self.marks()}
+        entries = []
+        for row in RowFile(self._path, self._disk).news()[0]:
+            try:
+                entry = _entry(row)
+            except ValueError:
+                continue
+            if entry.id in living:
+                entries.append(entry)
+                living.discard(entry.id)
+        return entries
+
+    def counts(self) -> Counts:
+        """How many judgements count, by kind."""
+        kinds = [mark.kind for mark in self.marks()]
+        return Counts(
+            picks=kinds.count("pick"), thumbs=kinds.count("thumb"), rewrites=kinds.count("rewrite")
+        )
+
+    def marks(self, conversation: str | None = None) -> list[Mark]:
+        """What the judgements that count say, of one conversation if it is named; oldest first."""
+        with self._lock:
+            self._refresh()
+            marks = list(self._living.values())
+        return [mark for mark in marks if conversation in (None, mark.conversation)]
+
+    def thumb_of(self, conversation: str, node: str) -> Thumb | None:
+        """The thumb that a message of a conversation has now."""
+        for mark in self.marks(conversation):
+            if mark.kind == "thumb" and mark.node == node:
+                return mark.verdict
+        return None
+
+    @property
+    def skipped(self) -> int:
+        """How many lines could not be read."""
+        return self._file.skipped
+
+    def _add(self, row: Row) -> str:
+        _entry(row)  # what is acknowledged must be readable
+        self._file.append(row, create=True)
+        return row["id"]
+
+    def _refresh(self) -> None:
+        rows, anew = self._file.news()
+        if anew:
+            self._marks, self._undone = {}, set()
+        for row in rows:
+            if isinstance(row.get("undo"), str):
+                self._undone.add(row["undo"])
+                continue
+            try:
+                entry = _entry(row)
+            except ValueError:
+                self._file.skipped += 1
+                continue
+            told = {each.name: getattr(entry, each.name) for each in fields(Mark)}
+            self._marks.setdefault(entry.id, Mark(**told))
+        if rows or anew:
+            self._living = self._choose()
+
+    def _choose(self) -> dict[str, Mark]:
+        """What counts: not undone, and no thumb with a later one for its message."""
+        found: list[Mark] = []
+        judged: set[tuple[str, str]] = set()
+        for mark in reversed(self._marks.values()):
+            if mark.id in self._undone:
+                continue
+            where = (mark.conversation, mark.node)
+            if mark.kind == "thumb" and all(where):
+                if where in judged:
+                    continue
+                judged.add(where)
+            found.append(mark)
+        return {mark.id: mark for mark in reversed(found)}
+
+
+def _row(
+    kind: Kind,
+    prompt: Messages,
+    answers: Sequence[Answer],
+    conversation: str,
+    node: str,
+    reviewed: bool,
+) -> Row:
+    return {
+        "kind": kind,
+        "id": secrets.token_hex(8),
+        "time": time.time(),
+        "conversation": conversation,
+        "node": node,
+        "reviewed": reviewed,
+        "prompt": messages_to_rows(prompt),
+        "answers": [answer.to_row() for answer in answers],
+    }
+
+
+def _entry(row: Row) -> Entry:
+    """Raises ValueError for a row that is no judgement."""
+    kind, given = row.get("kind"), {}
+    answers = tuple(Answer.from_row(each) for each in want(row, "answers", list))
+    if kind == "thumb":
+        given = {"verdict": want(row, "verdict", str), "reason": row.get("reason")}
+        if given["verdict"] not in get_args(Thumb) or len(answers) != 1:
+            raise ValueError("it is no thumb")
+        if given["reason"] not in (None, *DOWN_REASONS):
+            raise ValueError("it has no such reason")
+    elif kind == "rewrite":
+        given = {"text": want(row, "text", str)}
+    elif kind == "pick":
+        given: dict[str, Any] = {"chosen": want(row, "chosen", int)}
+    else:
+        raise ValueError(f"the kind {kind!r} is not known")
+    if not answers or given.get("chosen", 0) not in range(len(answers)):
+        raise ValueError("there is no such answer")
+    return Entry(
+        id=want(row, "id", str),
+        kind=kind,
+        time=want_time(row),
+        prompt=messages_from_row(row, "prompt"),
+        answers=answers,
+        conversation=want(row, "conversation", str),
+        node=want(row, "node", str),
+        reviewed=want(row, "reviewed", bool),
+        **given,
+    )
