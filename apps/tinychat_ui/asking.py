@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinychat.engine import Answer, OpenedModel, Sampling
+from tinychat.engine import Answer, Completion, OpenedModel, Sampling
 from tinychat.errors import EngineError, SettingsError
 from tinychat.text import Message
 from tinychat.words import count
@@ -40,7 +40,7 @@ class Asking:
         """Nothing is on its way any more; what still is, nobody waits for."""
         for answer in self.answers:
             answer.cancel()
-        self.busy = False
+        self.busy, self.answers = False, []
 
 
 def question_of(text: Any, context: PageContext) -> str:
@@ -77,36 +77,35 @@ def ask(
     )
 
 
-@dataclass(eq=False)
 class Growing:
-    """An answer as far as it has come."""
+    """An answer as far as it has come. Once it is over it holds no model any more."""
 
-    answer: Answer
-    text: str = ""
-    trouble: str = ""
-    is_over: bool = False
+    def __init__(self, answer: Answer) -> None:
+        self.text = ""
+        self.facts = ""  # 42 tokens · 120 tokens/s · stopped: end token
+        self.trouble = ""  # why it failed
+        self.completion: Completion | None = None
+        self._answer: Answer | None = answer
+
+    @property
+    def is_over(self) -> bool:
+        return self._answer is None
 
     def take(self) -> bool:
         """Take what has come; whether that was anything."""
-        if self.is_over:
+        answer = self._answer
+        if answer is None:
             return False
         try:
-            piece = self.answer.take()
+            piece = answer.take()
         except EngineError as error:
             self.trouble, piece = str(error), None
-        self.is_over = piece is None
         self.text += piece or ""
-        return self.is_over or bool(piece)
-
-    def facts(self) -> str:
-        """42 tokens · 120 tokens/s · stopped: end token"""
-        stats, completion = self.answer.stats(), self.answer.completion
-        told = [count(stats.new_tokens, "token")]
-        if stats.tokens_per_second is not None:
-            told.append(f"{stats.tokens_per_second:,.0f} tokens/s")
-        if completion is not None:
-            told.append(REASONS[completion.finish_reason])
-        return " · ".join(told)
+        if piece is None:
+            self.completion, self._answer = answer.completion, None
+        if piece != "":
+            self.facts = _facts(answer)
+        return piece != ""
 
 
 def follow(answers: Sequence[Growing], news: threading.Event) -> Iterator[None]:
@@ -118,3 +117,13 @@ def follow(answers: Sequence[Growing], news: threading.Event) -> Iterator[None]:
         if any([growing.take() for growing in answers]):
             yield
             time.sleep(FLUSH_SECONDS)
+
+
+def _facts(answer: Answer) -> str:
+    stats = answer.stats()
+    told = [count(stats.new_tokens, "token")]
+    if stats.tokens_per_second is not None:
+        told.append(f"{stats.tokens_per_second:,.0f} tokens/s")
+    if answer.completion is not None:
+        told.append(REASONS[answer.completion.finish_reason])
+    return " · ".join(told)

@@ -147,10 +147,17 @@ function tools(turn) {
     answer ? button("Good answer", "M7 11v9H4v-9zM7 11l4-7c2 0 2 2 1 6h6c2 0 2 1 1.500 3l-1 5c-.3 1-1 2-2 2H7", () => mark("up"), given("up")) : null,
     answer ? button("Bad answer", "M7 13V4H4v9zM7 13l4 7c2 0 2-2 1-6h6c2 0 2-1 1.500-3l-1-5c-.3-1-1-2-2-2H7", () => mark("down"), given("down")) : null,
     button(answer ? "Rewrite the answer" : "Edit", "M4 20h4L19 9l-4-4L4 16zM13 7l4 4", () => edit(turn)),
-    answer && turn.model ? button("Look inside", "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16 16l5 5", () => trigger("act", { do: "inside", id })) : null,
+    answer && turn.model ? button("Look inside", "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16 16l5 5", () => lookInside(id)) : null,
     !answer && turn.unanswered ? button("Answer again", "M20 11a8 8 0 1 0-2 6M20 5v6h-6", () => ask({ do: "again", id })) : null);
 
   function mark(word) { trigger("act", { do: word, id }); }
+}
+
+function lookInside(id) {
+  const panel = document.getElementById("tc-inside");
+  panel.classList.add("tc-open");
+  panel.querySelector("button[aria-expanded=false], .label-wrap:not(.open)")?.click();
+  trigger("act", { do: "inside", id });
 }
 
 async function copy(from, text) {
@@ -182,7 +189,7 @@ function edit(turn) {
 const REASONS = ["repeats", "off topic", "garbled", "wrong", "other"];
 
 function reasons(turn) {
-  if (turn.mark !== "down" || !turn.ask_reason) return null;
+  if (!turn.ask_reason) return null;
   return h("div", { class: "tc-reasons", role: "group", "aria-label": "What is wrong with it" },
     h("span", { class: "tc-note" }, "What is wrong with it?"),
     REASONS.map((word) => h("button", {

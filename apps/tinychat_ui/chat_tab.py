@@ -44,6 +44,7 @@ def build_chat(context: PageContext, session: gr.State, controls: SamplingContro
     component = gr.HTML(
         value={},  # type: ignore[arg-type]
         html_template="",
+        apply_default_css=False,
         js_on_load=script("chat"),  # its events: 'ask' 'halt' 'act' 'open'
         elem_id="tc-talk",
     )

@@ -58,6 +58,7 @@ class Match:
     answers: list[Growing] = field(default_factory=list)
     vote: str | None = None  # its id
     verdict: Verdict | None = None
+    result: str = ""  # what the vote has done to the tally of its pair
     notice: str = ""
     tallies: list[str] = field(default_factory=list)
 
@@ -100,7 +101,7 @@ def build_compare(context: PageContext, picker: Picker, controls: SamplingContro
             label="Blind: hide which is which until I vote", elem_id="compare-blind"
         )
     panes = gr.HTML(
-        value=view(context, Match()),  # type: ignore[arg-type]
+        value=view(Match()),  # type: ignore[arg-type]
         html_template="",
         js_on_load=script("compare"),
         elem_id="compare-panes",
@@ -109,7 +110,7 @@ def build_compare(context: PageContext, picker: Picker, controls: SamplingContro
     def shown(match: Match) -> list[Any]:
         busy = match.asking.busy
         update = [gr.update(interactive=not busy), gr.update(interactive=busy)]
-        return [view(context, match), *update]
+        return [view(match), *update]
 
     def asked(match: Match, *given: Any) -> Iterator[list[Any]]:
         first, second, one, two, text, blind, *rail = given
@@ -119,18 +120,18 @@ def build_compare(context: PageContext, picker: Picker, controls: SamplingContro
 
     def voted(match: Match, event: gr.EventData) -> dict[str, Any]:
         vote(context, match, (event._data or {}).get("verdict"))
-        return view(context, match)
+        return view(match)
 
     def undone(match: Match) -> dict[str, Any]:
         undo(context, match)
-        return view(context, match)
+        return view(match)
 
     def halted(match: Match) -> None:
         match.asking.stop()
 
     def counted(match: Match) -> dict[str, Any]:
         match.tallies = tallies(context)
-        return view(context, match)
+        return view(match)
 
     def offered(*now: Any) -> list[Any]:
         return offer(context, now[:2], now[2])
@@ -224,6 +225,7 @@ def vote(context: PageContext, match: Match, verdict: Any) -> None:
             verdict, prompt=question.text, seed=seed, a=a, b=b, blind=question.blind
         )
         match.verdict, match.notice = verdict, ""
+        match.result = tally_words(a.label, b.label, context.votes.tally(a.label, b.label))
         match.tallies = tallies(context)
     except TinychatError as error:
         match.notice = str(error)
@@ -256,7 +258,7 @@ def offer(context: PageContext, now: Sequence[Any], current: str | None) -> list
     return [gr.update(choices=choices, value=value if value in names else None) for value in wanted]
 
 
-def view(context: PageContext, match: Match) -> dict[str, Any]:
+def view(match: Match) -> dict[str, Any]:
     """What the panes show. Names are left out while they are hidden, so no page can tell them."""
     panes = []
     for place, name in enumerate(SIDES):
@@ -267,7 +269,7 @@ def view(context: PageContext, match: Match) -> dict[str, Any]:
                 "name": name,
                 "label": side.label if side and not match.hidden else "",
                 "text": answer.text if answer else "",
-                "facts": answer.facts() if answer and not match.hidden else "",
+                "facts": answer.facts if answer and not match.hidden else "",
                 "trouble": answer.trouble if answer else "",
                 "won": match.vote is not None and match.verdict == name.lower(),
             }
@@ -279,15 +281,9 @@ def view(context: PageContext, match: Match) -> dict[str, Any]:
         "can_vote": match.can_vote,
         "voted": voted,
         "notice": match.notice,
-        "result": result(context, match) if voted else "",
+        "result": match.result if voted else "",
         "tallies": match.tallies,
     }
-
-
-def result(context: PageContext, match: Match) -> str:
-    """What a vote has done to the tally of its pair: demo@300 wins 14 of 20"""
-    a, b = (side.label for side in match.sides)
-    return tally_words(a, b, context.votes.tally(a, b))
 
 
 def tally_words(a: str, b: str, tally: Tally) -> str:

@@ -52,6 +52,7 @@ def build_sampling(*, compact: bool = False, name: str = "Sampling") -> Sampling
     component = gr.HTML(
         value={**PLAIN, "preset": "Balanced"},  # type: ignore[arg-type]
         html_template="",
+        apply_default_css=False,
         js_on_load=script("controls"),
         elem_classes=["tc-controls"],
         presets={name: {**PLAIN, **values} for name, values in PRESETS.items()},

@@ -1,7 +1,7 @@
 """Judging answers: what the buttons below them do, and what the Teach tab lists.
 
-Whatever is said becomes a line of `feedback.jsonl`, complete enough to teach from. Nothing is taught
-by saying it: training is a command of its own.
+Whatever is said becomes a line of `feedback.jsonl`, complete enough to teach from. Nothing is
+taught by saying it: training is a command of its own.
 """
 
 from collections.abc import Mapping

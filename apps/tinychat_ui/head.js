@@ -3,7 +3,7 @@
 const passport = h("p", { class: "tc-passport" });
 const menu = h("button", {
   type: "button", class: "tc-button tc-menu", "aria-controls": "tc-rail", "aria-expanded": "false",
-  "aria-label": "Model and settings", onclick: () => rail(!document.body.classList.contains("tc-rail-open")),
+  "aria-label": "Model and settings", onclick: () => rail(menu.getAttribute("aria-expanded") !== "true"),
 }, icon("M4 7h16M4 12h16M4 17h16"));
 const dark = h("button", {
   type: "button", class: "tc-button", "aria-label": "Dark colours",
@@ -11,7 +11,7 @@ const dark = h("button", {
 }, icon("M21 13A9 9 0 1 1 11 3a7 7 0 0 0 10 10z"));
 
 function rail(open) {
-  document.body.classList.toggle("tc-rail-open", open);
+  document.getElementById("tc-rail").classList.toggle("tc-open", open);
   menu.setAttribute("aria-expanded", String(open));
 }
 
@@ -28,10 +28,10 @@ dark.setAttribute("aria-pressed", String(document.body.classList.contains("dark"
 document.documentElement.lang = "en";
 
 element.append(h("header", { class: "tc-head" }, menu, h("h1", {}, "tinychat"), passport, dark));
-document.addEventListener("keydown", (event) => { if (event.key === "Escape") rail(false); });
+document.addEventListener("keydown", (event) => { if (event.key === "Escape" && menu.getAttribute("aria-expanded") === "true") rail(false); });
 document.addEventListener("click", (event) => {
   const inside = event.target.closest("#tc-rail, .tc-menu");
-  if (!inside && document.body.classList.contains("tc-rail-open")) rail(false);
+  if (!inside && menu.getAttribute("aria-expanded") === "true") rail(false);
 });
 
 follow(props, watch, (value) => {

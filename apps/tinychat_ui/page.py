@@ -3,7 +3,7 @@
 import gradio as gr
 from fastapi import FastAPI
 
-from tinychat_ui import compare, conversations_panel, feedback, inside, travel
+from tinychat_ui import compare, conversations_panel, inside, teach, travel
 from tinychat_ui.about import build_about
 from tinychat_ui.chat_tab import QUIET, ChatTab, build_chat
 from tinychat_ui.context import PageContext
@@ -20,7 +20,7 @@ def build_page(context: PageContext) -> gr.Blocks:
     """The whole page over a folder of runs."""
     with gr.Blocks(title="tinychat", analytics_enabled=False, fill_width=True) as page:
         session = gr.State(Session())
-        top = gr.HTML(value={}, html_template="", js_on_load=script("head"), elem_id="tc-head")  # type: ignore[arg-type]
+        top = gr.HTML(value={}, html_template="", apply_default_css=False, js_on_load=script("head"), elem_id="tc-head")  # type: ignore[arg-type]
         with gr.Row(elem_id="tc-body"):
             with gr.Column(elem_id="tc-rail", min_width=0) as rail:
                 picker = build_picker()
@@ -36,7 +36,7 @@ def build_page(context: PageContext) -> gr.Blocks:
                 with gr.Tab("Time travel"):
                     travel.build_travel(context, picker, controls)
                 with gr.Tab("Teach"):
-                    feedback.build_feedback(context, chat)
+                    teach.build_teach(context, chat, controls)
                 with gr.Tab("API & about"):
                     build_about(context)
             with rail:
@@ -97,6 +97,7 @@ def _keep_true(context: PageContext, picker: Picker, chat: ChatTab, top: gr.HTML
     quiet = {**QUIET, "concurrency_limit": None}
     clock = gr.Timer(_TICK_SECONDS)
     clock.tick(look, chat.session, outputs, **quiet)
+    chat.component.open(look, chat.session, outputs, **quiet)
     picker.component.pick(choose, chat.session, outputs, **quiet)
 
 

@@ -32,11 +32,11 @@ class Picking:
 
     @property
     def can_pick(self) -> bool:
-        """Whether all answers are there, without trouble and without a judgement."""
+        """Whether all answers are there, whole and without a judgement."""
         whole = len(self.answers) == ANSWERS and all(
             each.is_over and not each.trouble for each in self.answers
         )
-        return whole and not self.asking.busy and self.kept is None
+        return whole and not self.asking.busy and not self.asking.stopped and self.kept is None
 
 
 def ask_four(

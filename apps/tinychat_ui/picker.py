@@ -34,7 +34,7 @@ class Picker:
 
 def build_picker() -> Picker:
     """The picker, drawn where this is called. What it shows comes from `picker_view`."""
-    component = gr.HTML(value={}, html_template="", js_on_load=script("picker"))  # type: ignore[arg-type]
+    component = gr.HTML(value={}, html_template="", apply_default_css=False, js_on_load=script("picker"))  # type: ignore[arg-type]
     return Picker(component, gr.State(None))
 
 

@@ -11,6 +11,7 @@ from tinychat.conversations import Answer, Conversation, Node
 from tinychat.errors import ConversationError
 from tinychat.words import count, number
 from tinychat_ui.context import PageContext
+from tinychat_ui.feedback import Given, marks
 from tinychat_ui.session import Session
 
 View = dict[str, Any]
@@ -64,8 +65,9 @@ def view(
     stats = (live.stats or {}) if live else _stats_of(nodes)
     seen_from = _first_seen(nodes, stats)
     shown = nodes[-context.limits.shown_turns :]
+    given = marks(context, conversation.id) if conversation else {}
     turns = [
-        _turn(context, conversation, node, dropped=place < seen_from)
+        _turn(conversation, node, given.get(node.id, Given()), dropped=place < seen_from)
         for place, node in enumerate(nodes[-len(shown) :], len(nodes) - len(shown))
         if conversation is not None and node.role != "system"
     ]
@@ -107,7 +109,7 @@ def stats_words(stats: Mapping[str, Any], reason: str | None = None) -> str:
 
 
 def _turn(
-    context: PageContext, conversation: Conversation, node: Node, *, dropped: bool
+    conversation: Conversation, node: Node, given: Given, *, dropped: bool
 ) -> dict[str, Any]:
     turn: dict[str, Any] = {
         "id": node.id,
@@ -119,12 +121,12 @@ def _turn(
     if node.answer is None:
         return turn
     answer = node.answer
-    mark = context.feedback.thumb_of(conversation.id, node.id)
     turn |= {
         "model": _label(answer),
         "stats": stats_words(answer.stats, answer.finish_reason),
         "seed": answer.seed,
-        "mark": mark,
+        "mark": given.thumb,
+        "ask_reason": given.thumb == "down" and given.reason is None,
         "remark": _remark(answer),
         "looped": answer.finish_reason == "repetition",
     }
@@ -175,7 +177,8 @@ def _dropped_words(stats: Mapping[str, Any]) -> str:
     turns, tokens = stats.get("dropped_turns", 0), stats.get("dropped_tokens", 0)
     if not tokens:
         return ""
-    what = count(turns, "oldest turn") if turns else f"the first {count(tokens, 'token')}"
+    what = f"the {turns} oldest turns" if turns > 1 else "the oldest turn"
+    what = what if turns else f"the first {count(tokens, 'token')}"
     return f"The context is full: the model no longer sees {what}."
 
 

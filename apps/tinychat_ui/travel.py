@@ -47,7 +47,7 @@ class Row:
             "marks": [word for word, there in marks if there],
             "state": self.state,
             "text": answer.text if answer else "",
-            "facts": answer.facts() if answer and answer.is_over else "",
+            "facts": answer.facts if answer else "",
             "trouble": self.trouble,
         }
 

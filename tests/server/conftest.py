@@ -160,4 +160,10 @@ def endless(checkpoints: Path) -> Shelf:
     return shelf
 
 
-ENDLESS = {"model": "story", "prompt": "Anna", "temperature": 2, "top_k": 0, "max_tokens": 1_000_000}
+ENDLESS = {
+    "model": "story",
+    "prompt": "Anna",
+    "temperature": 2,
+    "top_k": 0,
+    "max_tokens": 1_000_000,
+}

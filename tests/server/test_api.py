@@ -238,7 +238,10 @@ def test_echo_without_probabilities(site: Site) -> None:
 
 
 def test_content_may_come_in_parts_and_developers_are_the_system(site: Site) -> None:
-    parts = [{"type": "text", "text": "My name is Anna "}, {"type": "text", "text": "and I like cats."}]
+    parts = [
+        {"type": "text", "text": "My name is Anna "},
+        {"type": "text", "text": "and I like cats."},
+    ]
     plain = [{"role": "system", "content": "Be kind."}, TALK[0]]
     split = [{"role": "developer", "content": "Be kind."}, {"role": "user", "content": parts}]
     texts = [

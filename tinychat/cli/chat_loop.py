@@ -69,7 +69,7 @@ class ChatLoop:
             except TinychatError as error:
                 if not (is_command or self._terminal.live):
                     raise  # a program that waits for an answer must see that there is none
-                self.remark(str(error))
+                self.remark(inert(str(error), keep="\n"))
             except KeyboardInterrupt:  # while a model is being opened
                 if not self._terminal.live:
                     raise
@@ -182,13 +182,13 @@ class ChatLoop:
             self._take(self.shelf.open(f"{self.model.run}@{newest}"))
         except TinychatError as error:
             self._refused.add(newest)
-            self.remark(f"{error} Step {self.model.step} goes on answering.")
+            self.remark(inert(f"{error} Step {self.model.step} goes on answering."))
         else:
             self.remark(f"now at step {newest}")
 
     def _take(self, model: "OpenedModel") -> None:
         for sentence in model.remarks:
-            self.remark(sentence)
+            self.remark(inert(sentence))
         self.model = model
 
     def _greet(self) -> None:

@@ -78,6 +78,12 @@ class Conversations:
         shown = [each for each in found if each is not None and (each.messages or each.problem)]
         return sorted(shown, key=lambda each: each.time, reverse=True)
 
+    def title_of(self, id: str) -> str:
+        """Also of one that cannot be read. Raises ConversationError if there is none."""
+        self._path(id)
+        summary = self._summary(id)
+        return summary.title if summary is not None else ""
+
     def search(self, words: str, most: int = 50) -> list[Found]:
         """The conversations that hold every one of these words, the last changed first.
 

@@ -8,8 +8,9 @@ with a key/value cache; below that, `pick` chooses one token by the rules in `Sa
 global random state, trains nothing, writes nothing, prints nothing.
 """
 
+from tinychat.engine.answer import Answer, AnswerStats
 from tinychat.engine.decoding import Batch, Event, Finish, FinishReason, Request, Row, decode
-from tinychat.engine.engine import Answer, AnswerStats, Engine
+from tinychat.engine.engine import Engine
 from tinychat.engine.prompt import Completion, Prompt
 from tinychat.engine.sampling import Candidate, Sampling, TokenDetail, pick
 from tinychat.engine.shelf import OpenedModel, Shelf

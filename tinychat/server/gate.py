@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tinychat.server.access import Access, page
+from tinychat.server.connection import HEADER_BYTES
 from tinychat.server.errors import JSON, error_bytes
 from tinychat.server.hosts import Hosts
 from tinychat.server.limits import Limits
@@ -117,6 +118,8 @@ class Gate:
         out = _Outlet(send)
         try:
             headers = _Headers(scope)
+            if headers.size > HEADER_BYTES:  # the parser bounds only one that comes in pieces
+                raise Refusal(431, "The header is too large.")
             self._judge_origin(headers)
             if await self._signed_in(scope, headers, out):
                 return
@@ -241,6 +244,10 @@ class _Headers:
     def all(self, name: bytes) -> bytes:
         """Its values, with semicolons between."""
         return b";".join(value for key, value in self._headers if key == name)
+
+    @property
+    def size(self) -> int:
+        return sum(len(name) + len(value) for name, value in self._headers)
 
     @property
     def content_length(self) -> int:

@@ -60,7 +60,9 @@ class LiveSampler:
         }
         seed = draw_key(self._seed, "live samples", step)
         asked = [[Message("user", p)] if self._book.chat else p for p in prompts]
-        completions = self._model.complete(asked, Sampling(**told, seed=seed))
+        # a loop is shown as it is: that is what one wants to see getting better
+        rules = Sampling(**told, seed=seed, repetition_guard=False)
+        completions = self._model.complete(asked, rules)
         for prompt, completion in zip(prompts, completions, strict=True):
             yield Sampled(step, prompt, completion.text, seed, told)
 
