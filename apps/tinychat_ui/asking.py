@@ -14,6 +14,37 @@ from tinychat_ui.context import FLUSH_SECONDS, PageContext
 from tinychat_ui.transcript import REASONS
 
 
+class Growing:
+    """An answer as far as it has come. Once it is over it holds no model any more."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.text = ""
+        self.facts = ""  # 42 tokens · 120 tokens/s · stopped: end token
+        self.trouble = ""  # why it failed
+        self.completion: Completion | None = None
+        self._answer: Answer | None = answer
+
+    @property
+    def is_over(self) -> bool:
+        return self._answer is None
+
+    def take(self) -> bool:
+        """Take what has come; whether that was anything."""
+        answer = self._answer
+        if answer is None:
+            return False
+        try:
+            piece = answer.take()
+        except EngineError as error:
+            self.trouble, piece = str(error), None
+        self.text += piece or ""
+        if piece is None:
+            self.completion, self._answer = answer.completion, None
+        if piece != "":
+            self.facts = _facts(answer)
+        return piece != ""
+
+
 @dataclass(eq=False)
 class Asking:
     """What one browser tab has asked and may want to stop; kept on the server, changed in place,
@@ -29,6 +60,13 @@ class Asking:
             return False
         self.busy, self.stopped, self.answers = True, False, []
         return True
+
+    def add(self, answer: Answer) -> Growing:
+        """What has just been asked; it ends at once if "stop" came while the model was opened."""
+        self.answers.append(answer)
+        if self.stopped:
+            answer.cancel()
+        return Growing(answer)
 
     def stop(self) -> None:
         """End all that is on its way; also between two models."""
@@ -75,37 +113,6 @@ def ask(
         deadline_seconds=context.limits.deadline_seconds,
         on_change=None if news is None else news.set,
     )
-
-
-class Growing:
-    """An answer as far as it has come. Once it is over it holds no model any more."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.text = ""
-        self.facts = ""  # 42 tokens · 120 tokens/s · stopped: end token
-        self.trouble = ""  # why it failed
-        self.completion: Completion | None = None
-        self._answer: Answer | None = answer
-
-    @property
-    def is_over(self) -> bool:
-        return self._answer is None
-
-    def take(self) -> bool:
-        """Take what has come; whether that was anything."""
-        answer = self._answer
-        if answer is None:
-            return False
-        try:
-            piece = answer.take()
-        except EngineError as error:
-            self.trouble, piece = str(error), None
-        self.text += piece or ""
-        if piece is None:
-            self.completion, self._answer = answer.completion, None
-        if piece != "":
-            self.facts = _facts(answer)
-        return piece != ""
 
 
 def follow(answers: Sequence[Growing], news: threading.Event) -> Iterator[None]:

@@ -28,7 +28,7 @@ const beginToggle = h("button", {
     if (beginLine.hidden) begin.value = ""; else begin.focus();
   },
 }, "Start the answer with…");
-const send = h("button", { type: "button", class: "tc-button tc-primary tc-send", onclick: sendBox }, "Send");
+const send = h("button", { type: "button", class: "tc-button tc-primary tc-send", disabled: true, onclick: sendBox }, "Send");
 const halt = h("button", { type: "button", class: "tc-button tc-stop", hidden: true, onclick: stop },
   icon("M7 7h10v10H7z"), "Stop");
 const fresh = h("button", {
@@ -54,7 +54,7 @@ function ask(data) {
 
 function sendBox() {
   const text = box.value;
-  if (busy || !text.trim() || box.disabled) return;
+  if (busy || !text.trim() || send.disabled) return;
   box.value = "";
   fit();
   ask({ do: "send", text, begin: begin.value });
@@ -155,8 +155,10 @@ function tools(turn) {
 
 function lookInside(id) {
   const panel = document.getElementById("tc-inside");
+  if (!panel.querySelector(".tc-close")) panel.prepend(h("button", {
+    type: "button", class: "tc-button tc-close", onclick: () => panel.classList.remove("tc-open"),
+  }, "Close"));
   panel.classList.add("tc-open");
-  panel.querySelector("button[aria-expanded=false], .label-wrap:not(.open)")?.click();
   trigger("act", { do: "inside", id });
 }
 
@@ -277,8 +279,7 @@ function draw(value) {
   notice.hidden = !value.notice;
   hint.textContent = value.hint || (touch ? "" : "Enter sends, Shift+Enter breaks the line, Esc stops");
   box.placeholder = value.placeholder || "Message";
-  box.disabled = Boolean(value.closed);
-  send.disabled = box.disabled;
+  send.disabled = Boolean(value.closed);
   if (busy && !value.busy) announced.textContent = value.announce || "";
   if (busy !== Boolean(value.busy)) setBusy(Boolean(value.busy));
   if (value.give_back && !box.value) { box.value = value.give_back; fit(); }

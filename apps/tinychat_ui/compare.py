@@ -178,8 +178,7 @@ def compare(
                 break
             question = match.question
             answer = ask(context, model, question.text, side.sampling, question.system, news=news)
-            match.asking.answers.append(answer)
-            match.answers.append(Growing(answer))
+            match.answers.append(match.asking.add(answer))
         yield from follow(match.answers, news)
     except TinychatError as error:
         match.notice = str(error)

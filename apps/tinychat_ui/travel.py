@@ -158,18 +158,16 @@ def _visit(
         if journey.asking.stopped:
             row.state = "waiting"
             return
-        growing = Growing(ask(context, model, question, sampling, system, news=news))
+        answer = ask(context, model, question, sampling, system, news=news)
     except TinychatError as error:
         row.state, row.trouble = "failed", str(error)
         yield
         return
-    journey.asking.answers = [growing.answer]
-    row.state, row.answer = "answering", growing
-    if journey.asking.stopped:  # between the two
-        growing.answer.cancel()
-    yield from follow([growing], news)
-    row.state = "failed" if growing.trouble else "done"
-    row.trouble = growing.trouble
+    row.state, row.answer = "answering", journey.asking.add(answer)
+    yield from follow([row.answer], news)
+    journey.asking.answers.clear()  # they hold the model
+    row.trouble = row.answer.trouble
+    row.state = "failed" if row.trouble else "done"
     yield
 
 

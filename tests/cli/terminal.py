@@ -59,6 +59,17 @@ class Terminal:
                 return
         raise AssertionError(f"{text!r} is not heard: {self.seen!r}")
 
+    def rest(self) -> str:
+        """All that the process still says until it ends."""
+        while True:
+            try:
+                data = os.read(self._fd, 65536)
+            except OSError:  # Linux says so when nobody holds the other end
+                data = b""
+            if not data:
+                return self.seen
+            self.seen += self._decoder.decode(data)
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait()

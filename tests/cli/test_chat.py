@@ -1,9 +1,17 @@
 """`chat`: through a pipe it is a program, on a terminal it is a talk."""
 
+import contextlib
+import io
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinychat.cli.terminal import Lines
+from tinychat.words import columns_of
 
 from .conftest import Tinychat
 from .terminal import Terminal
@@ -56,7 +64,7 @@ def test_bytes_that_are_no_text_do_not_end_it(trained_runs: Path) -> None:
 
 def test_ctrl_c_stops_the_answer_and_ctrl_d_leaves(trained_runs: Path) -> None:
     # greedy, a model that has learnt nothing repeats itself for ever
-    words = ["--temperature", "0", "--max-new-tokens", "1000000"]
+    words = ["--temperature", "0", "--max-new-tokens", "1000000", "--no-repetition-guard"]
     terminal = Terminal("chat", "story", "--checkpoints", str(trained_runs), *words)
     try:
         terminal.read_until("goes on with what you type")
@@ -64,10 +72,47 @@ def test_ctrl_c_stops_the_answer_and_ctrl_d_leaves(trained_runs: Path) -> None:
         terminal.insist("\x03", r"Ctrl\+D leaves.*you › ")
         terminal.type("Anna saw\n")
         terminal.read_until("story › .{20}")  # it would go on for hours
-        terminal.insist("\x03", "you › ")
-        terminal.type("/seed 4\n")
+        terminal.insist("\x03", "tok/s .* stopped by you .* context .*you › ")
+        terminal.type("```\n/seed 1\n")
+        terminal.read_until("… .*… ")
+        terminal.insist("\x03", "you › ")  # a block is given up
+        terminal.type("/see\t 4\n")  # the Tab key finishes a command
         terminal.read_until("seed 4.*you › ")
         terminal.type("\x04")
         assert terminal.process.wait(timeout=60) == 0
     finally:
         terminal.close()
+
+
+@settings(max_examples=200)
+@given(st.lists(st.text("ab 你é\t\n", max_size=12), max_size=12), st.integers(4, 30))
+def test_lines_end_between_words(pieces: list[str], width: int) -> None:
+    whole = "".join(pieces)
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        lines = Lines(width)
+        for piece in pieces:
+            lines.put(piece)
+    seen = as_on_a_screen(shown.getvalue())
+    assert all(columns_of(line) <= width for line in seen)
+    # nothing is lost, and only blanks become ends of lines, unless a word fills a line
+    assert "".join("".join(seen).split()) == "".join(whole.split())
+    if all(columns_of(word) <= width for word in whole.split()):
+        assert " ".join(seen).split() == whole.split()
+
+
+def as_on_a_screen(text: str) -> list[str]:
+    """The lines that a terminal shows of a text with backspaces."""
+    lines: list[list[str]] = [[]]  # a cell each; the second of a wide character is ""
+    place = 0
+    for character in text:
+        if character == "\b":
+            place -= 1
+        elif character == "\n":
+            lines.append([])
+            place = 0
+        else:
+            cells = [character, *[""] * (columns_of(character) - 1)]
+            lines[-1][place : place + len(cells)] = cells
+            place += len(cells)
+    return ["".join(line) for line in lines]

@@ -181,6 +181,8 @@ def test_another_checkpoint_answers_from_the_middle_on(talk: Talk, model: TextMo
 class Script(io.BufferedIOBase):
     """An input of lines, with things that happen between them."""
 
+    name = "script"
+
     def __init__(self, *steps: str | Callable[[], object]) -> None:
         self._steps = list(steps)
 

@@ -3,7 +3,6 @@
 import json
 import sys
 import uuid
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,7 +56,8 @@ OF_TEXTS = {
     ],
 }  # fmt: skip
 BODIES = [
-    b"", b"{", b"[]", b"null", b'"text"', b"5", b"{'model': 1}", b"\xff\xfe{}", b'{"model": "\xff"}',
+    b"", b"{", b"[]", b"null", b'"text"', b"5", b"{'model': 1}", b"\xff\xfe{}",
+    b'{"model": "\xff"}',
     b'{"model": "story"}', b'{"a":' * 5000, b"[" * 100_000, b'{"n": ' + b"9" * 5000 + b"}",
 ]  # fmt: skip
 
@@ -162,8 +162,3 @@ def test_an_unlisted_model_is_not_looked_for(site: Site, path: str, name: str) -
     assert mark not in response.text
     assert touched == []
     assert seen  # the listing itself is seen, so the watch works
-
-
-def test_a_link_out_of_the_folder_is_no_model(site: Site, tmp_path: Path) -> None:
-    response = site.post("/v1/completions", TEXT | {"model": str(tmp_path)})
-    assert response.status_code == 404

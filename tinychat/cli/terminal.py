@@ -116,15 +116,15 @@ class Lines:
             self._column, self._word = 0, ""
             return "\n"
         if self._column + columns_of(character) > self._width:
-            before = self._next_line()
+            before = self._next_line(columns_of(character))
         self._column += columns_of(character)
         self._word = "" if character.isspace() else self._word + character
         return before + character
 
-    def _next_line(self) -> str:
-        """Take the word that does not fit along, unless it fills a line."""
+    def _next_line(self, needed: int) -> str:
+        """Take the word that does not fit along, unless it would fill the next line too."""
         taken = columns_of(self._word)
-        if taken >= self._column:
+        if taken == self._column or taken + needed > self._width:
             self._column, self._word = 0, ""
             return "\n"
         self._column = taken

@@ -40,9 +40,7 @@ def ask(
 ) -> list[dict[str, Any]]:
     """What the page is shown, one view after another."""
     chosen = [(first, [one or RULES]), (second, [two or RULES])]
-    asked = compare.compare(
-        context, match, chosen, text, RAIL, blind=blind, swap=lambda: swapped
-    )
+    asked = compare.compare(context, match, chosen, text, RAIL, blind=blind, swap=lambda: swapped)
     return [compare.view(match) for _ in asked]
 
 
@@ -184,7 +182,7 @@ def test_a_browser_that_leaves_frees_the_models(context: PageContext) -> None:
     match = Match()
     long = {**RULES, "max_new_tokens": 4000}
     chosen = [("story@0", [long]), ("story@20", [long])]
-    going = compare.compare(context, match, chosen, "Anna saw", RAIL, blind=False)
+    going: Any = compare.compare(context, match, chosen, "Anna saw", RAIL, blind=False)
     for _ in going:
         if match.answers and match.answers[0].text:
             break
@@ -213,7 +211,7 @@ def test_the_models_offered_first_are_the_newest_and_the_oldest(context: PageCon
 @pytest.mark.parametrize(
     ("tally", "words"),
     [
-        (Tally(a_wins=14, b_wins=3, ties=2, both_bad=1), "x wins 14 of 20 against y (2 ties, 1 both bad)"),
+        (Tally(a_wins=4, b_wins=3, ties=2, both_bad=1), "x wins 4 of 10 against y (2 ties, 1 both bad)"),
         (Tally(a_wins=1, b_wins=2, blind=3), "y wins 2 of 3 against x (3 voted blind)"),
         (Tally(a_wins=1, b_wins=1), "x and y won 1 each of 2"),
     ],

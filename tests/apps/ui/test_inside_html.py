@@ -25,11 +25,12 @@ HOSTILE = [
     "<textarea>", "</textarea><script>a()</script>", "<title>", "</title><script>a()</script>",
     "<noscript><p title='</noscript><img src=x>'>", "<template><script>a()</script></template>",
     "<!--", "--><script>a()</script>", "<![CDATA[<script>a()</script>]]>", "<?xml version='1.0'?>",
-    "<!DOCTYPE html>", "&lt;script&gt;", "&#60;script&#62;", "&#x3c;img src=x&#x3e;", "&amp;lt;b&gt;",
-    "${alert(1)}", "`${alert(1)}`", "{{value}}", "{{{value}}}", "{{#each value}}x{{/each}}", "@children",
-    "\u202e<b>txet desrever", "\u2066<i>\u2069", "\u200b<\u200bb>", "\ufeff<b>", "\x00<b>", "\x1b[31m<b>",
-    "<b\x00>", "<scr\x00ipt>", "\u2028<b>\u2029", "＜script＞", "<ſcript>", "<img/src=`x`>",
-    "<b>bold</b>", "</div></section></body></html>", "<button data-fork=1>", "<p class='tc-button'>",
+    "<!DOCTYPE html>", "&lt;script&gt;", "&#60;script&#62;", "&#x3c;img src=x&#x3e;",
+    "&amp;lt;b&gt;", "${alert(1)}", "`${alert(1)}`", "{{value}}", "{{{value}}}", "{{#each value}}x{{/each}}",
+    "@children", "\u202e<b>txet desrever", "\u2066<i>\u2069", "\u200b<\u200bb>", "\ufeff<b>", "\x00<b>",
+    "\x1b[31m<b>", "<b\x00>", "<scr\x00ipt>", "\u2028<b>\u2029", "＜script＞", "<ſcript>", "<img/src=`x`>",
+    "<b>bold</b>", "</div></section></body></html>", "<button data-fork=1>",
+    "<p class='tc-button'>",
 ]  # fmt: skip
 
 
@@ -59,7 +60,14 @@ class Page(HTMLParser):
     def handle_comment(self, data: str) -> None:
         self.strange.append(data)
 
-    handle_decl = handle_pi = unknown_decl = handle_comment
+    def handle_decl(self, decl: str) -> None:
+        self.strange.append(decl)
+
+    def handle_pi(self, data: str) -> None:
+        self.strange.append(data)
+
+    def unknown_decl(self, data: str) -> None:
+        self.strange.append(data)
 
     def of_class(self, name: str) -> list[Element]:
         return [e for e in self.elements if name in (e.attributes.get("class") or "").split()]
@@ -99,7 +107,11 @@ def whole(pieces: Sequence[Piece]) -> str:
 @pytest.mark.parametrize("payload", HOSTILE)
 def test_no_token_becomes_markup(payload: str) -> None:
     harmless = [Piece(9, "a")]
-    for pieces in ([Piece(9, payload)], [Piece(9, name=payload)], [Piece(9, payload, part=b"\xf0")]):
+    for pieces in (
+        [Piece(9, payload)],
+        [Piece(9, name=payload)],
+        [Piece(9, payload, part=b"\xf0")],
+    ):
         plain = [Piece(9, "a", name="b" if pieces[0].name else "", part=pieces[0].part)]
         # blanks carry a mark of ours: the rest of the markup is what a plain token has
         drawn = [e for e in skeleton(whole(pieces)) if e != ("span", ("class",))]
@@ -234,7 +246,10 @@ def test_numbers_that_are_none_do_not_stop_it(bpe: Tokenizer) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.314, "0.31"), (0.0042, "0.0042"), (0.99999, ">0.99"), (1.0, "1"), (0, "0"), (1e-9, "<0.0001")],
+    [
+        (0.314, "0.31"), (0.0042, "0.0042"), (0.99999, ">0.99"), (1.0, "1"), (0, "0"),
+        (1e-9, "<0.0001"),
+    ],
 )  # fmt: skip
 def test_a_probability_never_looks_surer_than_it_is(value: float, text: str) -> None:
     assert inside_html.probability(value) == text
