@@ -1,5 +1,6 @@
 """The one thread: equal text alone and in company, what is kept, cancelling, deadlines, queue."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -57,6 +58,27 @@ def test_many_at_once_say_what_each_says_alone(engine: Engine, model: TextModel)
         assert answer.completion is not None
         assert answer.completion.ids == alone.ids
         assert answer.completion.finish_reason == alone.finish_reason
+
+
+def test_eight_at_once_compute_what_each_computes_alone(engine: Engine, model: TextModel) -> None:
+    asked = [(text * n, Sampling(seed=n, max_new_tokens=30)) for n in (1, 2) for text in TEXTS[2:]]
+    assert len(asked) == engine.batch_rows == 8
+    crowd = [ask(engine, model, text, sampling, details=model.decoder.vocab_size)
+             for text, sampling in asked]  # fmt: skip
+    for (text, sampling), answer in zip(asked, crowd, strict=True):
+        alone = ask(engine, model, text, sampling, details=model.decoder.vocab_size, serial=True)
+        "".join(answer), "".join(alone)
+        for here, there in zip(answer.details(), alone.details(), strict=True):
+            ours = {each.id: each for each in here.candidates if each.probability}
+            assert here.logprob == pytest.approx(there.logprob, abs=1e-4)
+            for each in there.candidates:
+                if each.probability:
+                    assert math.log(ours[each.id].probability) == pytest.approx(
+                        math.log(each.probability), abs=1e-4
+                    )
+            if here.id != there.id:  # a choice that hung on a rounding
+                assert abs(here.candidates[0].share - here.candidates[1].share) < 1e-4
+                break
 
 
 def test_serial_requests_are_decoded_alone(engine: Engine, model: TextModel) -> None:
