@@ -3,8 +3,12 @@
 import re
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -49,6 +53,10 @@ def test_every_tinychat_command_runs(
             assert (done.returncode, done.stderr) == (0, ""), words
             assert "mine" in done.stdout
             continue
+        if words[0] == "tinychat-ui" or words[:2] == ["tinychat", "serve"]:
+            ran.add(words[-1])
+            served(words)
+            continue
         if words[0] != "tinychat":
             continue
         ran.add(words[1])
@@ -68,7 +76,32 @@ def test_every_tinychat_command_runs(
             extra = ["--max-steps=2", *(f for f in SMALL if not f.startswith(("--model", "--tok")))]
         assert tinychat([shorter.get(w, w) for w in words[1:]] + extra) == 0, words
     assert ran >= {"data", "train", "chat", "resume", "control", "runs", "show", "eval"}
-    assert {"monitor ", "monitor mine", "monitor mine --once"} <= ran
+    assert {"monitor ", "monitor mine", "monitor mine --once", "tinychat-ui", "serve"} <= ran
+
+
+def served(words: list[str]) -> None:
+    """It answers until Ctrl+C."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    program = [sys.executable, "-m", words[0].replace("-", "_"), *words[1:], f"--port={port}"]
+    server = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz") as answer:
+                    assert answer.status == 200
+                break
+            except OSError:
+                assert server.poll() is None, server.communicate()
+                assert time.monotonic() < deadline, words
+                time.sleep(0.1)
+        server.send_signal(signal.SIGINT)
+        out, err = server.communicate(timeout=60)
+        assert (server.returncode, "Traceback" in err) == (0, False), err
+        assert f"http://127.0.0.1:{port}" in out
+    finally:
+        server.kill()
 
 
 def test_the_settings_file_loads_and_the_wrong_one_is_told_as_shown(

@@ -82,7 +82,10 @@ def build_compare(context: PageContext, picker: Picker, controls: SamplingContro
     with gr.Row(elem_classes="compare-choices"):
         models = [
             gr.Dropdown(
-                model_choices(context), label=f"{name} model", elem_id=f"compare-{name.lower()}"
+                model_choices(context),
+                value=None,  # `offer` chooses
+                label=f"{name} model",
+                elem_id=f"compare-{name.lower()}",
             )
             for name in ("First", "Second")
         ]

@@ -140,11 +140,15 @@ def _row(summary: Summary, current: str | None) -> dict[str, Any]:
     return {
         "id": summary.id,
         "title": summary.title,
-        "about": summary.problem
-        or f"{age(time.time() - summary.time)} ago · {count(summary.messages, 'message')}",
+        "about": summary.problem or f"{_ago(summary.time)} · {count(summary.messages, 'message')}",
         "current": summary.id == current,
         "broken": bool(summary.problem),
     }
+
+
+def _ago(moment: float) -> str:
+    seconds = time.time() - moment
+    return "just now" if seconds < 60 else f"{age(seconds)} ago"
 
 
 def _request(do: str, conversation: str | None) -> dict[str, Any]:

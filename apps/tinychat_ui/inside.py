@@ -1,6 +1,6 @@
 """Look inside: why an answer became what it is, token by token, and the way to another one.
 
-A fold under the conversation. What is drawn is the charge of `inside_html`; here it is found: the
+A panel beside the conversation. What is drawn is the charge of `inside_html`; here it is found: the
 stored answer, the details that came with it or are worked out again, and what a click means.
 """
 
@@ -61,51 +61,49 @@ class Look:
 
 
 def build_inside(context: PageContext, chat: ChatTab) -> None:
-    """The fold under the conversation; it follows `chat.selected` once it is open."""
+    """The panel, drawn where this is called. Once asked for, it follows the newest answer."""
     look = gr.State(None)
-    is_open = gr.State(False)
-    with gr.Accordion("Look inside: why these words?", open=False, elem_id="inside") as fold:
-        gr.HTML(f'<p class="inside-soft">{INTRO}</p>', apply_default_css=False)
-        view = gr.HTML(elem_id="inside-view", js_on_load=script("inside"), apply_default_css=False)
-        again = gr.Button("Work it out again", visible=False, elem_id="inside-again")
-        with gr.Accordion("Raw: the exact token ids", open=False, elem_id="inside-raw"):
-            ids = gr.HTML(elem_id="inside-ids", apply_default_css=False)
-
-    def show(selected: Any, details: Any, is_open: bool) -> list[Any]:
-        if not is_open:
-            return [None, gr.skip(), gr.skip(), gr.skip()]
-        found = find(context, selected, details or {})
-        return [found, *drawn(context, found)]
+    is_wanted = gr.State(False)
+    gr.HTML(f'<h2>Look inside</h2><p class="inside-soft">{INTRO}</p>', apply_default_css=False)
+    view = gr.HTML(elem_id="inside-view", js_on_load=script("inside"), apply_default_css=False)
+    again = gr.Button("Work it out again", visible=False, elem_id="inside-again")
+    with gr.Accordion("Raw: the exact token ids", open=False, elem_id="inside-raw"):
+        ids = gr.HTML(elem_id="inside-ids", apply_default_css=False)
 
     def asked_for(session: Session, details: Any, event: gr.EventData) -> list[Any]:
         data = event._data or {}
         if data.get("do") != "inside":
-            return [gr.skip()] * 6
-        found = find(context, (session.conversation, data.get("id")), details or {})
-        return [gr.update(open=True), True, found, *drawn(context, found)]
+            return [gr.skip()] * 5
+        found = find(context, (session.conversation, data.get("id")), details)
+        return [True, found, *drawn(context, found)]
 
-    def choose(found: Look | None, event: gr.EventData) -> list[Any]:
-        chosen = chosen_at(found, (event._data or {}).get("index"))
+    def follow(selected: Any, details: Any, wanted: bool, now: Look | None) -> list[Any]:
+        shown = (now.conversation, now.node) if now else None
+        if not wanted or shown == (selected and tuple(selected)):
+            return [gr.skip()] * 4
+        found = find(context, selected, details)
+        return [found, *drawn(context, found)]
+
+    def choose(now: Look | None, event: gr.EventData) -> list[Any]:
+        chosen = chosen_at(now, (event._data or {}).get("index"))
         return [chosen, drawn(context, chosen)[0]]
 
-    def recompute(found: Look | None) -> Iterator[list[Any]]:
-        for new in worked_out(context, found):
+    def recompute(now: Look | None) -> Iterator[list[Any]]:
+        for new in worked_out(context, now):
             yield [new, *drawn(context, new)]
 
-    def fork(found: Look | None, session: Session, event: gr.EventData) -> list[Any]:
+    def fork(now: Look | None, session: Session, event: gr.EventData) -> list[Any]:
         try:
             token = (event._data or {}).get("id")
-            return [fork_request(found, session.model, token), gr.skip(), gr.skip()]
+            return [fork_request(now, session.model, token), gr.skip(), gr.skip()]
         except SettingsError as error:
-            told = None if found is None else replace(found, note=str(error))
+            told = None if now is None else replace(now, note=str(error))
             return [gr.skip(), told, drawn(context, told)[0]]
 
     shown = [look, view, again, ids]
-    looking = [chat.selected, chat.details, is_open]
-    fold.expand(lambda: True, outputs=is_open, **QUIET).then(show, looking, shown, **QUIET)
-    fold.collapse(lambda: False, outputs=is_open, **QUIET)
-    chat.component.act(asked_for, [chat.session, chat.details], [fold, is_open, *shown], **QUIET)
-    chat.selected.change(show, looking, shown, **QUIET)
+    kept = [chat.session, chat.details]
+    chat.component.act(asked_for, kept, [is_wanted, *shown], **QUIET)
+    chat.selected.change(follow, [chat.selected, chat.details, is_wanted, look], shown, **QUIET)
     view.choose(choose, look, [look, view], **QUIET)
     view.fork(fork, [look, chat.session], [chat.request, look, view], **QUIET)
     again.click(recompute, look, shown, concurrency_limit=None, **QUIET)
@@ -144,7 +142,7 @@ def begun_with(tokenizer: Tokenizer, answer: StoredAnswer) -> tuple[int, ...]:
 
 
 def drawn(context: PageContext, look: Look | None) -> list[Any]:
-    """What of the fold is shown: the map, the button to work it out again, the raw ids."""
+    """What of the panel is shown: the map, the button to work it out again, the raw ids."""
     if look is None:
         return [_soft(NOTHING_YET), gr.update(visible=False), ""]
     try:

@@ -127,7 +127,7 @@ def heat_map(
 
 def label(piece: Piece, detail: "TokenDetail") -> str:
     """“the”, p=0.31, rank 2"""
-    return f"{spoken(piece)}, p={probability(math.exp(detail.logprob))}, rank {detail.rank}"
+    return f"{spoken(piece)}, {_chance(detail)}"
 
 
 def probability(value: float) -> str:
@@ -139,6 +139,11 @@ def probability(value: float) -> str:
     if value > 0.995:
         return ">0.99"
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def _chance(detail: "TokenDetail") -> str:
+    told = probability(math.exp(detail.logprob))
+    return f"p{told if told[0] in '<>' else f'={told}'}, rank {detail.rank}"
 
 
 def legend() -> str:
@@ -195,17 +200,18 @@ def candidates(
         rows.append(_rest_row(detail))
     table = (
         '<div class="inside-scroll"><table class="inside-table"><caption>What could have come '
-        'here</caption><thead><tr><th scope="col">token</th><th scope="col">the model’s own'
-        '</th><th scope="col">after the rules</th><th scope="col">what became of it</th>'
+        "here, to the model and after the sampling rules</caption><thead><tr>"
+        '<th scope="col">token</th><th scope="col">model</th><th scope="col">after rules</th>'
+        '<th scope="col">outcome</th>'
         f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
     return (
         f'<section class="inside-place" aria-label="Token {chosen + 1}">'
         f'<div class="inside-head"><h4>{shown(piece)} <small>token {chosen + 1} of {len(pieces)}, '
         f"id {piece.id}</small></h4>{_steps(chosen, given, len(pieces))}</div>"
-        f'<p class="inside-soft">p={probability(math.exp(detail.logprob))}, rank {detail.rank}. '
-        f"The model was as undecided here as among {choices(detail.entropy)} equally likely tokens "
-        f"(entropy {detail.entropy:.2f} nats).</p>"
+        f'<p class="inside-soft" role="status">{escape(_chance(detail))} · entropy '
+        f"{detail.entropy:.2f} nats: as open as a choice among {choices(detail.entropy)} equally "
+        "likely tokens</p>"
         f"{table if rows else ''}</section>"
     )
 
@@ -223,7 +229,7 @@ def _row(candidate: "Candidate", piece: Piece, came: bool, can_fork: bool) -> st
         fate = "<strong>came</strong>"
     else:
         removed = RULES.get(candidate.removed_by or "", "")
-        fate = f"<span>removed by {removed}</span>" if removed else "<span>could have come</span>"
+        fate = f"<span>removed by {removed}</span>" if removed else "<span>kept</span>"
         if can_fork:
             fate += (
                 f' <button type="button" class="tc-button inside-fork" data-fork="{candidate.id}" '

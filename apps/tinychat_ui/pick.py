@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tinychat.conversations import Answer
+from tinychat.engine import Answer as EngineAnswer
 from tinychat.engine import OpenedModel, Sampling
 from tinychat.errors import SettingsError, TinychatError
 from tinychat_ui.asking import Asking, Growing, ask, follow, question_of
@@ -23,20 +24,18 @@ class Picking:
     asking: Asking = field(default_factory=Asking)
     question: str = ""
     system: str = ""
-    model: OpenedModel | None = None
-    rules: list[Sampling] = field(default_factory=list)
-    answers: list[Growing] = field(default_factory=list)
+    model: str = ""
+    seeds: list[int] = field(default_factory=list)
+    answers: list[Growing] = field(default_factory=list)  # as they come
+    whole: list[Answer] = field(default_factory=list)  # once all four are there
     kept: str | None = None  # the judgement's id
     chosen: int | None = None  # from 0; None with `kept`: the person wrote a better one
     notice: str = ""
 
     @property
     def can_pick(self) -> bool:
-        """Whether all answers are there, whole and without a judgement."""
-        whole = len(self.answers) == ANSWERS and all(
-            each.is_over and not each.trouble for each in self.answers
-        )
-        return whole and not self.asking.busy and not self.asking.stopped and self.kept is None
+        """Whether all answers are there and have not been judged."""
+        return bool(self.whole) and not self.asking.busy and self.kept is None
 
 
 def ask_four(
@@ -47,35 +46,69 @@ def ask_four(
     if not picking.asking.begin():
         return
     try:
-        picking.answers, picking.kept, picking.chosen, picking.notice = [], None, None, ""
+        picking.answers, picking.whole, picking.model = [], [], ""
+        picking.kept, picking.chosen, picking.notice = None, None, ""
         if name is None:
             raise SettingsError("There is no model to answer yet.")
         picking.question, picking.system = question_of(text, context), system_of(rail)
-        rules = sampling_of(rail, most_new_tokens=context.limits.new_tokens)
-        if rules.temperature == 0:
-            raise SettingsError(
-                "With temperature 0 all four answers would be the same: please raise it."
-            )
-        picking.rules = [replace(rules, seed=rules.seed + place) for place in range(ANSWERS)]
+        rules = _four(sampling_of(rail, most_new_tokens=context.limits.new_tokens))
+        picking.seeds = [sampling.seed for sampling in rules]
         picking.notice = f"Opening {name} …"
         yield
-        news = threading.Event()
-        picking.model = context.shelf.open(name)
-        picking.notice = ""
-        for sampling in picking.rules:
-            if picking.asking.stopped:
-                break
-            answer = ask(
-                context, picking.model, picking.question, sampling, picking.system, news=news
-            )
-            picking.asking.answers.append(answer)
-            picking.answers.append(Growing(answer))
-        yield from follow(picking.answers, news)
+        model = context.shelf.open(name)
+        if model.card.kind != "chat":  # it goes on with the text alone
+            picking.system = ""
+        picking.model, picking.notice = model.label, ""
+        yield from _ask(context, picking, model, rules)
     except TinychatError as error:
         picking.notice = str(error)
     finally:
         picking.asking.over()
     yield
+
+
+def _ask(
+    context: PageContext, picking: Picking, model: OpenedModel, rules: Sequence[Sampling]
+) -> Iterator[None]:
+    news, asked = threading.Event(), []
+    for sampling in rules:
+        if picking.asking.stopped:
+            return
+        answer = ask(context, model, picking.question, sampling, picking.system, news=news)
+        asked.append(answer)
+        picking.answers.append(picking.asking.add(answer))
+    yield from follow(picking.answers, news)
+    if picking.asking.stopped or any(growing.trouble for growing in picking.answers):
+        return
+    picking.whole = [
+        _kept(answer, model, sampling, picking.system)
+        for answer, sampling in zip(asked, rules, strict=True)
+    ]
+
+
+def _four(rules: Sampling) -> list[Sampling]:
+    if rules.temperature == 0:
+        raise SettingsError("With temperature 0 all four answers would be the same: raise it.")
+    return [replace(rules, seed=rules.seed + place) for place in range(ANSWERS)]
+
+
+def _kept(answer: EngineAnswer, model: OpenedModel, sampling: Sampling, system: str) -> Answer:
+    """An answer that is over, with all that decided it."""
+    done = answer.completion
+    return Answer(
+        text=done.text if done else "",
+        prompt_ids=answer.prompt.ids,
+        answer_ids=done.ids if done else (),
+        run=model.run.absolute().name,
+        step=model.step,
+        settings=asdict(sampling),
+        seed=sampling.seed,
+        finish_reason=done.finish_reason if done else "",
+        stats=asdict(answer.stats()),
+        mode="chat" if model.card.kind == "chat" else "text",
+        chat_format=model.text.tokenizer.format.name,
+        system=system,
+    )
 
 
 def pick(context: PageContext, picking: Picking, number: Any) -> None:
@@ -84,7 +117,7 @@ def pick(context: PageContext, picking: Picking, number: Any) -> None:
         return
     try:
         picking.kept = context.feedback.pick(
-            prompt_of(picking), answers_of(picking), number - 1, reviewed=context.local
+            prompt_of(picking), picking.whole, number - 1, reviewed=context.local
         )
         picking.chosen = number - 1
         picking.notice = f"Kept: answer {number} is the best."
@@ -99,7 +132,7 @@ def write_better(context: PageContext, picking: Picking, text: Any) -> None:
     try:
         picking.kept = context.feedback.rewrite(
             prompt_of(picking),
-            answers_of(picking)[0],
+            picking.whole[0],
             text if isinstance(text, str) else "",
             reviewed=context.local,
         )
@@ -110,37 +143,8 @@ def write_better(context: PageContext, picking: Picking, text: Any) -> None:
 
 def prompt_of(picking: Picking) -> list[dict[str, str]]:
     """The messages that all four answers were made to."""
-    told = [{"role": "system", "content": picking.system}] if _is_told(picking) else []
+    told = [{"role": "system", "content": picking.system}] if picking.system else []
     return [*told, {"role": "user", "content": picking.question}]
-
-
-def answers_of(picking: Picking) -> list[Answer]:
-    """The four answers with all that decided them."""
-    model = picking.model
-    if model is None:
-        return []
-    answers = []
-    for growing, sampling in zip(picking.answers, picking.rules, strict=True):
-        done = growing.answer.completion
-        if done is None:
-            return []
-        answers.append(
-            Answer(
-                text=done.text,
-                prompt_ids=growing.answer.prompt.ids,
-                answer_ids=done.ids,
-                run=model.run.absolute().name,
-                step=model.step,
-                settings=asdict(sampling),
-                seed=sampling.seed,
-                finish_reason=done.finish_reason,
-                stats=asdict(growing.answer.stats()),
-                mode="chat" if model.card.kind == "chat" else "text",
-                chat_format=model.text.tokenizer.format.name,
-                system=picking.system if _is_told(picking) else "",
-            )
-        )
-    return answers
 
 
 def view(picking: Picking) -> dict[str, Any]:
@@ -149,7 +153,7 @@ def view(picking: Picking) -> dict[str, Any]:
         {
             "number": place + 1,
             "text": growing.text,
-            "facts": f"seed {picking.rules[place].seed} · {growing.facts()}",
+            "facts": f"seed {picking.seeds[place]} · {growing.facts}",
             "trouble": growing.trouble,
             "chosen": picking.chosen == place,
         }
@@ -158,14 +162,9 @@ def view(picking: Picking) -> dict[str, Any]:
     return {
         "answers": answers,
         "question": picking.question if answers else "",
-        "model": picking.model.label if picking.model and answers else "",
+        "model": picking.model,
         "busy": picking.asking.busy,
         "can_pick": picking.can_pick,
         "kept": picking.kept is not None,
         "notice": picking.notice,
     }
-
-
-def _is_told(picking: Picking) -> bool:
-    """Whether there was a system message: a base model goes on with the text alone."""
-    return bool(picking.system) and picking.model is not None and picking.model.card.kind == "chat"

@@ -15,7 +15,7 @@ const stepper = (by, name, path) => h("button", {
 }, icon(path));
 const large = h("article", { class: "travel-large" });
 const list = h("ol", { class: "travel-rows" });
-const through = h("div", { class: "travel-through" },
+const through = h("div", { class: "travel-through tc-controls" },
   h("label", { for: id }, "Step through"), stepper(-1, "Earlier step", "M15 5l-7 7 7 7"), slider,
   stepper(1, "Later step", "M9 5l7 7-7 7"));
 const all = h("section", { class: "travel-all", hidden: true, "aria-label": "All steps" },

@@ -22,8 +22,8 @@ from tinychat_ui.picker import Picker
 from tinychat_ui.theme import script
 
 INTRO = (
-    "Watch a model learn: every kept step of a run answers the same prompt with the same seed and "
-    "settings, those of the rail, from the first step to the last."
+    "Watch a model learn: every kept step of a run answers the same prompt, with the same seed and "
+    "the sampling settings of this page."
 )
 
 
@@ -65,9 +65,9 @@ def build_travel(context: PageContext, picker: Picker, controls: SamplingControl
     """The tab. Settings, seed and system text are those of the rail."""
     journey = gr.State(Journey())
     gr.HTML(f'<p class="travel-intro">{INTRO}</p>', apply_default_css=False)
-    run = gr.Dropdown(_runs(context), label="Run", elem_id="travel-run")
+    run = gr.Dropdown(_runs(context), value=None, label="Run", elem_id="travel-run")
     prompt = gr.Textbox(
-        label="Prompt for every step",
+        label="Prompt for all steps",
         lines=2,
         max_lines=8,
         max_length=8000,

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,12 @@ def test_every_command_is_told_somewhere(piped: Tinychat) -> None:
     hidden = {"save!", "exit"}
     assert [c.name for c in COMMANDS if c.name not in hidden and f"/{c.name}" not in told] == []
     assert "/save!" in told
+
+
+def test_the_page_of_the_chat_names_every_command() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "chat.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`/([a-z-]+!?)", page))
+    assert named == {command.name for command in COMMANDS} - {"exit"}
 
 
 def test_the_nearest_command_is_named(piped: Tinychat) -> None:
@@ -316,10 +323,18 @@ def test_stats(talk: Talk) -> None:
     assert lines[1].endswith("version 2")
 
 
-def test_an_answer_that_goes_round_in_circles_is_ended(talk: Talk) -> None:
+def test_a_text_that_slides_through_the_context_fills_it(talk: Talk) -> None:
+    found, _ = talk(
+        "/max-new-tokens 100", "/repetition-guard off", "/stats on", "Anna", run="story"
+    )
+    assert "100 tokens" in found.err
+    assert "longest answer reached · context 64/64" in found.err
+
+
+def test_an_answer_that_repeats_itself_is_ended(talk: Talk) -> None:
     lines = ["/max-new-tokens 500", "/repetition-penalty 0.01"]  # what was there is preferred
     found, nodes = talk(*lines, "Anna saw", run="story")
-    assert "went round in circles; /repetition-penalty" in found.err
+    assert "it repeated itself and was ended; /repetition-penalty" in found.err
     assert answers(nodes)[0]["answer"]["finish_reason"] == "repetition"
 
 

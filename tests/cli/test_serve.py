@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,24 +18,37 @@ import pytest
 from tests.cli.conftest import Tinychat, spawn
 
 TOKEN = "a-token-of-the-tests"
+LEFT = "left this machine:"
+WATCHED = f"""
+import sys
+OWN = ("'127.0.0.1'", "'0.0.0.0'")
+LEAVING = ("socket.getaddrinfo", "socket.gethostby", "socket.connect", "socket.sendto")
+def watch(event, arguments):
+    if event.startswith(LEAVING) and not any(own in repr(arguments) for own in OWN):
+        print({LEFT!r}, event, arguments, flush=True)
+sys.addaudithook(watch)
+from tinychat.cli.app import main
+main(sys.argv[1:])
+"""
 
 
 @contextmanager
 def served(*words: object, token: str | None = None) -> Iterator["Served"]:
-    """The command, from its first line until it is interrupted."""
+    """The command, from its first line until it is interrupted. It looks up and calls nobody."""
     environment = os.environ | {"COLUMNS": "200"}
     environment.pop("TINYCHAT_TOKEN", None)
     if token is not None:
         environment["TINYCHAT_TOKEN"] = token
     process = subprocess.Popen(
-        [sys.executable, "-m", "tinychat", "serve", "--port", "0", *map(str, words)],
+        [sys.executable, "-c", WATCHED, "serve", "--port", "0", *map(str, words)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", env=environment,
     )  # fmt: skip
     try:
         yield Served(process)
     finally:
         process.kill()
-        process.communicate()
+        rest, _ = process.communicate()
+    assert LEFT not in (rest or "")
 
 
 class Served:
@@ -64,101 +77,94 @@ class Served:
         return self.process.returncode, rest
 
 
-def test_it_says_where_and_how_and_ends_on_ctrl_c(trained_runs: Path) -> None:
-    with served("--checkpoints", trained_runs, "--device", "cpu") as server:
-        assert server.api.startswith("http://127.0.0.1:")
-        assert "2 models: story, talk" in server.lines
-        curl = server.lines[-1].removeprefix("try it: ").replace('"story"', '"talk"')
-        done = subprocess.run(["bash", "-c", f"{curl} -s"], capture_output=True, check=True)
-        assert json.loads(done.stdout)["choices"][0]["message"]["role"] == "assistant"
-        assert server.interrupt() == (0, "")
+@pytest.fixture(scope="module")
+def server(trained_runs: Path) -> Iterator[Served]:
+    with served("--checkpoints", trained_runs, "--device", "cpu") as running:
+        yield running
 
 
-def test_ctrl_c_does_not_wait_for_an_answer(trained_runs: Path) -> None:
-    with served("--checkpoints", trained_runs) as server:
-        stream = server.client().completions.create(
-            model="story", prompt="Anna", stream=True, temperature=2, extra_body={"top_k": 0}
-        )
-        assert next(iter(stream)).choices
-        code, rest = server.interrupt()
-        assert code == 0
-        assert "Traceback" not in rest
+def test_it_says_where_and_how(server: Served) -> None:
+    assert server.api.startswith("http://127.0.0.1:")
+    assert "2 models: story, talk" in server.lines
+    curl = server.lines[-1].removeprefix("try it: ").replace('"story"', '"talk"')
+    done = subprocess.run(["bash", "-c", f"{curl} -s"], capture_output=True, check=True)
+    assert json.loads(done.stdout)["choices"][0]["message"]["role"] == "assistant"
 
 
-def test_one_run_or_one_checkpoint_alone(trained_runs: Path) -> None:
-    with served("talk", "--checkpoints", trained_runs) as server:
-        names = [model.id for model in server.client().models.list()]
-        assert "talk@best" in names
-        assert all(name.startswith("talk") for name in names)
-    with served(trained_runs / "story" / "step-00000010") as server:
-        assert [m.id for m in server.client().models.list()] == ["story", "story@10"]
-        answer = server.client().completions.create(model="story", prompt="Anna", max_tokens=1)
-        assert answer.model == "story@10"
+def test_it_listens_for_this_machine_only(server: Served) -> None:
+    process = psutil.Process(server.process.pid)
+    places = [c.laddr for c in process.net_connections() if c.status == psutil.CONN_LISTEN]
+    assert [(place.ip, place.port) for place in places] == [("127.0.0.1", server.port)]
 
 
-def test_api_and_generate_say_the_same(trained_runs: Path, tinychat: Tinychat) -> None:
+def test_api_and_generate_say_the_same(
+    server: Served, trained_runs: Path, tinychat: Tinychat
+) -> None:
     rules = ["--seed", 5, "--max-new-tokens", 20, "--json", "--checkpoints", trained_runs]
     story = tinychat("generate", "story@20", "--prompt", "Anna saw", *rules).json["text"]
     talk = tinychat("generate", "talk@20", "--prompt", "Hello!", *rules).json["text"]
-    with served("--checkpoints", trained_runs) as server:
-        client, serial = server.client(), {"serial": True}
-        text = client.completions.create(
-            model="story@20", prompt="Anna saw", seed=5, max_tokens=20, extra_body=serial
-        )
-        chat = client.chat.completions.create(
-            model="talk@20", messages=[{"role": "user", "content": "Hello!"}], seed=5,
-            max_tokens=20, extra_body=serial,
-        )  # fmt: skip
+    client, serial = server.client(), {"serial": True}
+    text = client.completions.create(
+        model="story@20", prompt="Anna saw", seed=5, max_tokens=20, extra_body=serial
+    )
+    chat = client.chat.completions.create(
+        model="talk@20", messages=[{"role": "user", "content": "Hello!"}], seed=5,
+        max_tokens=20, extra_body=serial,
+    )  # fmt: skip
     assert text.choices[0].text == story
     assert chat.choices[0].message.content == talk
 
 
-def test_an_empty_folder_is_served_and_told(tmp_path: Path) -> None:
-    with served("--checkpoints", tmp_path / "none") as server:
+@pytest.mark.parametrize("chunked", [False, True])
+def test_two_hundred_megabytes_are_refused_before_they_are_read(
+    server: Served, chunked: bool
+) -> None:
+    told = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 200000000"
+    piece = b" " * 1_000_000
+    if chunked:
+        piece = b"f4240\r\n" + piece + b"\r\n"
+    memory = psutil.Process(server.process.pid).memory_info
+    before = most = memory().rss
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as plain:
+        plain.sendall(
+            b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\n" + told + b"\r\n\r\n"
+        )
+        try:
+            for _ in range(200):
+                plain.sendall(piece)
+                most = max(most, memory().rss)
+        except OSError:
+            pass  # it does not listen to the end
+        assert plain.recv(12) == b"HTTP/1.1 413"
+    assert most - before < 20_000_000
+
+
+def test_ctrl_c_does_not_wait_for_an_answer(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
+    with served("--checkpoints", tmp_path / "checkpoints") as server:
         assert any("`tinychat demo` makes one" in line for line in server.lines)
         assert list(server.client().models.list()) == []
+        copy_of("story")
+        stream = server.client().completions.create(
+            model="story", prompt="Anna", stream=True, temperature=2, extra_body={"top_k": 0}
+        )
+        assert next(iter(stream)).choices
+        assert server.interrupt() == (0, "")
 
 
 def test_a_token_is_wanted_once_there_is_one(trained_runs: Path) -> None:
-    with served("--checkpoints", trained_runs, "--host", "0.0.0.0", token=TOKEN) as server:
+    words = ["talk", "--checkpoints", trained_runs, "--host", "0.0.0.0"]
+    with served(*words, token=TOKEN) as server:
         assert server.api.startswith("http://127.0.0.1:")
         assert TOKEN not in "\n".join(server.lines)
         assert "$TINYCHAT_TOKEN" in server.lines[-1]
         with pytest.raises(openai.AuthenticationError):
             server.client().models.list()
-        assert list(server.client(TOKEN).models.list())
-        own = socket.gethostname()
+        assert all(model.id.startswith("talk") for model in server.client(TOKEN).models.list())
         with httpx.Client(headers={"authorization": f"Bearer {TOKEN}"}) as client:
-            assert client.get(f"{server.api}/models", headers={"host": own}).status_code == 200
-            assert client.get(f"{server.api}/models", headers={"host": "e.com"}).status_code == 421
-
-
-def test_it_listens_for_this_machine_only(tmp_path: Path) -> None:
-    with served("--checkpoints", tmp_path) as server:
-        process = psutil.Process(server.process.pid)
-        places = [c.laddr for c in process.net_connections() if c.status == psutil.CONN_LISTEN]
-        assert [(place.ip, place.port) for place in places] == [("127.0.0.1", server.port)]
-
-
-def test_two_hundred_megabytes_are_refused_before_they_are_read(tmp_path: Path) -> None:
-    head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    piece = b" " * 1_000_000
-    with served("--checkpoints", tmp_path) as server:
-        httpx.get(f"{server.api}/models")
-        memory = psutil.Process(server.process.pid).memory_info
-        before = most = memory().rss
-        for told in (b"Content-Length: 200000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"):
-            with socket.create_connection(("127.0.0.1", server.port), timeout=60) as plain:
-                plain.sendall(head + told)
-                try:
-                    for _ in range(200):
-                        size = b"" if told.startswith(b"Content") else b"f4240\r\n"
-                        plain.sendall(size + piece + (b"\r\n" if size else b""))
-                        most = max(most, memory().rss)
-                except OSError:
-                    pass  # it does not listen to the end
-                assert plain.recv(12) == b"HTTP/1.1 413"
-        assert most - before < 20_000_000
+            for host, status in ((socket.gethostname(), 200), ("evil.example", 421)):
+                reply = client.get(f"{server.api}/models", headers={"host": host})
+                assert reply.status_code == status
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "box.lan"])

@@ -250,6 +250,31 @@ def test_content_may_come_in_parts_and_developers_are_the_system(site: Site) -> 
     assert texts[0] == texts[1]
 
 
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"role": "system", "content": "Be kind."}],
+        [{"role": "assistant", "content": "Hello!"}],
+        [{"role": "user", "content": ""}],
+        [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}],
+        [*TALK, {"role": "assistant", "content": "Hello"}],
+        [{"role": "system", "content": "Be kind. " * 100}, *TALK],
+    ],
+)
+def test_any_conversation_is_answered(site: Site, messages: Any) -> None:
+    assert chat(site, messages=messages).choices[0].finish_reason in ("stop", "length")
+
+
+def test_a_text_may_be_empty_or_longer_than_the_context(site: Site) -> None:
+    assert complete(site, prompt="").choices[0].finish_reason in ("stop", "length")
+    answer = complete(site, prompt="Anna saw a cat. " * 200, echo=True, logprobs=0)
+    (choice,) = answer.choices
+    assert answer.usage.prompt_tokens_details.dropped_tokens > 0
+    told = choice.logprobs
+    for start, token in zip(told.text_offset, told.tokens, strict=True):
+        assert choice.text[start : start + len(token)] == token
+
+
 def test_a_base_model_sends_chats_elsewhere(site: Site) -> None:
     with pytest.raises(openai.BadRequestError, match="/v1/completions"):
         chat(site, model="story")

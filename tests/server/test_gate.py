@@ -375,6 +375,8 @@ def test_a_server_for_others_answers_to_addresses_and_its_own_name() -> None:
     for host in ("evil.example", f"{own}.evil.example", "1.2.3.4.evil.example", "1.2.3", "[x]"):
         assert not hosts.is_ours(host)
     assert Hosts.of("box.lan").is_ours("box.lan:8000")
+    assert Hosts.of("127.0.0.2").is_ours("127.0.0.2:8000")
+    assert not Hosts.of("127.0.0.2").is_ours("192.168.1.2:8000")
 
 
 def test_errors_have_one_shape() -> None:

@@ -2,6 +2,9 @@
 
 import tempfile
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from tinychat.cli.models import PLACE, Place, Run, open_model
 from tinychat.cli.sampling import SAMPLING, Rules, draw_seed
@@ -11,8 +14,8 @@ def chat_command(
     run: Run,
     /,
     *,
-    system: str = "",
-    begin: str = "",
+    system: Annotated[str, Parameter(show_default=False)] = "",
+    begin: Annotated[str, Parameter(show_default=False)] = "",
     sampling: Rules = SAMPLING,
     place: Place = PLACE,
 ) -> int:

@@ -138,7 +138,9 @@ class ChatLoop:
         if self.shows_stats:
             self.remark(lookback.stats_line(answer, len(self.talk.versions())))
         if answer.finish_reason == "repetition":
-            self.remark("it went round in circles; /repetition-penalty 1.2 and /retry may help")
+            self.remark(
+                "it repeated itself and was ended; /repetition-penalty 1.2 and /retry may help"
+            )
 
     def _as_beginning(self) -> "str | Sequence[int]":
         """The newest answer as what another begins with: its very tokens, where they are it."""

@@ -21,7 +21,7 @@ def generate_command(
     /,
     *,
     prompt: Annotated[str, Parameter(allow_leading_hyphen=True)],
-    begin: Annotated[str, Parameter(allow_leading_hyphen=True)] = "",
+    begin: Annotated[str, Parameter(allow_leading_hyphen=True, show_default=False)] = "",
     sampling: Rules = SAMPLING,
     place: Place = PLACE,
     logprobs: int | None = None,

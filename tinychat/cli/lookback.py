@@ -16,11 +16,11 @@ if TYPE_CHECKING:  # they import torch
 
 FINISHED = {
     "end": "end token",
-    "length": "length limit",
+    "length": "longest answer reached",
     "context": "context full",
     "stop": "stop text",
-    "repetition": "went in circles",
-    "deadline": "out of time",
+    "repetition": "it repeated itself",
+    "deadline": "it took too long",
     "cancelled": "stopped by you",
 }
 _PIECE = 16  # characters of a token that are shown
@@ -37,7 +37,8 @@ def stats_line(answer: Answer, version: int = 1) -> str:
     if (first := stats["first_token_seconds"]) is not None:
         parts.append(f"first {first * 1000:,.0f} ms")
     parts.append(FINISHED.get(answer.finish_reason, inert(answer.finish_reason)))
-    parts.append(f"context {number(stats['context_used'])}/{number(stats['context_length'])}")
+    length = stats["context_length"]  # a text that is continued slides on through it
+    parts.append(f"context {number(min(stats['context_used'], length))}/{number(length)}")
     if version > 1:
         parts.append(f"version {version}")
     return " · ".join(parts)

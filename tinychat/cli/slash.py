@@ -71,7 +71,7 @@ SETTINGS = (
     Setting("top_p", float, True, "choose among likeliest with this share in all"),
     Setting("min_p", float, True, "choose among those this likely beside the first"),
     Setting("max_new_tokens", int, False, "longest answer, in tokens"),
-    Setting("repetition_guard", bool, False, "end an answer that goes round in circles"),
+    Setting("repetition_guard", bool, False, "end an answer that repeats itself"),
 )
 """The first five are what a preset sets, in the order in which they are applied."""
 

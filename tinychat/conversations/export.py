@@ -71,7 +71,7 @@ def _details(answer: Answer) -> str:
     settings = [
         f"{name.replace('_', ' ')} {value}"
         for name, value in answer.settings.items()
-        if value not in (None, (), [], "") and name != "seed"
+        if type(value) in (int, float) and name != "seed"
     ]
     told = [*settings, f"seed {answer.seed}", f"ended by {answer.finish_reason}"]
     speed = answer.stats.get("tokens_per_second")

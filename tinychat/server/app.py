@@ -141,7 +141,11 @@ class Api:
         prompts = request.prompts(limits)
         n = request.n or 1
         if n * len(prompts) > limits.choices:
-            raise ApiError(400, f"n times the prompts is at most {limits.choices}.", param="n" if n > 1 else "prompt")
+            raise ApiError(
+                400,
+                f"n times the prompts is at most {limits.choices}.",
+                param="n" if n > 1 else "prompt",
+            )
         rules = [sampling_of(request, limits, seed + place) for place in range(n)]
         candidates = request.candidates
         opened, fitted = await anyio.to_thread.run_sync(

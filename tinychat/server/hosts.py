@@ -27,10 +27,10 @@ class Hosts:
     @classmethod
     def of(cls, host: str) -> "Hosts":
         """For a server that listens at `host`."""
-        if is_loopback(host):
-            return cls()
-        own = socket.gethostname()
         bracketed = f"[{host}]" if ":" in host else host
+        if is_loopback(host):
+            return cls((bracketed,))
+        own = socket.gethostname()
         return cls((bracketed, own, f"{own.split('.')[0]}.local"), any_address=True)
 
     def is_ours(self, host: str) -> bool:

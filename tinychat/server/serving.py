@@ -18,6 +18,7 @@ from tinychat.server.hosts import Hosts
 from tinychat.server.limits import Limits
 
 GOODBYE_SECONDS = 2  # for answers on their way, once Ctrl+C was pressed
+SEND_BUFFER_BYTES = 256 * 1024  # left alone, a system keeps megabytes for a client that reads none
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         if sys.platform != "win32":  # there it would let two servers share a port
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         listening.bind(address)
         listening.listen(1024)
     except (OSError, OverflowError) as error:

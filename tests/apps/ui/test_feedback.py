@@ -1,0 +1,341 @@
+"""Thumbs, better answers and picks of four: as functions over a real engine, then in a browser."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.apps.ui.conftest import Page, Server, ask, ready, until, wait_for
+from tinychat.config import RuntimeSettings
+from tinychat.conversations import Answer, Conversation, Conversations, Feedback, Votes
+from tinychat.engine import Engine, Shelf
+from tinychat.errors import ConversationError
+from tinychat_ui.context import PageContext, Runs
+from tinychat_ui.controls import PLAIN
+from tinychat_ui.feedback import Given, act, marks, review, take_back
+from tinychat_ui.pick import Picking, ask_four, pick, view, write_better
+
+RAIL = [{**PLAIN, "seed": 7, "temperature": 1.2, "top_k": 0, "max_new_tokens": 12}]
+
+
+@pytest.fixture
+def context(trained_models: Path, tmp_path: Path) -> Iterator[PageContext]:
+    """The trained models, and an empty folder for what is said about them."""
+    shelf = Shelf(trained_models, RuntimeSettings(device="cpu", dtype="fp32", threads=1))
+    kept = (Conversations(tmp_path), Feedback(tmp_path), Votes(tmp_path))
+    with Engine() as engine:
+        yield PageContext(engine, shelf, *kept, Runs(trained_models))
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[PageContext]:
+    """No model at all: what was said once can be judged without one."""
+    stores = (Conversations(tmp_path), Feedback(tmp_path), Votes(tmp_path))
+    with Engine() as engine:
+        yield PageContext(engine, Shelf(tmp_path, RuntimeSettings()), *stores, Runs(tmp_path))
+
+
+def answered(context: PageContext, **changes: Any) -> tuple[Conversation, str]:
+    """A conversation of two turns, and the id of its last answer."""
+    conversation = context.conversations.create()
+    for asked, said in (("Hi", "Hello."), ("Sing", "La la la")):
+        told: dict[str, Any] = {
+            "prompt_ids": [1, 2], "answer_ids": [3], "run": "demo", "step": 5, "seed": 1,
+            "settings": {"top_k": 40}, "finish_reason": "end", "system": "Be kind.",
+        }  # fmt: skip
+        answer = Answer(text=said, **(told | changes))
+        node = conversation.add("user", asked, parent=conversation.leaf)
+        conversation.add("assistant", said, parent=node.id, answer=answer)
+    assert conversation.leaf is not None
+    return conversation, conversation.leaf
+
+
+def test_a_thumb_is_kept_with_the_whole_prompt_and_taken_back_by_pressing_again(
+    kept: PageContext,
+) -> None:
+    conversation, node = answered(kept)
+    assert act(kept, conversation.id, node, "up", {}) == "Kept: 0 picks, 1 thumb, 0 rewrites."
+    (entry,) = kept.feedback.entries()
+    assert [turn["content"] for turn in entry.prompt] == ["Be kind.", "Hi", "Hello.", "Sing"]
+    assert (entry.verdict, entry.node, entry.reviewed) == ("up", node, True)
+    assert entry.answers[0].to_row() == conversation.node(node).answer.to_row()  # pyright: ignore
+    assert marks(kept, conversation.id) == {node: Given("up")}
+    act(kept, conversation.id, node, "up", {})
+    assert marks(kept, conversation.id) == {}
+
+
+def test_a_thumb_down_may_have_a_reason(kept: PageContext) -> None:
+    conversation, node = answered(kept)
+    act(kept, conversation.id, node, "up", {})
+    act(kept, conversation.id, node, "down", {})
+    assert marks(kept, conversation.id) == {node: Given("down")}
+    act(kept, conversation.id, node, "reason", {"reason": "off topic"})
+    assert marks(kept, conversation.id) == {node: Given("down", "off topic")}
+    assert kept.feedback.counts().thumbs == 1
+    act(kept, conversation.id, node, "down", {})
+    act(kept, conversation.id, node, "down", {"reason": "not asked for"})
+    with pytest.raises(ConversationError, match="repeats, off topic"):
+        act(kept, conversation.id, node, "reason", {"reason": "ugly"})
+
+
+def test_a_thumb_of_a_continued_text_has_that_text_alone_as_its_prompt(kept: PageContext) -> None:
+    conversation, node = answered(kept, mode="text", system="")
+    act(kept, conversation.id, node, "up", {})
+    assert kept.feedback.entries()[0].prompt == ({"role": "user", "content": "Sing"},)
+
+
+def test_what_comes_from_elsewhere_is_kept_as_not_reviewed(kept: PageContext) -> None:
+    conversation, node = answered(kept)
+    from_elsewhere = PageContext(**{**vars(kept), "local": False})
+    act(from_elsewhere, conversation.id, node, "up", {})
+    assert not kept.feedback.entries()[0].reviewed
+    assert "not reviewed" in review(kept)["entries"][0]["verdict"]
+
+
+def test_a_better_answer_is_kept_and_becomes_a_version_of_its_own(kept: PageContext) -> None:
+    conversation, node = answered(kept)
+    act(kept, conversation.id, node, "rewrite", {"text": "Do re mi"})
+    (entry,) = kept.feedback.entries()
+    assert (entry.kind, entry.text, entry.answers[0].text) == ("rewrite", "Do re mi", "La la la")
+    again = kept.conversations.open(conversation.id)
+    assert [each.text for each in again.versions(node)] == ["La la la", "Do re mi"]
+    assert again.branch()[-1].answer is None
+    assert marks(kept, conversation.id) == {node: Given(None, None, True)}
+    # what a person wrote has no thumb, but can be written once more
+    own = again.branch()[-1].id
+    with pytest.raises(ConversationError, match="Only what a model said"):
+        act(kept, conversation.id, own, "up", {})
+    act(kept, conversation.id, own, "rewrite", {"text": "Do re mi fa"})
+    assert kept.feedback.entries()[-1].answers[0].text == "La la la"
+
+
+@pytest.mark.parametrize("text", ["", " \n", None, 7, "half \ud83d"])
+def test_a_better_answer_needs_words(kept: PageContext, text: Any) -> None:
+    conversation, node = answered(kept)
+    with pytest.raises(ConversationError):
+        act(kept, conversation.id, node, "rewrite", {"text": text})
+    assert (
+        act(kept, conversation.id, node, "rewrite", {"text": "La la la"}) == "Nothing was changed."
+    )
+    assert kept.feedback.counts().rewrites == 0
+    assert len(kept.conversations.open(conversation.id)) == 4
+
+
+def test_the_review_lists_the_newest_first_and_takes_back(kept: PageContext) -> None:
+    conversation, node = answered(kept)
+    act(kept, conversation.id, node, "down", {})
+    act(kept, conversation.id, node, "rewrite", {"text": "x" * 1000})
+    shown = review(kept)
+    assert [entry["verdict"] for entry in shown["entries"]] == ["written better", "thumb down"]
+    assert shown["counts"] == "0 picks, 1 thumb, 1 rewrite"
+    assert len(shown["entries"][0]["said"]) < 200
+    take_back(kept, None)
+    assert [entry["verdict"] for entry in review(kept)["entries"]] == ["thumb down"]
+    assert "undone already" in take_back(kept, shown["entries"][0]["id"])
+    assert take_back(kept, shown["entries"][1]["id"]).startswith("Taken back")
+    assert take_back(kept, None) == "There is nothing to take back."
+
+
+def four(context: PageContext, model: str = "demo@150", rail: Any = None) -> Picking:
+    picking = Picking()
+    for _ in ask_four(context, picking, model, "My name is Tom.", rail or RAIL):
+        assert not picking.can_pick or not picking.asking.busy
+    return picking
+
+
+def test_four_answers_of_four_seeds_are_picked_from(context: PageContext) -> None:
+    picking = four(context)
+    shown = view(picking)
+    assert [answer["number"] for answer in shown["answers"]] == [1, 2, 3, 4]
+    assert shown["can_pick"]
+    pick(context, picking, 3)
+    (entry,) = context.feedback.entries()
+    assert (entry.kind, entry.chosen) == ("pick", 2)
+    assert [answer.seed for answer in entry.answers] == [7, 8, 9, 10]
+    assert len({answer.text for answer in entry.answers}) > 1
+    assert len({tuple(answer.prompt_ids) for answer in entry.answers}) == 1
+    assert entry.prompt == ({"role": "user", "content": "My name is Tom."},)
+    assert (entry.answers[0].run, entry.answers[0].step) == ("demo", 150)
+    shown = view(picking)
+    assert [answer["chosen"] for answer in shown["answers"]] == [False, False, True, False]
+    pick(context, picking, 1)  # too late
+    assert context.feedback.counts().picks == 1
+
+
+def test_a_kept_answer_can_be_made_again_from_what_was_kept(context: PageContext) -> None:
+    picking = four(context)
+    pick(context, picking, 2)
+    kept = context.feedback.entries()[0].answers[1]
+    again = four(context, rail=[{**RAIL[0], "seed": kept.seed}])
+    assert list(again.whole[0].answer_ids) == list(kept.answer_ids)
+    assert list(again.whole[0].prompt_ids) == list(kept.prompt_ids)
+
+
+def test_none_of_four_may_be_good(context: PageContext) -> None:
+    picking = four(context, "tale@60", [{**RAIL[0], "system": "unheard by a base model"}])
+    write_better(context, picking, " ")
+    assert "empty" in picking.notice
+    assert picking.can_pick
+    write_better(context, picking, "Nice to meet you.")
+    (entry,) = context.feedback.entries()
+    assert (entry.kind, entry.text) == ("rewrite", "Nice to meet you.")
+    assert entry.prompt == ({"role": "user", "content": "My name is Tom."},)
+    assert entry.answers[0].mode == "text"
+    assert not picking.can_pick
+
+
+@pytest.mark.parametrize("number", [0, 5, -1, None, "1", 1.0, True, [1]])
+def test_only_a_number_of_an_answer_picks(context: PageContext, number: Any) -> None:
+    picking = four(context)
+    pick(context, picking, number)
+    assert context.feedback.entries() == []
+
+
+def test_what_was_stopped_is_not_picked_from(context: PageContext) -> None:
+    picking = Picking()
+    long = [{**RAIL[0], "max_new_tokens": 4000}]
+    for _ in ask_four(context, picking, "tale@60", "Tom saw", long):
+        if picking.answers and picking.answers[0].text:
+            picking.asking.stop()
+    assert len(picking.answers) == 4
+    assert not picking.can_pick
+    until(lambda: context.engine.running == 0)
+    pick(context, picking, 1)
+    assert context.feedback.entries() == []
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "rail", "said"),
+    [
+        (None, "Hi", RAIL, "no model"),
+        ("demo@150", " ", RAIL, "Type a prompt"),
+        ("demo@150", "Hi", [{**PLAIN, "temperature": 0.0}], "would be the same"),
+        ("demo@150", "Hi", [{**PLAIN, "temperature": float("nan")}], "temperature"),
+        ("gone@1", "Hi", RAIL, "gone"),
+    ],
+)
+def test_what_cannot_be_asked_is_told_in_a_sentence(
+    context: PageContext, model: str | None, text: str, rail: Any, said: str
+) -> None:
+    picking = Picking()
+    for _ in ask_four(context, picking, model, text, rail):
+        pass
+    assert said in picking.notice
+    assert len(picking.notice.splitlines()) == 1
+    assert not picking.can_pick
+    assert not picking.asking.busy
+
+
+# --- in a browser ---
+
+
+def entries(server: Server) -> list[dict[str, Any]]:
+    path = server.checkpoints / ".chats" / "feedback.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def teach(page: Page) -> None:
+    page.get_by_role("tab", name="Teach").click()
+    page.locator("#teach-prompt textarea").wait_for(state="visible")
+
+
+def counts(page: Page, words: str) -> None:
+    wait_for(page, f"document.querySelector('.teach-counts strong').innerText === {words!r}")
+
+
+def test_thumbs_reasons_and_better_answers_reach_the_disk(server: Server, page: Page) -> None:
+    before = len(entries(server))
+    said = ask(page, "My name is Mia.")
+    page.get_by_role("button", name="Bad answer").click()
+    page.get_by_role("button", name="wrong", exact=True).click()
+    until(lambda: len(entries(server)) == before + 2)
+    line = entries(server)[-1]
+    assert (line["verdict"], line["reason"], line["reviewed"]) == ("down", "wrong", True)
+    assert line["prompt"][-1] == {"role": "user", "content": "My name is Mia."}
+    assert line["answers"][0]["text"] == said
+    assert line["answers"][0]["prompt_ids"]
+    assert line["answers"][0]["settings"]["temperature"] == 0.8
+    wait_for(page, "document.querySelector('[aria-label=\"Bad answer\"]').ariaPressed === 'true'")
+
+    page.get_by_role("button", name="Rewrite the answer").click()
+    field = page.get_by_role("textbox", name="Better answer")
+    assert field.input_value() == said
+    field.fill("Welcome, Mia!")
+    page.get_by_role("button", name="Keep as better answer").click()
+    page.locator(".tc-assistant .tc-body", has_text="Welcome, Mia!").wait_for()
+    until(lambda: entries(server)[-1].get("text") == "Welcome, Mia!")
+    page.locator(".tc-versions", has_text="2/2").wait_for()
+    page.get_by_role("button", name="Earlier version").click()
+    page.locator(".tc-assistant .tc-body", has_text=said).wait_for()
+
+    teach(page)
+    page.locator(".teach-said li", has_text="thumb down, wrong").wait_for()
+    page.locator(".teach-said li", has_text="Welcome, Mia!").wait_for()
+
+
+def test_one_of_four_is_picked_with_a_key_and_taken_back(server: Server, page: Page) -> None:
+    ready(page)
+    teach(page)
+    before = page.locator(".teach-counts strong").inner_text()
+    page.locator("#teach-prompt textarea").fill("Do you like boats?")
+    page.get_by_role("button", name="Wild").click()
+    page.locator("#teach-ask").click()
+    best = page.get_by_role("button", name="Answer 2 is the best")
+    wait_for(page, "document.querySelectorAll('.teach-card button:enabled').length === 4")
+    page.keyboard.press("2")
+    page.locator(".teach-card.teach-chosen").wait_for()
+    assert page.locator(".teach-card").nth(1).get_attribute("class") == "teach-card teach-chosen"
+    assert best.get_attribute("aria-pressed") == "true"
+    line = entries(server)[-1]
+    assert (line["kind"], line["chosen"], len(line["answers"])) == ("pick", 1, 4)
+    shown = page.locator(".teach-text").all_inner_texts()
+    assert [answer["text"].strip() for answer in line["answers"]] == [
+        text.strip() for text in shown
+    ]
+    page.get_by_role("button", name="Take back the last").click()
+    counts(page, before)
+    assert entries(server)[-1]["undo"] == line["id"]
+    best.click()  # and it can be picked again
+    until(lambda: entries(server)[-1].get("kind") == "pick")
+
+
+def test_a_digit_that_is_typed_picks_nothing(server: Server, page: Page) -> None:
+    teach(page)
+    page.locator("#teach-prompt textarea").fill("What is 1 + 1?")
+    page.locator("#teach-ask").click()
+    wait_for(page, "document.querySelectorAll('.teach-card button:enabled').length === 4")
+    before = len(entries(server))
+    page.locator("#teach-prompt textarea").press("3")
+    page.get_by_role("tab", name="Chat").click()
+    page.keyboard.press("3")
+    ask(page, "Hello!")  # whatever the keys did is done
+    assert len(entries(server)) == before
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_button_of_the_teach_tab_has_a_name_and_is_large_enough(
+    server: Server, open_page: Any, width: int, dark: bool
+) -> None:
+    page = open_page(server.url, width=width, dark=dark)
+    if width > 500:
+        teach(page)
+    else:
+        page.get_by_role("tab", name="Teach").or_(
+            page.locator(".overflow-menu button")
+        ).last.click()
+        if not page.locator("#teach-prompt textarea").is_visible():
+            page.get_by_text("Teach", exact=True).last.click()
+    page.locator("#teach-prompt textarea").fill("Hello!")
+    page.locator("#teach-ask").click()
+    wait_for(page, "document.querySelectorAll('.teach-card button:enabled').length === 4")
+    small = page.evaluate(
+        """() => [...document.querySelectorAll('#teach-four button, #teach-said button')]
+            .filter((each) => each.offsetParent).map((each) => [
+                each.ariaLabel || each.innerText, each.offsetWidth, each.offsetHeight])
+            .filter(([name, width, height]) => !name || width < 24 || height < 24)"""
+    )
+    assert small == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
