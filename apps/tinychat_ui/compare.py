@@ -84,12 +84,13 @@ def build_compare(context: PageContext, picker: Picker, controls: SamplingContro
             gr.Dropdown(
                 model_choices(context),
                 value=None,  # `offer` chooses
+                min_width=240,
                 label=f"{name} model",
                 elem_id=f"compare-{name.lower()}",
             )
             for name in ("First", "Second")
         ]
-    with gr.Accordion("Settings of each", open=False), gr.Row():
+    with gr.Accordion("Settings of each", open=False), gr.Row(elem_classes="compare-rules"):
         rules = []
         for name in ("First", "Second"):
             with gr.Column(min_width=260):

@@ -29,6 +29,7 @@ document.documentElement.lang = "en";
 
 element.append(h("header", { class: "tc-head" }, menu, h("h1", {}, "tinychat"), passport, dark));
 document.addEventListener("keydown", (event) => { if (event.key === "Escape" && menu.getAttribute("aria-expanded") === "true") rail(false); });
+window.addEventListener("tc-close-rail", () => rail(false));
 document.addEventListener("click", (event) => {
   const inside = event.target.closest("#tc-rail, .tc-menu");
   if (!inside && menu.getAttribute("aria-expanded") === "true") rail(false);

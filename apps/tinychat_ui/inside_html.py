@@ -166,8 +166,8 @@ def summary(details: Sequence["TokenDetail"]) -> str:
     mean = math.fsum(detail.logprob for detail in details) / len(details)
     first = sum(detail.rank == 1 for detail in details)
     return (
-        f'<p class="inside-soft">{count(len(details), "token")} · on average the model chose as '
-        f"if among {choices(-mean)} · its likeliest token came {first} of {len(details)} times</p>"
+        f'<p class="inside-soft">{count(len(details), "token")} · on average like a choice among '
+        f"{choices(-mean)} · the likeliest came {first} of {len(details)} times</p>"
     )
 
 

@@ -26,6 +26,12 @@ function soon() {
   waiting = setTimeout(() => trigger("find", { words: search.value }), 200);
 }
 
+function open(row) {
+  if (row.broken) return;
+  trigger("do", { do: "open", id: row.id });
+  window.dispatchEvent(new CustomEvent("tc-close-rail"));  // on a phone it covers the conversation
+}
+
 function tool(row, words, onclick) {
   return h("button", { type: "button", class: "tc-link", onclick, "aria-label": `${words}: ${row.title}` }, words);
 }
@@ -58,7 +64,7 @@ function line(row) {
   const about = h("span", { class: "talks-about" }, row.excerpt || row.about);
   const name = editing === row.id ? rename(row) : h("button", {
     type: "button", class: "talks-open", "aria-current": row.current ? "true" : null, title: row.title,
-    onclick: () => (row.broken ? null : trigger("do", { do: "open", id: row.id })),
+    onclick: () => open(row),
   }, h("span", { class: "talks-title" }, row.title), about);
   const fold = h("button", {
     type: "button", class: "tc-tool", "aria-label": `More about: ${row.title}`,

@@ -185,7 +185,7 @@ def _dropped_words(stats: Mapping[str, Any]) -> str:
 def _announcement(turns: Sequence[Mapping[str, Any]]) -> str:
     if not turns or turns[-1]["role"] != "assistant":
         return ""
-    return f"{turns[-1]['model']}: {turns[-1]['text'][:_ANNOUNCED]}"
+    return f"{turns[-1].get('model', 'you')}: {turns[-1]['text'][:_ANNOUNCED]}"
 
 
 def _welcome(context: PageContext, session: Session) -> dict[str, Any]:

@@ -318,7 +318,9 @@ def test_a_run_that_comes_later_is_found(tmp_path: Path, copy_of: Any) -> None:
         assert chat(site, model="talk").choices
 
 
-def test_a_damaged_checkpoint_is_told_without_its_path(copy_of: Any, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_told_without_its_path(
+    copy_of: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = copy_of("story")
     weights = run / "step-00000020" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
@@ -326,4 +328,7 @@ def test_a_damaged_checkpoint_is_told_without_its_path(copy_of: Any, tmp_path: P
         with pytest.raises(openai.InternalServerError, match="story@20 cannot be opened") as caught:
             complete(site)
         assert str(tmp_path) not in str(caught.value)
-        assert complete(site, model="story").model != "story@20"
+        assert str(weights) in caplog.text
+        caplog.clear()
+        assert [complete(site, model="story").model for _ in range(2)] == ["story@10"] * 2
+        assert caplog.text.count("Passed over") == 1

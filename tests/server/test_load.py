@@ -1,6 +1,5 @@
 """Clients that leave, do not read, do not write, or are too many: nobody else waits for them."""
 
-import asyncio
 import json
 import resource
 import socket
@@ -240,15 +239,13 @@ def test_what_is_not(address: str) -> None:
     assert not is_loopback(address)
 
 
-def test_the_loop_is_never_held_by_the_engine(site: Site) -> None:
-    """Health answers while a long prompt is cut into tokens and a model is opened."""
-
-    async def both() -> None:
-        loop = asyncio.get_running_loop()
-        body = {"model": "talk@0", "prompt": "x" * 32_000, "max_tokens": 1}
-        slow = loop.run_in_executor(None, site.post, "/v1/completions", body)
-        quick = await loop.run_in_executor(None, site.get, "/healthz")
-        assert quick.status_code == 200
-        assert (await slow).status_code == 200
-
-    asyncio.run(both())
+def test_nobody_waits_for_a_model_that_is_opened(trained_runs: Path) -> None:
+    with site_of(trained_runs) as site:
+        with site.shelf._load:  # as if a large file were read
+            plain = begin(site, temperature=0.8, max_tokens=1)
+            for _ in range(5):
+                assert site.get("/healthz").status_code == 200
+                assert site.get("/v1/models").status_code == 200
+            assert site.is_idle()
+        assert read_reply(plain).status == 200
+        plain.close()

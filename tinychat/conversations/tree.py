@@ -88,12 +88,15 @@ class Conversation:
     def branch(self, leaf: str | None = None) -> list[Node]:
         """From the first message to `leaf`, or to the last one of the chosen branch."""
         with self._lock:
-            at = leaf or self._leaf
-            found: list[Node] = []
-            while at is not None:
-                found.append(self.node(at))
-                at = found[-1].parent
-        return found[::-1]
+            leaf = leaf or self._leaf
+            if leaf is None:
+                return []
+            if self._path[-1:] != [self._nodes.get(leaf)]:  # what is above a message never changes
+                self._path = [self.node(leaf)]
+                while (parent := self._path[-1].parent) is not None:
+                    self._path.append(self._nodes[parent])
+                self._path.reverse()
+            return list(self._path)
 
     def messages(self, leaf: str | None = None) -> list[dict[str, str]]:
         """The branch as turns, each with its "role" and "content"."""
@@ -160,6 +163,7 @@ class Conversation:
         self._children: dict[str | None, list[str]] = {}
         self._chosen: dict[str | None, str] = {}  # at every fork, the way that was last taken
         self._leaf: str | None = None
+        self._path: list[Node] = []  # the branch that was last asked for
         self._renamed = ""
         self._first_words = ""
         self._time = 0.0

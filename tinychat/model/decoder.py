@@ -32,9 +32,9 @@ class Decoder(nn.Module):
         self.settings = settings
         self.vocab_size = vocab_size
         self.gradient_checkpointing = False
-        self.embedding = nn.Embedding(vocab_size, settings.n_embd)
+        self.embedding = table(vocab_size, settings.n_embd)
         if settings.position == "learned":
-            self.positions = nn.Embedding(settings.context_length, settings.n_embd)
+            self.positions = table(settings.context_length, settings.n_embd)
         self.dropout = nn.Dropout(settings.dropout)
         self.blocks = nn.ModuleList(Block(settings, i) for i in range(settings.n_layer))
         self.norm = make_norm(settings, settings.n_embd)
@@ -271,6 +271,14 @@ def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     first, second = x.float().chunk(2, -1)
     turned = x * cosine + torch.cat([-second, first], -1) * sine
     return turned.to(x.dtype)
+
+
+def table(rows: int, width: int) -> nn.Embedding:
+    """A learnt row for each id or place."""
+    weight = torch.empty(rows, width)
+    if weight.is_meta:  # drawing numbers there would import torch's compiler, two seconds' work
+        return nn.Embedding.from_pretrained(weight, freeze=False)
+    return nn.Embedding(rows, width)
 
 
 def sinusoidal(positions: Tensor, width: int) -> Tensor:

@@ -42,6 +42,7 @@ from tinychat.server.schema import (
     warnings_of,
 )
 from tinychat.text import Message
+from tinychat.words import inert
 
 API_ROUTES = (
     "POST /v1/chat/completions",
@@ -87,6 +88,7 @@ class Api:
         self._limits = limits
         self._catalog = catalog
         self._admission = Admission(limits)
+        self._told: set[str] = set()  # remarks that stand in the log
 
     async def health(self) -> Response:
         """Alive, and how busy."""
@@ -211,16 +213,17 @@ class Api:
 
     def _open(self, listed: Listed) -> OpenedModel:
         try:
-            return self._shelf.open(listed.opens)
+            opened = self._shelf.open(listed.opens)
         except (RunNotFoundError, NoCheckpointError):  # pruned since it was listed
             raise _no_model() from None
         except TinychatError as error:
-            _log.error("%s cannot be opened: %s", listed.id, error)
-            raise ApiError(
-                500,
-                f"{listed.id} cannot be opened; the server's log says why.",
-                code="model_damaged",
-            ) from None
+            _log.error("%s", inert(f"{listed.id} cannot be opened: {error}"))
+            message = f"{listed.id} cannot be opened; the server's log says why."
+            raise ApiError(500, message, code="model_damaged") from None
+        for remark in set(opened.remarks) - self._told:
+            self._told.add(remark)
+            _log.warning("%s", inert(f"{opened.label}: {remark}"))
+        return opened
 
 
 class EventStream(StreamingResponse):

@@ -39,6 +39,11 @@ def rules(page: Page, *, most: int | None = None, seed: int | None = None) -> No
     page.keyboard.press("Tab")
 
 
+def shown(page: Page, text: str) -> None:
+    """Wait until a message of the conversation is this text."""
+    page.locator(".tc-words", has_text=text).wait_for()
+
+
 def again(page: Page, version: int) -> str:
     """Ask for the last answer again, which makes it this version."""
     page.get_by_role("button", name="Answer again").last.click()
@@ -136,10 +141,10 @@ def test_a_message_can_be_edited_and_is_answered_anew(page: Page) -> None:
     page.get_by_role("button", name="Edit").click()
     page.locator(".tc-editor").fill("My name is Mia.")
     page.locator(".tc-editor-buttons").get_by_role("button", name="Send").click()
-    page.get_by_text("Nice to meet you, Mia!").wait_for()
+    shown(page, "Nice to meet you, Mia!")
     assert page.locator(".tc-user .tc-versions").inner_text() == "2/2"
     page.locator(".tc-user").get_by_role("button", name="Earlier version").click()
-    page.get_by_text("Nice to meet you, Tom!").wait_for()
+    shown(page, "Nice to meet you, Tom!")
 
 
 def test_an_answer_begins_as_it_is_told_and_can_be_continued(page: Page) -> None:
@@ -152,7 +157,7 @@ def test_an_answer_begins_as_it_is_told_and_can_be_continued(page: Page) -> None
     assert begun != "Nice to meet you, Eva!"
     rules(page, most=100)
     page.get_by_role("button", name="Continue").click()
-    page.get_by_text("Nice to meet you, Eva!").wait_for()
+    shown(page, "Nice to meet you, Eva!")
     assert page.locator(".tc-assistant .tc-versions").inner_text() == "2/2"
 
 
@@ -184,13 +189,13 @@ def test_a_conversation_outlives_reload_and_server(
     page.get_by_role("button", name="Exact").click()
     ask(page, "My name is Leo.")
     page.reload()
-    page.get_by_text("Nice to meet you, Leo!").wait_for()
+    shown(page, "Nice to meet you, Leo!")
     address = page.url
     page.close()
     server.stop()
     server.start()
     page = open_page(address)
-    page.get_by_text("Nice to meet you, Leo!").wait_for()
+    shown(page, "Nice to meet you, Leo!")
     ask(page, "Hello!")
     assert answers(page) == 2
 

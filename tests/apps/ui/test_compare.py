@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.apps.ui.conftest import OpenPage, Page, Server, until, wait_for
 from tinychat.config import RuntimeSettings
 from tinychat.conversations import Conversations, Feedback, Tally, Votes
 from tinychat.engine import Engine, Shelf
@@ -218,3 +219,82 @@ def test_the_models_offered_first_are_the_newest_and_the_oldest(context: PageCon
 )  # fmt: skip
 def test_a_tally_in_words(tally: Tally, words: str) -> None:
     assert compare.tally_words("x", "y", tally) == words
+
+
+# In the browser
+
+
+def compare_tab(page: Page) -> None:
+    page.get_by_role("tab", name="Compare", exact=True).click()
+    wait_for(page, "document.querySelector('#compare-second input')?.value === 'demo @ 0'")
+
+
+def ask_both(page: Page, text: str) -> None:
+    page.get_by_label("Prompt for both").fill(text)
+    page.get_by_role("button", name="Ask both").click()
+
+
+def pane(page: Page, name: str) -> str:
+    return page.get_by_role("group", name=f"Answer {name}", exact=True).inner_text()
+
+
+def test_a_blind_vote_tells_the_names_and_counts(page: Page, server: Server) -> None:
+    compare_tab(page)
+    page.get_by_label("Blind").check()
+    ask_both(page, "What is 1 + 2?")
+    page.wait_for_selector(".compare-votes button:enabled")
+    assert "demo" not in page.locator("#compare-panes").inner_text()
+    good = "A" if pane(page, "A").strip() == "1 + 2 = 3" else "B"
+    page.get_by_role("button", name=f"{good} is better").press("Enter")  # by keyboard
+    outcome = page.locator(".compare-outcome:visible")
+    outcome.wait_for()
+    won = page.locator(".compare-winner .compare-label").inner_text()
+    assert won == "demo@150"
+    assert "demo@150 wins 1 of 1 against demo@0 (1 voted blind)" in outcome.inner_text()
+    tally = Votes(server.checkpoints).tally("demo@150", "demo@0")
+    assert (tally.a_wins, tally.total, tally.blind) == (1, 1, 1)
+    page.get_by_role("button", name="Take back").click()
+    page.wait_for_selector(".compare-votes button:enabled")
+    assert Votes(server.checkpoints).tally("demo@150", "demo@0").total == 0
+
+
+def test_what_a_model_or_person_writes_runs_nowhere(page: Page) -> None:
+    compare_tab(page)
+    ask_both(page, "<img src=x onerror=window.hit=1> `${window.hit=2}` {{value}}")
+    page.wait_for_selector(".compare-votes button:enabled")
+    assert page.evaluate("window.hit") is None
+    assert page.locator("#compare-panes img").count() == 0
+
+
+def test_stop_in_the_middle_frees_both_models(page: Page, server: Server) -> None:
+    compare_tab(page)
+    for which, name in (("first", "tale @ 60"), ("second", "tale @ 0")):
+        page.locator(f"#compare-{which} input").click()
+        page.get_by_role("option").filter(has_text=name).first.click()
+    page.get_by_role("button", name="Settings of each").click()
+    for field in page.locator(".compare-rules details summary").all():
+        field.click()
+    for field in page.locator(".compare-rules").get_by_label("Longest answer").all():
+        field.fill("4096")
+        field.press("Tab")
+    ask_both(page, "Tom saw")
+    wait_for(page, "document.querySelectorAll('.compare-text')[0].innerText.length > 40")
+    page.get_by_role("button", name="Stop", exact=True).locator("visible=true").click()
+    until(server.is_idle)
+    page.wait_for_selector("#compare-ask:enabled")
+    assert "stopped by you" in page.locator("#compare-panes").inner_text()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_fits_and_every_button_has_a_name(
+    server: Server, open_page: OpenPage, width: int
+) -> None:
+    page = open_page(server.url, width=width, dark=width < 500)
+    compare_tab(page)
+    ask_both(page, "Hello!")
+    page.wait_for_selector(".compare-votes button:enabled")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    unnamed = page.locator("#tc-main button:visible").evaluate_all(
+        "all => all.filter(b => !(b.ariaLabel || b.innerText).trim()).map(b => b.outerHTML)"
+    )
+    assert unnamed == []

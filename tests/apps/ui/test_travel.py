@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.apps.ui.conftest import OpenPage, Page, Server, until, wait_for
 from tinychat.config import RuntimeSettings
 from tinychat.conversations import Conversations, Feedback, Votes
 from tinychat.engine import Engine, Shelf
@@ -173,3 +174,88 @@ def test_a_run_without_checkpoints_says_so(
 @pytest.mark.parametrize("text", ["", "  ", None, "x" * 9000])
 def test_a_prompt_must_be_one(context: PageContext, text: Any) -> None:
     assert "rompt" in go(context, text=text)[-1]["notice"]
+
+
+# In the browser
+
+
+def travel_tab(page: Page, run: str = "demo") -> None:
+    page.get_by_role("tab", name="Time travel", exact=True).click()
+    wait_for(page, "document.querySelector('#travel-run input')?.value === 'demo'")
+    if run != "demo":
+        page.locator("#travel-run input").click()
+        page.get_by_role("option").filter(has_text=run).click()
+
+
+def set_out(page: Page, text: str) -> None:
+    page.get_by_label("Prompt for all steps").fill(text)
+    page.get_by_role("button", name="Travel", exact=True).click()
+
+
+def arrived(page: Page) -> None:
+    page.wait_for_selector(".travel-rows li")
+    page.wait_for_selector("#travel-ask:enabled", timeout=60_000)
+
+
+def test_the_steps_are_walked_with_the_keyboard(page: Page) -> None:
+    travel_tab(page)
+    set_out(page, "What is 1 + 2?")
+    arrived(page)
+    rows = page.locator(".travel-rows li")
+    steps = rows.locator("strong").all_inner_texts()
+    assert steps[0] == "step 0"
+    assert steps[-1] == "step 150"
+    assert "1 + 2 = 3" in rows.last.inner_text()
+    assert "val loss" in rows.last.inner_text()
+    large = page.locator(".travel-large")
+    assert "step 150" in large.inner_text()  # it has followed the newest
+    slider = page.get_by_label("Step through")
+    slider.focus()
+    page.keyboard.press("Home")
+    assert "step 0" in large.inner_text()
+    assert (slider.get_attribute("aria-valuetext") or "").startswith("step 0, ")
+    page.get_by_role("button", name="Later step").press("Enter")
+    assert steps[1] in large.inner_text()
+    assert rows.nth(1).get_attribute("aria-current") == "step"
+
+
+def test_a_damaged_step_and_words_of_others_are_only_text(page: Page, server: Server) -> None:
+    weights = server.checkpoints / "demo" / "step-00000100" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1])
+    travel_tab(page)
+    set_out(page, "<img src=x onerror=window.hit=1> `${window.hit=2}`")
+    arrived(page)
+    weights.write_bytes(whole)
+    row = page.locator(".travel-rows li").filter(has_text="step 100")
+    assert "cannot answer" in row.inner_text()
+    assert "model.safetensors" in row.inner_text()
+    assert page.evaluate("window.hit") is None
+
+
+def test_stop_on_the_way_frees_the_model(page: Page, server: Server) -> None:
+    travel_tab(page, "tale")
+    page.locator("#tc-rail details", has_text="More rules").locator("summary").click()
+    page.locator("#tc-rail").get_by_label("Longest answer").fill("4096")
+    page.keyboard.press("Tab")
+    set_out(page, "Tom saw")
+    wait_for(page, "(document.querySelector('.travel-text')?.innerText || '').length > 40")
+    page.get_by_role("button", name="Stop", exact=True).locator("visible=true").click()
+    until(server.is_idle)
+    arrived(page)
+    assert "Stopped by you" in page.locator(".travel-notice").inner_text()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_fits_and_every_button_has_a_name(
+    server: Server, open_page: OpenPage, width: int
+) -> None:
+    page = open_page(server.url, width=width, dark=width < 500)
+    travel_tab(page)
+    set_out(page, "Hello!")
+    arrived(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    unnamed = page.locator("#tc-main button:visible").evaluate_all(
+        "all => all.filter(b => !(b.ariaLabel || b.innerText).trim()).map(b => b.outerHTML)"
+    )
+    assert unnamed == []
