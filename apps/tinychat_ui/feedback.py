@@ -68,9 +68,14 @@ def act(
 
 
 def marks(context: PageContext, conversation_id: str) -> dict[str, Given]:
-    """What was said about the answers of a conversation, by message."""
+    """What was said about the answers of a conversation, by message; nothing if it cannot be read,
+    which the Teach tab tells."""
     found: dict[str, Given] = {}
-    for mark in context.feedback.marks(conversation_id):
+    try:
+        said = context.feedback.marks(conversation_id)
+    except TinychatError:
+        return found
+    for mark in said:
         now = found.get(mark.node, Given())
         if mark.kind == "thumb":
             found[mark.node] = Given(mark.verdict, mark.reason, now.rewritten)

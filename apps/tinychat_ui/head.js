@@ -31,7 +31,8 @@ element.append(h("header", { class: "tc-head" }, menu, h("h1", {}, "tinychat"), 
 document.addEventListener("keydown", (event) => { if (event.key === "Escape" && menu.getAttribute("aria-expanded") === "true") rail(false); });
 window.addEventListener("tc-close-rail", () => rail(false));
 document.addEventListener("click", (event) => {
-  const inside = event.target.closest("#tc-rail, .tc-menu");
+  // the path as it was: a click may have redrawn what it hit
+  const inside = event.composedPath().some((each) => each instanceof Element && each.matches("#tc-rail, .tc-menu"));
   if (!inside && menu.getAttribute("aria-expanded") === "true") rail(false);
 });
 

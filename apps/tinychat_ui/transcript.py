@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinychat.conversations import Answer, Conversation, Node
-from tinychat.errors import ConversationError
+from tinychat.errors import TinychatError
 from tinychat.words import count, number
 from tinychat_ui.context import PageContext
 from tinychat_ui.feedback import Given, marks
@@ -45,7 +45,7 @@ def opened(context: PageContext, session: Session) -> Conversation | None:
         return None
     try:
         return context.conversations.open(session.conversation)
-    except ConversationError:
+    except TinychatError:
         session.conversation = None
         return None
 

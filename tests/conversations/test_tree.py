@@ -57,11 +57,11 @@ def test_regenerating_keeps_the_earlier_answer_and_its_continuation(
 
 def test_editing_a_first_message_adds_another_beginning(store: Conversations) -> None:
     conversation = store.create()
-    first = conversation.add("user", "teh", parent=None)
+    first = conversation.add("user", "first try", parent=None)
     conversation.add("assistant", "what?", parent=first.id)
     edited = conversation.add("user", "the", parent=first.parent)
     assert texts(conversation) == ["the"]
-    assert [node.text for node in conversation.versions(first.id)] == ["teh", "the"]
+    assert [node.text for node in conversation.versions(first.id)] == ["first try", "the"]
     assert conversation.messages(conversation.leaf) == [{"role": "user", "content": "the"}]
     assert edited.parent is None
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,17 @@ from tinychat.server import (
 )
 
 TOKEN = "a token of the tests".replace(" ", "-")
+
+
+@cache
+def plain_client() -> httpx.Client:
+    """A new connection for each request. Made once: that takes longer than most requests."""
+    return httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
+
+
+@cache
+def official_client(url: str, token: str) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{url}/v1", api_key=token, max_retries=0)
 
 
 @dataclass(frozen=True)
@@ -56,16 +68,16 @@ class Site:
         return f"http://127.0.0.1:{self.port}"
 
     def openai(self, token: str = "none") -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=token, max_retries=0)
+        return official_client(self.url, token)
 
-    def get(self, path: str, **more: Any) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=60, **more)
+    def get(self, path: str) -> httpx.Response:
+        return plain_client().get(self.url + path)
 
-    def post(self, path: str, body: Any, **more: Any) -> httpx.Response:
+    def post(self, path: str, body: Any) -> httpx.Response:
         """A JSON body: a document, or bytes as they are."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"content-type": "application/json"} | more.pop("headers", {})
-        return httpx.post(self.url + path, content=content, headers=headers, timeout=60, **more)
+        headers = {"content-type": "application/json"}
+        return plain_client().post(self.url + path, content=content, headers=headers)
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)

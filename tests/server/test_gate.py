@@ -39,8 +39,13 @@ PASSES = {
     "a completion": raw(POST, JSON, body=GOOD),
     "a charset": raw(POST, JSON + "; charset=utf-8", body=GOOD),
     "from our own page": raw(POST, JSON, "Origin: http://127.0.0.1:{port}", body=GOOD),
+    "from our own page's script": raw("GET /v1/models", "Sec-Fetch-Site: same-origin"),
+    "from the address bar": raw("GET /healthz", "Sec-Fetch-Site: none"),
+    "by a link elsewhere": raw(
+        "GET /healthz", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate",
+        "Sec-Fetch-Dest: document"),
     "from our own page by https": raw(POST, JSON, "Origin: https://127.0.0.1:{port}", body=GOOD),
-}
+}  # fmt: skip
 REFUSED = {
     # another host name (DNS rebinding)
     "foreign host": (421, raw("GET /v1/models", host="evil.example")),
@@ -73,6 +78,14 @@ REFUSED = {
     "two origins": (
         403, raw(POST, JSON, "Origin: http://127.0.0.1:{port}", "Origin: null", body=GOOD)),
     "a foreign page reads": (403, raw("GET /v1/models", "Origin: http://evil.example")),
+    "an image elsewhere": (
+        403, raw("GET /v1/models", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors",
+                 "Sec-Fetch-Dest: image")),
+    "a frame elsewhere": (
+        403, raw("GET /v1/models", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate",
+                 "Sec-Fetch-Dest: iframe")),
+    "another port's script": (
+        403, raw("GET /v1/models", "Sec-Fetch-Site: same-site", "Sec-Fetch-Mode: no-cors")),
     "a preflight": (
         403, raw("OPTIONS /v1/completions", "Origin: http://evil.example",
                  "Access-Control-Request-Method: POST")),

@@ -147,6 +147,11 @@ class Gate:
             origin is None or not self._hosts.is_own_page(origin, host)
         ):
             raise Refusal(403, "Pages of other sites may not ask this server.")
+        # an image, a frame or a script on another page: no origin is sent with these
+        told = [headers.one(b"sec-fetch-" + name) for name in (b"site", b"mode", b"dest")]
+        is_foreign = told[0] not in (None, "same-origin", "none")
+        if is_foreign and told[1:] != ["navigate", "document"]:
+            raise Refusal(403, "Pages of other sites may not ask this server.")
 
     async def _signed_in(self, scope: Scope, headers: "_Headers", out: "_Outlet") -> bool:
         """Whether a browser was signed in, which answers the request. Refuses who has no token."""

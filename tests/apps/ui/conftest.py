@@ -166,7 +166,9 @@ def open_page(browser: "Browser") -> Iterator[OpenPage]:
     """
     contexts, complaints = [], []
 
-    def open_(url: str, *, width: int = 1280, height: int = 800, dark: bool = False) -> "Page":
+    def open_(
+        url: str, *, width: int = 1280, height: int = 800, dark: bool = False, wait: bool = True
+    ) -> "Page":
         context = browser.new_context(
             viewport={"width": width, "height": height},
             color_scheme="dark" if dark else "light",
@@ -178,7 +180,8 @@ def open_page(browser: "Browser") -> Iterator[OpenPage]:
         page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
         page.on("framenavigated", lambda frame: complaints.clear())  # a stream that is cut off
         page.goto(url)
-        ready(page)
+        if wait:
+            ready(page)
         return page
 
     yield open_
@@ -204,9 +207,9 @@ def answers(page: "Page") -> int:
 
 
 def say(page: "Page", text: str) -> None:
-    """Type a message and press Enter."""
+    """Type a message and send it."""
     page.get_by_role("textbox", name="Message", exact=True).fill(text)
-    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Send", exact=True).click()
 
 
 def ask(page: "Page", text: str) -> str:

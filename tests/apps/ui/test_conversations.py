@@ -221,3 +221,19 @@ def test_two_visitors_pages_keep_their_own_place(server: Server, open_page: Open
     assert two.locator(".tc-turn").count() == 0
     row(one, "Do you like stars?").locator("[aria-current]").wait_for()
     assert two.locator(".talks-row [aria-current]").count() == 0
+
+
+def test_on_a_phone_the_drawer_stays_for_tools_and_goes_for_a_conversation(
+    server: Server, open_page: OpenPage
+) -> None:
+    page = open_page(server.url, width=390)
+    ask(page, "What is 2 + 2?")
+    page.get_by_role("button", name="Model and settings").click()
+    unfold(page, "What is 2 + 2?")
+    page.get_by_role("button", name="Rename: What is 2 + 2?").click()
+    page.get_by_role("textbox", name="New title").fill("Sums")
+    page.keyboard.press("Enter")
+    row(page, "Sums").locator(".talks-open").click()
+    wait_for(page, "getComputedStyle(document.querySelector('#tc-rail')).visibility === 'hidden'")
+    page.locator(".tc-user", has_text="What is 2 + 2?").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -138,6 +138,16 @@ def test_the_review_lists_the_newest_first_and_takes_back(kept: PageContext) -> 
     assert take_back(kept, None) == "There is nothing to take back."
 
 
+def test_feedback_of_a_newer_tinychat_is_told_and_hides_no_conversation(kept: PageContext) -> None:
+    conversation, node = answered(kept)
+    act(kept, conversation.id, node, "up", {})
+    with open(kept.checkpoints / ".chats" / "feedback.jsonl", "ab") as file:
+        file.write(b'{"format": 2}\n')
+    assert marks(kept, conversation.id) == {}
+    assert "please update tinychat" in review(kept)["notice"]
+    assert "please update tinychat" in take_back(kept, None)
+
+
 def four(context: PageContext, model: str = "demo@150", rail: Any = None) -> Picking:
     picking = Picking()
     for _ in ask_four(context, picking, model, "My name is Tom.", rail or RAIL):

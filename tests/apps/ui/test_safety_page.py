@@ -54,7 +54,7 @@ def routes_of(routes: Iterable[object]) -> Iterator[str]:
             yield from routes_of(router.routes)
         else:
             for method in getattr(route, "methods", None) or [type(route).__name__]:
-                yield f"{method} {getattr(route, 'path', '?')}"
+                yield f"{method} {getattr(route, 'path', '?').rstrip('/') or '/'}"
 
 
 def test_every_route_of_gradio_is_one_that_somebody_has_judged(context: PageContext) -> None:
@@ -68,7 +68,6 @@ def test_every_route_of_gradio_is_one_that_somebody_has_judged(context: PageCont
         if not allowed.has(*each.split(" ", 1)) and not each.startswith(CLOSED)
     ]
     assert not news, "decide in tinychat_ui/routes.py whether the page needs these"
-    assert not [each for each in there if each.startswith(CLOSED) and each in OPEN]
 
 
 def test_no_event_of_the_page_is_a_public_one(context: PageContext) -> None:

@@ -1,0 +1,58 @@
+"""What docs/conversations.md shows is what is read, and what is written has the same keys."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tinychat.conversations import Answer, Conversations, Feedback, Side, Votes
+
+PAGE = Path(__file__).parents[2] / "docs" / "conversations.md"
+
+
+def shape(value: Any) -> Any:
+    """The keys of a row, at every depth but within settings and stats."""
+    if isinstance(value, dict):
+        free = ("settings", "stats")
+        return {key: None if key in free else shape(each) for key, each in value.items()}
+    return [shape(each) for each in value] if isinstance(value, list) and value else None
+
+
+def shapes(path: Path) -> list[str]:
+    """Those of all lines of a file, without the ids of tokens."""
+    found = (json.dumps(shape(json.loads(line)), sort_keys=True) for line in path.open())
+    return sorted({re.sub(r'("\w+_ids": )\[[null, ]*\]', r"\1[]", line) for line in found})
+
+
+def test_the_examples_are_read_and_have_the_keys_that_are_written(
+    tmp_path: Path, make_answer: Callable[..., Answer]
+) -> None:
+    blocks = re.findall(r"```jsonl\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    shown, written = tmp_path / "shown", tmp_path / "written"
+    id = json.loads(blocks[0].splitlines()[0])["id"]
+    names = [f"conversations/{id}.jsonl", "feedback.jsonl", "votes.jsonl"]
+    for name, block in zip(names, blocks, strict=True):
+        path = shown / ".chats" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block, encoding="utf-8")
+    conversation = Conversations(shown).open(id)
+    assert [node.text for node in conversation.branch()] == ["Hello!", "Hi."]
+    assert (conversation.title, conversation.skipped) == ("A greeting", 0)
+    assert [entry.verdict for entry in Feedback(shown).entries()] == ["down"]
+    assert Votes(shown).tally("demo@300", "demo@100").a_wins == 1
+    assert Feedback(shown).skipped == Votes(shown).skipped == 0
+
+    ours, answer = Conversations(written).create(), make_answer()
+    asked = ours.add("user", "q", parent=None)
+    first = ours.add("assistant", "a", parent=asked.id, answer=answer)
+    ours.add("user", "more", parent=None)
+    ours.rename("t")
+    ours.choose(first.id)
+    feedback, side = Feedback(written), Side(label="x", settings={})
+    prompt = [{"role": "user", "content": "q"}]
+    feedback.thumb("up", prompt, answer)
+    feedback.undo(feedback.rewrite(prompt, answer, "better"))
+    Votes(written).add("tie", prompt="q", seed=1, a=side, b=side, blind=False)
+    for name, mine in zip(names, [f"conversations/{ours.id}.jsonl", *names[1:]], strict=True):
+        assert shapes(shown / ".chats" / name) == shapes(written / ".chats" / mine)
