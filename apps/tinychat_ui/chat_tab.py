@@ -118,7 +118,9 @@ def _connect(context: PageContext, chat: ChatTab, controls: SamplingControls) ->
     chat.request.change(
         requested, [chat.request, *asking], part, **streams
     ).then(settled, chat.session, after, **QUIET)  # fmt: skip
-    part.act(acted, chat.session, [part, chat.selected], **QUIET).then(
+    part.act(
+        acted, chat.session, [part, chat.selected], trigger_mode="multiple", **QUIET
+    ).then(
         lambda session: [session.conversation, time.time_ns()],
         chat.session,
         [chat.conversation, chat.changed],

@@ -98,7 +98,7 @@ def _keep_true(context: PageContext, picker: Picker, chat: ChatTab, top: gr.HTML
     clock = gr.Timer(_TICK_SECONDS)
     clock.tick(look, chat.session, outputs, **quiet)
     chat.component.open(look, chat.session, outputs, **quiet)
-    picker.component.pick(choose, chat.session, outputs, **quiet)
+    picker.component.pick(choose, chat.session, outputs, trigger_mode="multiple", **quiet)
 
 
 def _changed(told: dict[str, object], name: str, shown: dict[str, object]) -> object:
