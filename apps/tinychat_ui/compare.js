@@ -6,7 +6,7 @@ const panes = ["A", "B"].map((name) => {
   const text = h("div", { class: "compare-text", tabindex: 0, role: "group", "aria-label": `Answer ${name}` });
   const facts = h("p", { class: "compare-facts" });
   const node = h("article", { class: "compare-pane", "aria-label": name },
-    h("h3", {}, h("span", { class: "compare-name" }, name), label), text, facts);
+    h("h2", {}, h("span", { class: "compare-name" }, name), label), text, facts);
   return { node, label, text, facts };
 });
 const votes = told.map(([verdict, words]) =>

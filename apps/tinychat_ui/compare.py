@@ -144,7 +144,7 @@ def build_compare(context: PageContext, picker: Picker, controls: SamplingContro
     gr.on(
         [go.click, prompt.submit], asked, inputs, [panes, go, stop], concurrency_limit=None, **QUIET
     )
-    stop.click(halted, match, queue=False, **QUIET)
+    stop.click(halted, match, concurrency_limit=None, **QUIET)
     panes.vote(voted, match, panes, **QUIET)
     panes.undo(undone, match, panes, **QUIET)
     for trigger in (picker.current.change, *(model.focus for model in models)):

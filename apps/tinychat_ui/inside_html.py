@@ -207,8 +207,8 @@ def candidates(
     )
     return (
         f'<section class="inside-place" aria-label="Token {chosen + 1}">'
-        f'<div class="inside-head"><h4>{shown(piece)} <small>token {chosen + 1} of {len(pieces)}, '
-        f"id {piece.id}</small></h4>{_steps(chosen, given, len(pieces))}</div>"
+        f'<div class="inside-head"><h3>{shown(piece)} <small>token {chosen + 1} of {len(pieces)}, '
+        f"id {piece.id}</small></h3>{_steps(chosen, given, len(pieces))}</div>"
         f'<p class="inside-soft" role="status">{escape(_chance(detail))} · entropy '
         f"{detail.entropy:.2f} nats: as open as a choice among {choices(detail.entropy)} equally "
         "likely tokens</p>"
@@ -219,8 +219,8 @@ def candidates(
 def raw(prompt: Sequence[Piece], answer: Sequence[Piece]) -> str:
     """The exact ids that the model saw and gave, each with its spelling."""
     return (
-        f"<h4>Prompt: {count(len(prompt), 'token')}</h4>{_id_list(prompt, 'Prompt')}"
-        f"<h4>Answer: {count(len(answer), 'token')}</h4>{_id_list(answer, 'Answer')}"
+        f"<h3>Prompt: {count(len(prompt), 'token')}</h3>{_id_list(prompt, 'Prompt')}"
+        f"<h3>Answer: {count(len(answer), 'token')}</h3>{_id_list(answer, 'Answer')}"
     )
 
 

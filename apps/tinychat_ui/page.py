@@ -42,7 +42,8 @@ def build_page(context: PageContext) -> gr.Blocks:
             with rail:
                 conversations_panel.build_conversations(context, chat)
         _keep_true(context, picker, chat, top)
-    page.queue(max_size=64, default_concurrency_limit=None)
+    # api_open would let a request go past the queue
+    page.queue(max_size=64, default_concurrency_limit=None, api_open=False)
     return page
 
 

@@ -16,6 +16,7 @@ OPEN = (
     "GET /gradio_api/queue/data",
     "POST /gradio_api/queue/join",
     "POST /gradio_api/cancel",
+    "POST /gradio_api/run/predict",  # events that must not wait in a queue: stop
 )
 """The page's own doings: its files, its events and their results."""
 

@@ -19,7 +19,7 @@ const through = h("div", { class: "travel-through tc-controls" },
   h("label", { for: id }, "Step through"), stepper(-1, "Earlier step", "M15 5l-7 7 7 7"), slider,
   stepper(1, "Later step", "M9 5l7 7-7 7"));
 const all = h("section", { class: "travel-all", hidden: true, "aria-label": "All steps" },
-  through, large, h("h3", {}, "All steps"), list);
+  through, large, h("h2", {}, "All steps"), list);
 element.append(notice, all);
 
 const states = { waiting: "waits", loading: "is loaded …", answering: "answers …", failed: "cannot answer", done: "" };

@@ -102,7 +102,7 @@ def build_travel(context: PageContext, picker: Picker, controls: SamplingControl
     gr.on(
         [go.click, prompt.submit], asked, inputs, [stops, go, stop], concurrency_limit=None, **QUIET
     )
-    stop.click(halted, journey, queue=False, **QUIET)
+    stop.click(halted, journey, concurrency_limit=None, **QUIET)
     for trigger in (picker.current.change, run.focus):
         trigger(offered, [run, picker.current], run, **QUIET)
 

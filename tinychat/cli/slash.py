@@ -276,7 +276,10 @@ def _switch(text: str) -> bool:
 def _path(text: str, command: str) -> Path:
     if not text:
         raise SettingsError(f"{command} needs the path of a file")
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # ~somebody whose home is not known
+        return Path(text)
 
 
 def _told(value: object) -> str:

@@ -102,8 +102,9 @@ class Talk:
         form = to_json if path.suffix.lower() == ".json" else to_markdown
         try:
             replace_file(Disk(), path, form(self._conversation).encode())
-        except OSError as error:
-            raise SettingsError(f"{path} cannot be written: {error.strerror}") from None
+        except (OSError, ValueError) as error:  # a NUL in a name is a ValueError
+            why = getattr(error, "strerror", None) or error
+            raise SettingsError(f"{path} cannot be written: {why}") from None
 
     def load(self, path: Path) -> None:
         """Go on with a talk that was saved as JSON, here or by the page. Raises SettingsError or

@@ -177,7 +177,7 @@ def open_page(browser: "Browser") -> Iterator[OpenPage]:
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+        page.on("console", lambda said: said.type == "error" and complaints.append(told(said)))
         page.on("framenavigated", lambda frame: complaints.clear())  # a stream that is cut off
         page.goto(url)
         if wait:
@@ -188,6 +188,11 @@ def open_page(browser: "Browser") -> Iterator[OpenPage]:
     for context in contexts:
         context.close()
     assert not complaints
+
+
+def told(said: "playwright.ConsoleMessage") -> str:
+    """A line of the browser's console, and what it is about."""
+    return f"{said.text} {said.location.get('url', '')}"
 
 
 @pytest.fixture

@@ -117,7 +117,7 @@ def test_no_token_becomes_markup(payload: str) -> None:
         drawn = [e for e in skeleton(whole(pieces)) if e != ("span", ("class",))]
         assert drawn == [e for e in skeleton(whole(plain)) if e != ("span", ("class",))]
     page = Page(whole([Piece(9, payload), *harmless]))
-    allowed = {"div", "span", "section", "h4", "small", "p", "table", "caption", "thead", "tbody"}
+    allowed = {"div", "span", "section", "h3", "small", "p", "table", "caption", "thead", "tbody"}
     allowed |= {"tr", "th", "td", "button", "strong", "ol", "li", "code"}
     assert {e.tag for e in page.elements} <= allowed
     assert not [n for e in page.elements for n in e.attributes if n.startswith("on") or n == "href"]

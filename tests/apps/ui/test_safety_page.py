@@ -76,6 +76,16 @@ def test_no_event_of_the_page_is_a_public_one(context: PageContext) -> None:
     assert page.get_api_info()["named_endpoints"] == {}
 
 
+def test_only_stop_goes_past_the_queue(server: Server, context: PageContext) -> None:
+    page = build_page(context)
+    past = {each.name for each in page.fns.values() if not each.queue}
+    assert past == {"halted"}
+    queued = next(number for number, each in page.fns.items() if each.queue)
+    asked = {"fn_index": queued, "data": [], "session_hash": "x"}
+    answer = httpx.post(f"{server.url}/gradio_api/run/predict", json=asked)
+    assert answer.status_code in (404, 503)
+
+
 @pytest.mark.parametrize(("method", "path"), SHUT)
 def test_what_the_page_does_not_need_is_shut(server: Server, method: str, path: str) -> None:
     json = {"data": []} if method == "POST" else None
