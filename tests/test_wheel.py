@@ -29,7 +29,7 @@ def test_it_holds_every_module_and_data_file(wheel: Path) -> None:
         ROOT / "apps" / "tinychat_ui",
     ):
         for path in root.rglob("*"):
-            if path.suffix in (".py", ".toml", ".tcss"):
+            if path.suffix in (".py", ".toml", ".tcss", ".css", ".js"):
                 assert path.relative_to(root.parent).as_posix() in names, path
     assert not [name for name in names if name.startswith(("tests", "checkpoints", "apps"))]
 

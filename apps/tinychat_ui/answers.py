@@ -212,7 +212,7 @@ def _keep(
         settings=asdict(sampling),
         seed=sampling.seed,
         finish_reason=done.finish_reason,
-        stats=asdict(answer.stats()) | dropped,
+        stats={**asdict(answer.stats()), **dropped},
         mode="chat" if model.card.kind == "chat" else "text",
         chat_format=model.text.tokenizer.format.name,
         system=system,

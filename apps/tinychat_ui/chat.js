@@ -257,6 +257,7 @@ function welcome(about) {
   if (!about) return [];
   return [h("h2", {}, about.title), ...about.lines.map((line) => h("p", {}, line)),
     about.command ? h("pre", { class: "tc-code", tabindex: 0 }, about.command) : null,
+    about.after ? h("p", {}, about.after) : null,
     about.prompts && about.prompts.length ? h("div", { class: "tc-prompts" }, about.prompts.map((text) =>
       h("button", { type: "button", class: "tc-prompt", onclick: () => ask({ do: "send", text, begin: "" }) }, text))) : null,
   ].filter(Boolean);

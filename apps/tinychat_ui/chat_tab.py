@@ -17,7 +17,7 @@ from tinychat_ui.answers import Details, ask, stop
 from tinychat_ui.context import PageContext
 from tinychat_ui.controls import SamplingControls
 from tinychat_ui.session import Session
-from tinychat_ui.theme import script
+from tinychat_ui.theme import component
 from tinychat_ui.transcript import View, opened, view
 
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -36,20 +36,13 @@ class ChatTab:
     changed: gr.State  # another value whenever the conversation on disk has changed
     selected: gr.State  # (conversation, answer) | None: what to look inside
     details: gr.State  # answer -> its TokenDetails, of this visit
-    request: gr.State  # written to by others: {"do": "open" | "fork" | "reload", ..., "n": anything}
+    request: gr.State  # of others: {"do": "open" | "fork" | "reload", ..., "n": anything}
 
 
 def build_chat(context: PageContext, session: gr.State, controls: SamplingControls) -> ChatTab:
     """The tab, drawn where this is called. What it shows comes from `transcript.view`."""
-    component = gr.HTML(
-        value={},  # type: ignore[arg-type]
-        html_template="",
-        apply_default_css=False,
-        js_on_load=script("chat"),  # its events: 'ask' 'halt' 'act' 'open'
-        elem_id="tc-talk",
-    )
     chat = ChatTab(
-        component=component,
+        component=component("chat", elem_id="tc-talk"),  # its events: ask, halt, act, open
         session=session,
         conversation=gr.State(None),
         changed=gr.State(None),
@@ -67,9 +60,7 @@ def _connect(context: PageContext, chat: ChatTab, controls: SamplingControls) ->
     ) -> Iterator[View]:
         yield from told(session, ask(context, session, event._data or {}, [values], details))
 
-    def requested(
-        request: Any, session: Session, values: Any, details: Details
-    ) -> Iterator[Any]:
+    def requested(request: Any, session: Session, values: Any, details: Details) -> Iterator[Any]:
         request = request if isinstance(request, Mapping) else {}
         if request.get("do") in _ASKING:
             session.conversation = request.get("conversation") or session.conversation
@@ -105,10 +96,9 @@ def _connect(context: PageContext, chat: ChatTab, controls: SamplingControls) ->
 
     def settled(session: Session) -> list[Any]:
         conversation = opened(context, session)
-        leaf = conversation.branch()[-1:] if conversation else []
-        answered = leaf and leaf[0].answer is not None and conversation
-        selected = (conversation.id, leaf[0].id) if answered else None
-        return [session.conversation, time.time_ns(), selected]
+        last = conversation.branch()[-1:] if conversation else []
+        selected = [(session.conversation, node.id) for node in last if node.answer is not None]
+        return [session.conversation, time.time_ns(), selected[0] if selected else None]
 
     streams: dict[str, Any] = {**QUIET, "concurrency_limit": None}
     after = [chat.conversation, chat.changed, chat.selected]
@@ -118,9 +108,7 @@ def _connect(context: PageContext, chat: ChatTab, controls: SamplingControls) ->
     chat.request.change(
         requested, [chat.request, *asking], part, **streams
     ).then(settled, chat.session, after, **QUIET)  # fmt: skip
-    part.act(
-        acted, chat.session, [part, chat.selected], trigger_mode="multiple", **QUIET
-    ).then(
+    part.act(acted, chat.session, [part, chat.selected], trigger_mode="multiple", **QUIET).then(
         lambda session: [session.conversation, time.time_ns()],
         chat.session,
         [chat.conversation, chat.changed],

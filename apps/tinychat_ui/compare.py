@@ -94,6 +94,7 @@ def build_compare(context: PageContext, picker: Picker, controls: SamplingContro
         rules = []
         for name in ("First", "Second"):
             with gr.Column(min_width=260):
+                gr.HTML(f"<h2>{name} model</h2>", apply_default_css=False)
                 rules.append(build_sampling(compact=True, name=f"{name} model's settings"))
     prompt = gr.Textbox(
         label="Prompt for both", lines=2, max_lines=8, max_length=8000, elem_id="compare-prompt"

@@ -6,7 +6,7 @@ never here but in its `Session`.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -131,7 +131,7 @@ class PageContext:
         return self.shelf.checkpoints
 
 
-def stream(answer: Answer, seconds: float = FLUSH_SECONDS) -> Iterator[str]:
+def stream(answer: Answer, seconds: float = FLUSH_SECONDS) -> Generator[str, None, None]:
     """The pieces of an answer as a browser is sent them: the first at once, then one each
     `seconds`; "" where nothing came meanwhile.
 

@@ -14,7 +14,7 @@ import gradio as gr
 
 from tinychat.engine import Sampling
 from tinychat.errors import SettingsError
-from tinychat_ui.theme import script
+from tinychat_ui.theme import component
 
 Values = Mapping[str, Any]
 
@@ -49,18 +49,16 @@ class SamplingControls:
 
 def build_sampling(*, compact: bool = False, name: str = "Sampling") -> SamplingControls:
     """The controls, drawn where this is called. `compact` leaves out seed and system text."""
-    component = gr.HTML(
-        value={**PLAIN, "preset": "Balanced"},  # type: ignore[arg-type]
-        html_template="",
-        apply_default_css=False,
-        js_on_load=script("controls"),
+    made = component(
+        "controls",
+        {**PLAIN, "preset": "Balanced"},
         elem_classes=["tc-controls"],
         presets={name: {**PLAIN, **values} for name, values in PRESETS.items()},
         order=ORDER,
         compact=compact,
         name=name,
     )
-    return SamplingControls(component)
+    return SamplingControls(made)
 
 
 def sampling_of(

@@ -1,5 +1,8 @@
 """The page: its parts put together, the clock that keeps it true, and its place in the server."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import gradio as gr
 from fastapi import FastAPI
 
@@ -10,7 +13,7 @@ from tinychat_ui.context import PageContext
 from tinychat_ui.controls import build_sampling
 from tinychat_ui.picker import Picker, build_picker, follow, head_view, pick, picker_view
 from tinychat_ui.session import Session
-from tinychat_ui.theme import STYLES, script, theme
+from tinychat_ui.theme import STYLES, component, theme
 from tinychat_ui.transcript import view
 
 _TICK_SECONDS = 2.0
@@ -20,7 +23,7 @@ def build_page(context: PageContext) -> gr.Blocks:
     """The whole page over a folder of runs."""
     with gr.Blocks(title="tinychat", analytics_enabled=False, fill_width=True) as page:
         session = gr.State(Session())
-        top = gr.HTML(value={}, html_template="", apply_default_css=False, js_on_load=script("head"), elem_id="tc-head")  # type: ignore[arg-type]
+        top = component("head", elem_id="tc-head")
         with gr.Row(elem_id="tc-body"):
             with gr.Column(elem_id="tc-rail", min_width=0) as rail:
                 picker = build_picker()
@@ -102,7 +105,7 @@ def _keep_true(context: PageContext, picker: Picker, chat: ChatTab, top: gr.HTML
     picker.component.pick(choose, chat.session, outputs, trigger_mode="multiple", **quiet)
 
 
-def _changed(told: dict[str, object], name: str, shown: dict[str, object]) -> object:
+def _changed(told: dict[str, Any], name: str, shown: Mapping[str, Any]) -> Any:
     if name not in shown or told.get(name) == shown[name]:
         return gr.skip()
     told[name] = shown[name]

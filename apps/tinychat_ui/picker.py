@@ -18,7 +18,7 @@ from tinychat.watch.states import LIVE, look_of, state_word
 from tinychat.words import clip, long_duration, loss, number, progress, short
 from tinychat_ui.context import PageContext, Stop
 from tinychat_ui.session import BEST, NEWEST, About, Session
-from tinychat_ui.theme import script
+from tinychat_ui.theme import component
 
 _PROMPTS = 4
 _PROMPT_CHARACTERS = 80
@@ -34,8 +34,7 @@ class Picker:
 
 def build_picker() -> Picker:
     """The picker, drawn where this is called. What it shows comes from `picker_view`."""
-    component = gr.HTML(value={}, html_template="", apply_default_css=False, js_on_load=script("picker"))  # type: ignore[arg-type]
-    return Picker(component, gr.State(None))
+    return Picker(component("picker"), gr.State(None))
 
 
 def model_choices(context: PageContext) -> list[tuple[str, str]]:
@@ -140,7 +139,7 @@ def _wanted(context: PageContext, session: Session) -> str | None:
 
 
 def _first_choice(context: PageContext) -> tuple[str | None, str]:
-    """(run, step) to begin with: what the page was started for, else the newest run that has one."""
+    """(run, step) to begin with: what the page was started for, else the newest run."""
     if context.first is not None:
         run, _, step = context.first.rpartition("@")
         if run and run in _names(context):

@@ -20,6 +20,7 @@ let waiting = 0;
 let unfolded = null;  // the conversation whose tools are shown
 let editing = null;   // the one that is being renamed
 let saved = null;     // the last document
+let deleting = false; // its row, and the button that was pressed, will be gone
 
 function soon() {
   clearTimeout(waiting);
@@ -42,7 +43,7 @@ function tools(row) {
     row.broken ? null : tool(row, "Rename", () => { editing = row.id; redraw(); list.querySelector("input")?.select(); }),
     row.broken ? null : tool(row, "Markdown", act("markdown")),
     row.broken ? null : tool(row, "JSON", act("json")),
-    tool(row, "Delete", () => { unfolded = null; trigger("do", { do: "delete", id: row.id }); }));
+    tool(row, "Delete", () => { unfolded = null; deleting = true; trigger("do", { do: "delete", id: row.id }); }));
 }
 
 function rename(row) {
@@ -52,6 +53,7 @@ function rename(row) {
     onkeydown: (event) => {
       if (event.key === "Escape") { event.stopPropagation(); close(); }
       if (event.key !== "Enter" || event.isComposing) return;
+      event.preventDefault();  // or it would press the button that gets the focus next
       const title = field.value.trim();
       if (title && title !== row.title) trigger("do", { do: "rename", id: row.id, title });
       close();
@@ -108,5 +110,7 @@ follow(props, watch, (value) => {
   if (now === told || editing !== null) return;  // an open editor stays
   told = now;
   redraw();
+  if (deleting && value.deleted) restore.focus();
+  deleting = false;
 });
 trigger("find", { words: "" });

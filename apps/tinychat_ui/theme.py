@@ -5,8 +5,10 @@ the system's own are used.
 """
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from gradio.themes import Base
 
 _HERE = Path(__file__).parent
 STYLES = sorted(_HERE.glob("*.css"), key=lambda path: (path.name != "page.css", path.name))
@@ -25,9 +27,20 @@ def script(name: str) -> str:
     return "\n".join(parts)
 
 
-def theme() -> gr.themes.Base:
+def component(drawn_by: str, value: Any = None, **properties: Any) -> gr.HTML:
+    """A component that its script draws, from a JSON value that the server sends."""
+    return gr.HTML(
+        value={} if value is None else value,
+        html_template="",
+        apply_default_css=False,
+        js_on_load=script(drawn_by),
+        **properties,
+    )
+
+
+def theme() -> Base:
     """Gradio's components in our colours."""
-    return gr.themes.Base(font=_SANS, font_mono=_MONO, radius_size="md").set(
+    return Base(font=_SANS, font_mono=_MONO, radius_size="md").set(
         **_both(
             body_background_fill="var(--tc-bg)",
             body_text_color="var(--tc-text)",

@@ -3,12 +3,14 @@
 Text stays text here; the browser puts it in as such. Nothing of it is ever HTML.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tinychat.conversations import Answer, Conversation, Node
 from tinychat.errors import TinychatError
+from tinychat.runs import default_checkpoints
 from tinychat.words import count, number
 from tinychat_ui.context import PageContext
 from tinychat_ui.feedback import Given, marks
@@ -108,9 +110,7 @@ def stats_words(stats: Mapping[str, Any], reason: str | None = None) -> str:
     return " · ".join(told)
 
 
-def _turn(
-    conversation: Conversation, node: Node, given: Given, *, dropped: bool
-) -> dict[str, Any]:
+def _turn(conversation: Conversation, node: Node, given: Given, *, dropped: bool) -> dict[str, Any]:
     turn: dict[str, Any] = {
         "id": node.id,
         "role": node.role,
@@ -182,6 +182,13 @@ def _dropped_words(stats: Mapping[str, Any]) -> str:
     return f"The context is full: the model no longer sees {what}."
 
 
+def _train_command(context: PageContext) -> str:
+    """What a person types to get a model that this page will find."""
+    here = context.checkpoints
+    known = here.absolute() == default_checkpoints().absolute()
+    return "tinychat train" if known else f"tinychat train --checkpoints {shlex.quote(str(here))}"
+
+
 def _announcement(turns: Sequence[Mapping[str, Any]]) -> str:
     if not turns or turns[-1]["role"] != "assistant":
         return ""
@@ -194,10 +201,8 @@ def _welcome(context: PageContext, session: Session) -> dict[str, Any]:
     if about is None and session.loading is None and not context.runs.look():
         return {
             "title": "There is no model to talk to yet",
-            "lines": [
-                "This makes a small one on this machine, in a few minutes:",
-            ],
-            "command": "tinychat train",
+            "lines": ["This makes a small one on this machine, in a few minutes:"],
+            "command": _train_command(context),
             "after": "The page looks for it every two seconds and comes alive by itself.",
         }
     if about is None:

@@ -50,11 +50,12 @@ def tinychat(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def piped(tinychat: Tinychat, trained_runs: Path, monkeypatch: pytest.MonkeyPatch) -> Tinychat:
-    """Chat with lines from a pipe."""
+    """Chat with lines from a pipe; always the likeliest tokens, unless told otherwise."""
 
     def call(name: str, text: str, *flags: object) -> Result:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
         words = ["chat", name, "--checkpoints", trained_runs, "--max-new-tokens", 8]
+        words += [] if "--temperature" in flags else ["--temperature", 0]
         return tinychat(*words, *flags)
 
     return call

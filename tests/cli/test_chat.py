@@ -48,7 +48,7 @@ def test_a_talk_that_outgrows_the_context_says_so(piped: Tinychat) -> None:
 
 
 def test_a_base_model_goes_on_with_the_text(piped: Tinychat) -> None:
-    found = piped("story", "Anna saw\n", "--seed", 1)
+    found = piped("story", "Anna saw\n", "--seed", 1, "--temperature", 0.8)
     assert found.code == 0
     assert found.out.strip()
 

@@ -256,7 +256,7 @@ def test_a_talk_as_markdown(piped: Tinychat, tmp_path: Path) -> None:
     found = piped("talk", f"Hello!\n/save {path}\n")
     text = path.read_text(encoding="utf-8")
     assert "> Hello!" in text
-    assert f"> {found.out.strip()}" in text
+    assert all(f"> {line}".rstrip() in text for line in found.out.splitlines())
     assert "talk@20" in text
 
 

@@ -105,6 +105,7 @@ class ChatLoop:
         if on and self.model.step is None:
             raise SettingsError(f"{inert(self.model.label)} was not trained here and has no steps")
         self.follows_newest = on
+        self._refused.clear()
         who = "the newest checkpoint" if on else inert(self.model.label)
         self.remark(f"{who} answers from here on")
         self._keep_up()

@@ -182,9 +182,7 @@ def test_a_kept_seed_gives_the_same_text(page: Page) -> None:
     assert again(page, 2) == first
 
 
-def test_a_conversation_outlives_reload_and_server(
-    server: Server, open_page: OpenPage
-) -> None:
+def test_a_conversation_outlives_reload_and_server(server: Server, open_page: OpenPage) -> None:
     page = open_page(server.url)
     page.get_by_role("button", name="Exact").click()
     ask(page, "My name is Leo.")
@@ -275,7 +273,10 @@ def test_what_was_answered_stands_on_disk_with_all_that_decided_it(
     assert answer["answer_ids"]
 
 
-@pytest.mark.parametrize("bad", ["<img src=x onerror=alert(1)>", "${alert(1)}", "`{{value}}", "</p>"])
+@pytest.mark.parametrize(
+    "bad",
+    ["<img src=x onerror=alert(1)>", "${alert(1)}", "`{{value}}", "</p>", "[x](javascript:1)"],
+)
 def test_what_looks_like_code_stays_text(page: Page, bad: str) -> None:
     page.on("dialog", lambda dialog: pytest.fail("it was run"))
     ask(page, bad)

@@ -26,11 +26,11 @@ HOSTILE = [
     "<noscript><p title='</noscript><img src=x>'>", "<template><script>a()</script></template>",
     "<!--", "--><script>a()</script>", "<![CDATA[<script>a()</script>]]>", "<?xml version='1.0'?>",
     "<!DOCTYPE html>", "&lt;script&gt;", "&#60;script&#62;", "&#x3c;img src=x&#x3e;",
-    "&amp;lt;b&gt;", "${alert(1)}", "`${alert(1)}`", "{{value}}", "{{{value}}}", "{{#each value}}x{{/each}}",
-    "@children", "\u202e<b>txet desrever", "\u2066<i>\u2069", "\u200b<\u200bb>", "\ufeff<b>", "\x00<b>",
-    "\x1b[31m<b>", "<b\x00>", "<scr\x00ipt>", "\u2028<b>\u2029", "＜script＞", "<ſcript>", "<img/src=`x`>",
-    "<b>bold</b>", "</div></section></body></html>", "<button data-fork=1>",
-    "<p class='tc-button'>",
+    "&amp;lt;b&gt;", "${alert(1)}", "`${alert(1)}`", "{{value}}", "{{{value}}}",
+    "{{#each value}}x{{/each}}", "@children", "\u202e<b>txet desrever", "\u2066<i>\u2069",
+    "\u200b<\u200bb>", "\ufeff<b>", "\x00<b>", "\x1b[31m<b>", "<b\x00>", "<scr\x00ipt>",
+    "\u2028<b>\u2029", "＜script＞", "<ſcript>", "<img/src=`x`>", "<b>bold</b>",
+    "</div></section></body></html>", "<button data-fork=1>", "<p class='tc-button'>",
 ]  # fmt: skip
 
 

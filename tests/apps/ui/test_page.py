@@ -12,7 +12,8 @@ NAMELESS = """() => [...document.querySelectorAll('button, input, select, textar
     .filter((node) => node.checkVisibility({visibilityProperty: true, opacityProperty: false}))
     .filter((node) => {
         const by = node.getAttribute('aria-labelledby');
-        const named = [node.getAttribute('aria-label'), by && document.getElementById(by)?.innerText,
+        const named = [node.getAttribute('aria-label'),
+            by && document.getElementById(by)?.innerText,
             node.labels && [...node.labels].map((label) => label.innerText).join(' '),
             ['BUTTON', 'A'].includes(node.tagName) && node.innerText, node.title];
         return !named.some((name) => name && name.trim());
@@ -144,8 +145,8 @@ def test_the_keyboard_reaches_everything(talked: Page) -> None:
         reached.append(name)
         if not ring:
             unseen.append(name)
-    wanted = ["Run", "Step", "Follow newest", "Balanced", "Temperature", "Top-k", "More rules",
-              "Answer again", "Copy", "Good answer", "Message", "Send", "New conversation"]  # fmt: skip
+    wanted = ["Run", "Step", "Follow newest", "Balanced", "Temperature", "Top-k", "More rules"]
+    wanted += ["Answer again", "Copy", "Good answer", "Message", "Send", "New conversation"]
     assert [name for name in wanted if name not in reached] == []
     assert unseen == []
 
