@@ -16,11 +16,12 @@ from tinychat.engine import Answer, OpenedModel, Prompt, Sampling, TokenDetail
 from tinychat.errors import SettingsError, TinychatError
 from tinychat.text import Message
 from tinychat_ui.context import PageContext, stream
-from tinychat_ui.controls import sampling_of, system_of
+from tinychat_ui.controls import sampling_of, seed_is_kept, system_of
 from tinychat_ui.session import Session
 from tinychat_ui.transcript import Live, View, opened, view
 
 CANDIDATES = 8  # kept for each token, for "look inside"
+_DETAILED = 20  # answers of this visit whose tokens' details are kept
 _LAST_WORDS = 2.0  # seconds that a cancelled answer is waited for
 
 Details = dict[str, tuple[TokenDetail, ...]]
@@ -58,7 +59,7 @@ def ask(
         yield from _ask(context, session, asked, values, details)
     except TinychatError as error:
         notice = str(error)
-        give_back = _text(asked, "text") if asked.get("do") == "send" else ""
+        give_back = "" if _is_kept(context, session, asked) else _text(asked, "text")
     finally:
         session.asking, session.answer = False, None
     yield view(context, session, notice=notice, give_back=give_back)
@@ -99,6 +100,8 @@ def _ask(
         return
     answer = context.engine.ask(
         model.text, prompt, sampling, details=CANDIDATES,
+        # whoever keeps a seed wants to see the same again, to the last bit
+        serial=context.local and seed_is_kept(values),
         deadline_seconds=context.limits.deadline_seconds,
     )  # fmt: skip
     session.answer = answer
@@ -119,6 +122,8 @@ def _ask(
         node = _keep(conversation, question, model, answer, sampling, system, dropped)
         if node is not None and answer.completion is not None:
             details[node.id] = answer.completion.details
+            for old in list(details)[:-_DETAILED]:
+                del details[old]
 
 
 def _question(
@@ -146,6 +151,15 @@ def _question(
             raise SettingsError("An answer can only begin with token ids.")
         return Question(question, Beginning(ids=tuple(ids)))
     raise SettingsError(f"The page cannot do {str(do)[:40]!r}.")
+
+
+def _is_kept(context: PageContext, session: Session, asked: Mapping[str, Any]) -> bool:
+    """Whether the text that was sent stands in the conversation already."""
+    if asked.get("do") != "send":
+        return True
+    conversation = opened(context, session)
+    last = conversation.branch()[-1:] if conversation else []
+    return [(node.role, node.text) for node in last] == [("user", _text(asked, "text"))]
 
 
 def _parent(conversation: Conversation, asked: Mapping[str, Any]) -> str | None:

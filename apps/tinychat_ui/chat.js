@@ -144,8 +144,8 @@ function tools(turn) {
     button("Copy", "M9 9h11v11H9zM5 15H4V4h11v1", (event) => copy(event.currentTarget, turn.text)),
     answer ? button("Answer again", "M20 11a8 8 0 1 0-2 6M20 5v6h-6", () => ask({ do: "again", id })) : null,
     answer ? button("Continue", "M5 5l7 7-7 7M13 5l7 7-7 7", () => ask({ do: "continue", id })) : null,
-    answer ? button("Good answer", "M7 11v9H4v-9zM7 11l4-7c2 0 2 2 1 6h6c2 0 2 1 1.500 3l-1 5c-.3 1-1 2-2 2H7", () => mark("up"), given("up")) : null,
-    answer ? button("Bad answer", "M7 13V4H4v9zM7 13l4 7c2 0 2-2 1-6h6c2 0 2-1 1.500-3l-1-5c-.3-1-1-2-2-2H7", () => mark("down"), given("down")) : null,
+    answer && turn.model ? button("Good answer", "M7 11v9H4v-9zM7 11l4-7c2 0 2 2 1 6h6c2 0 2 1 1.500 3l-1 5c-.3 1-1 2-2 2H7", () => mark("up"), given("up")) : null,
+    answer && turn.model ? button("Bad answer", "M7 13V4H4v9zM7 13l4 7c2 0 2-2 1-6h6c2 0 2-1 1.500-3l-1-5c-.3-1-1-2-2-2H7", () => mark("down"), given("down")) : null,
     button(answer ? "Rewrite the answer" : "Edit", "M4 20h4L19 9l-4-4L4 16zM13 7l4 4", () => edit(turn)),
     answer && turn.model ? button("Look inside", "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16 16l5 5", () => lookInside(id)) : null,
     !answer && turn.unanswered ? button("Answer again", "M20 11a8 8 0 1 0-2 6M20 5v6h-6", () => ask({ do: "again", id })) : null);

@@ -177,7 +177,7 @@ def compare(
         yield
         news = threading.Event()
         opened = [context.shelf.open(side.model) for side in match.sides]
-        match.notice = ""
+        match.notice = f"Seed {sides[0].sampling.seed}, the same for both."
         for model, side in zip(opened, match.sides, strict=True):
             if match.asking.stopped:
                 break

@@ -93,6 +93,11 @@ def system_of(values: Sequence[Any]) -> str:
     return text.strip()
 
 
+def seed_is_kept(values: Sequence[Any]) -> bool:
+    """Whether the person wants the same seed again and again."""
+    return _given(values).get("seed") is not None
+
+
 def draw_seed() -> int:
     """A seed nobody has thought of, short enough to be typed again."""
     return secrets.randbelow(1_000_000)

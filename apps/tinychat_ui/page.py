@@ -1,6 +1,6 @@
 """The page: its parts put together, the clock that keeps it true, and its place in the server."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gradio as gr
@@ -77,7 +77,7 @@ def _keep_true(context: PageContext, picker: Picker, chat: ChatTab, top: gr.HTML
     """Every two seconds, and at each choice: the model that ought to answer, and what is said."""
     outputs = [picker.component, top, chat.component, picker.current]
 
-    def news(session: Session) -> list[object]:
+    def news(session: Session) -> list[Any]:
         """What of the page has changed since it was last sent."""
         shown = {"picker": picker_view(context, session), "head": head_view(session)}
         if not session.asking:
@@ -86,17 +86,17 @@ def _keep_true(context: PageContext, picker: Picker, chat: ChatTab, top: gr.HTML
         sent = [_changed(told, name, shown) for name in ("picker", "head", "chat")]
         return [*sent, session.model]
 
-    def look(session: Session):
+    def look(session: Session, chosen: bool = False) -> Iterator[list[Any]]:
         before = session.model
         for name in follow(context, session):
-            if name is not None and before is not None:
+            if name is not None and before is not None and not chosen:
                 gr.Info(f"{name} answers now", duration=4)
             yield news(session)
         yield news(session)
 
-    def choose(session: Session, event: gr.EventData):
+    def choose(session: Session, event: gr.EventData) -> Iterator[list[Any]]:
         pick(context, session, event._data or {})
-        yield from look(session)
+        yield from look(session, chosen=True)
 
     quiet = {**QUIET, "concurrency_limit": None}
     clock = gr.Timer(_TICK_SECONDS)

@@ -52,10 +52,30 @@ def test_a_row_is_copied_over_another() -> None:
     cache.store(2, torch.tensor([[0], [0], [0]]), tokens(3, 1), tokens(3, 1), used=1)
     cache.lengths += torch.tensor([1, 2, 3])
     cache.copy_row(2, 0, 1)
-    assert cache.lengths.tolist() == [3, 2, 3]
+    assert cache.lengths.tolist() == [1, 2, 3]
     assert torch.equal(cache.keys[2][0, 0], tokens(3, 1)[2, 0])
     cache.keys[2][2].zero_()
     assert cache.keys[2][0].any(), "it is a copy"
+
+
+def test_rows_change_places() -> None:
+    cache = cache_of(3)
+    cache.store(1, torch.tensor([[0], [0], [0]]), tokens(3, 1), tokens(3, 1), used=1)
+    cache.lengths += torch.tensor([1, 1, 0])
+    cache.swap_rows(0, 2, 1)
+    assert cache.lengths.tolist() == [0, 1, 1]
+    assert torch.equal(cache.keys[1][:, 0], tokens(3, 1)[[2, 1, 0], 0])
+    assert torch.equal(cache.values[1][:, 0], tokens(3, 1)[[2, 1, 0], 0])
+
+
+def test_a_larger_cache_holds_the_same() -> None:
+    cache = cache_of(2)
+    cache.store(0, torch.tensor([[0], [0]]), tokens(2, 1), tokens(2, 1), used=1)
+    cache.lengths += 1
+    larger = cache.with_rows(5)
+    assert larger.lengths.tolist() == [1, 1, 0, 0, 0]
+    assert torch.equal(larger.keys[0][:2], cache.keys[0])
+    assert not larger.keys[0][2:].any()
 
 
 def test_half_precision_storage_is_given_back_in_the_callers_precision() -> None:

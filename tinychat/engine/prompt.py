@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Literal
 
 from tinychat.engine.decoding import FinishReason
@@ -54,9 +54,10 @@ def fit_conversation(
     head = [*chat.begin, *chain.from_iterable(turns[:first])]
     if len(head) > limit // 2 or all(message.role != "system" for message in messages[:first]):
         head = chat.begin
+    sizes = list(accumulate(map(len, reversed(turns)), initial=0))[::-1]  # from each turn on
     for dropped, start in enumerate(starts):
-        kept = [*head, *chain.from_iterable(turns[start:]), *asking]
-        if len(kept) <= limit:
+        if len(head) + sizes[start] + len(asking) <= limit:
+            kept = [*head, *chain.from_iterable(turns[start:]), *asking]
             return Prompt(tuple(kept), "stop", dropped, len(whole) - len(kept), tuple(begin))
     opening = [*head, *chat.opening["user"]] if starts else head
     room = max(1, limit - len(opening))

@@ -48,9 +48,10 @@ class KVCache:
         self.lengths[one], self.lengths[other] = lengths[0], lengths[1]
 
     def copy_row(self, source: int, target: int, length: int) -> None:
-        """Overwrite the first `length` tokens of one row with another's."""
+        """Make a row hold the first `length` tokens of another, and no more."""
         for tensor in (*self.keys, *self.values):
             tensor[target, :length] = tensor[source, :length]
+        self.lengths[target] = length
 
     def with_rows(self, rows: int) -> "KVCache":
         """A larger cache that holds the same and empty rows after it."""

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.apps.ui.conftest import (
@@ -180,6 +181,17 @@ def test_a_kept_seed_gives_the_same_text(page: Page) -> None:
     first = ask(page, "Do you like stars?")
     page.locator(".tc-stats").get_by_role("button", name="seed").click()
     assert again(page, 2) == first
+
+
+def test_page_and_api_say_the_same_for_the_same_seed(page: Page, server: Server) -> None:
+    rules(page, seed=12)
+    text = ask(page, "Do you like the moon?")
+    asked = {
+        "model": "demo@200", "messages": [{"role": "user", "content": "Do you like the moon?"}],
+        "temperature": 0.8, "top_k": 40, "max_tokens": 256, "seed": 12, "serial": True,
+    }  # fmt: skip
+    answer = httpx.post(f"{server.url}/v1/chat/completions", json=asked, timeout=60).json()
+    assert answer["choices"][0]["message"]["content"].strip() == text.strip()
 
 
 def test_a_conversation_outlives_reload_and_server(server: Server, open_page: OpenPage) -> None:

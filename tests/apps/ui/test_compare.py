@@ -51,6 +51,7 @@ def test_both_answer_one_prompt_with_one_seed(context: PageContext) -> None:
     shown = ask(context, match)
     assert [pane["label"] for pane in shown[-1]["panes"]] == ["talk@0", "talk@20"]
     assert {side.sampling.seed for side in match.sides} == {7}
+    assert shown[-1]["notice"] == "Seed 7, the same for both."
     for pane, answer in zip(shown[-1]["panes"], match.answers, strict=True):
         assert pane["text"] == answer.text != ""
         done = answer.completion

@@ -108,7 +108,8 @@ def test_a_better_answer_is_kept_and_becomes_a_version_of_its_own(kept: PageCont
     with pytest.raises(ConversationError, match="Only what a model said"):
         act(kept, conversation.id, own, "up", {})
     act(kept, conversation.id, own, "rewrite", {"text": "Do re mi fa"})
-    assert kept.feedback.entries()[-1].answers[0].text == "La la la"
+    entry = kept.feedback.entries()[-1]
+    assert (entry.text, entry.answers[0].text) == ("Do re mi fa", "La la la")
 
 
 @pytest.mark.parametrize("text", ["", " \n", None, 7, "half \ud83d"])
@@ -281,6 +282,7 @@ def test_thumbs_reasons_and_better_answers_reach_the_disk(server: Server, page: 
     page.locator(".tc-assistant .tc-body", has_text="Welcome, Mia!").wait_for()
     until(lambda: entries(server)[-1].get("text") == "Welcome, Mia!")
     page.locator(".tc-versions", has_text="2/2").wait_for()
+    assert page.get_by_role("button", name="Good answer").count() == 0  # it is the person's own
     page.get_by_role("button", name="Earlier version").click()
     page.locator(".tc-assistant .tc-body", has_text=said).wait_for()
 
