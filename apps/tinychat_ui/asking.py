@@ -1,5 +1,6 @@
 """One question outside any conversation, to one model or to two at once."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tinychat.engine import Answer, Completion, OpenedModel, Sampling
-from tinychat.errors import EngineError, SettingsError
+from tinychat.errors import EngineError, SettingsError, TinychatError
 from tinychat.text import Message
 from tinychat.words import count
 from tinychat_ui.context import FLUSH_SECONDS, PageContext
@@ -79,6 +80,12 @@ class Asking:
         for answer in self.answers:
             answer.cancel()
         self.busy, self.answers = False, []
+
+
+def told(error: TinychatError, context: PageContext) -> str:
+    """What an error says, with files as they lie in the folder of runs: who looks at the page from
+    elsewhere need not learn where that is."""
+    return str(error).replace(f"{context.checkpoints}{os.sep}", "")
 
 
 def question_of(text: Any, context: PageContext) -> str:

@@ -16,7 +16,7 @@ from tinychat.conversations import Side, Tally, Verdict
 from tinychat.engine import Sampling
 from tinychat.errors import SettingsError, TinychatError
 from tinychat.words import count
-from tinychat_ui.asking import Asking, Growing, ask, follow, question_of
+from tinychat_ui.asking import Asking, Growing, ask, follow, question_of, told
 from tinychat_ui.chat_tab import QUIET
 from tinychat_ui.context import PageContext
 from tinychat_ui.controls import SamplingControls, build_sampling, sampling_of, system_of
@@ -186,7 +186,7 @@ def compare(
             match.answers.append(match.asking.add(answer))
         yield from follow(match.answers, news)
     except TinychatError as error:
-        match.notice = str(error)
+        match.notice = told(error, context)
     finally:
         match.asking.over()
     yield
@@ -210,7 +210,7 @@ def contenders(
         )
     differing = [key for key, value in asdict(rules[0]).items() if value != getattr(rules[1], key)]
     return tuple(
-        Contender(name, one, " · ".join([name, *(_told(key, one) for key in differing)]))
+        Contender(name, one, " · ".join([name, *(_setting(key, one) for key in differing)]))
         for name, one in zip(names, rules, strict=True)
     )
 
@@ -232,7 +232,7 @@ def vote(context: PageContext, match: Match, verdict: Any) -> None:
         match.result = tally_words(a.label, b.label, context.votes.tally(a.label, b.label))
         match.tallies = tallies(context)
     except TinychatError as error:
-        match.notice = str(error)
+        match.notice = told(error, context)
 
 
 def undo(context: PageContext, match: Match) -> None:
@@ -245,7 +245,7 @@ def undo(context: PageContext, match: Match) -> None:
         match.vote, match.verdict, match.notice = None, None, "The vote is taken back."
         match.tallies = tallies(context)
     except TinychatError as error:
-        match.notice = str(error)
+        match.notice = told(error, context)
 
 
 def offer(context: PageContext, now: Sequence[Any], current: str | None) -> list[Any]:
@@ -293,17 +293,17 @@ def view(match: Match) -> dict[str, Any]:
 def tally_words(a: str, b: str, tally: Tally) -> str:
     """demo@300 wins 14 of 20 against demo@100 (4 ties, 1 both bad)"""
     if tally.a_wins == tally.b_wins:
-        told = f"{a} and {b} won {tally.a_wins} each of {tally.total}"
+        words = f"{a} and {b} won {tally.a_wins} each of {tally.total}"
     else:
         if tally.b_wins > tally.a_wins:
             a, b = b, a
-        told = f"{a} wins {max(tally.a_wins, tally.b_wins)} of {tally.total} against {b}"
+        words = f"{a} wins {max(tally.a_wins, tally.b_wins)} of {tally.total} against {b}"
     rest = [
         *([count(tally.ties, "tie")] if tally.ties else []),
         *([f"{tally.both_bad} both bad"] if tally.both_bad else []),
         *([f"{tally.blind} voted blind"] if tally.blind else []),
     ]
-    return f"{told} ({', '.join(rest)})" if rest else told
+    return f"{words} ({', '.join(rest)})" if rest else words
 
 
 def tallies(context: PageContext) -> list[str]:
@@ -316,7 +316,7 @@ def tallies(context: PageContext) -> list[str]:
     return [tally_words(a, b, tally) for (a, b), tally in ordered]
 
 
-def _told(key: str, sampling: Sampling) -> str:
+def _setting(key: str, sampling: Sampling) -> str:
     """temperature 0.8, top k off"""
     value = getattr(sampling, key)
     return f"{key.replace('_', ' ')} {'off' if value is None else value}"

@@ -18,6 +18,7 @@ from tinychat.text import Tokenizer
 from tinychat.words import count
 from tinychat_ui import inside_html
 from tinychat_ui.answers import CANDIDATES
+from tinychat_ui.asking import told
 from tinychat_ui.chat_tab import QUIET, ChatTab
 from tinychat_ui.context import PageContext, stream
 from tinychat_ui.session import Session
@@ -97,8 +98,8 @@ def build_inside(context: PageContext, chat: ChatTab) -> None:
             token = (event._data or {}).get("id")
             return [fork_request(now, session.model, token), gr.skip(), gr.skip()]
         except SettingsError as error:
-            told = None if now is None else replace(now, note=str(error))
-            return [gr.skip(), told, drawn(context, told)[0]]
+            noted = None if now is None else replace(now, note=str(error))
+            return [gr.skip(), noted, drawn(context, noted)[0]]
 
     shown = [look, view, again, ids]
     kept = [chat.session, chat.details]
@@ -126,7 +127,7 @@ def find(
     try:
         model = context.shelf.open(look.model)
     except TinychatError as error:
-        return replace(look, note=f"The model of this answer is gone: {error}")
+        return replace(look, note=f"The model of this answer is gone: {told(error, context)}")
     begun = begun_with(model.text.tokenizer, answer)
     kept = tuple(details.get(node, ()))[: len(answer.answer_ids)]
     return replace(look, begun=begun, details=kept, note="" if kept else NO_DETAILS)
@@ -200,7 +201,7 @@ def worked_out(context: PageContext, look: Look | None) -> Iterator[Look | None]
         yield replace(look, note="Working it out again …")
         came = _ask_again(context, model, look)
     except TinychatError as error:
-        yield replace(look, note=str(error))
+        yield replace(look, note=told(error, context))
         return
     ids, details = came
     stored = tuple(look.answer.answer_ids)

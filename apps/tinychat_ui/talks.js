@@ -110,7 +110,8 @@ follow(props, watch, (value) => {
   if (now === told || editing !== null) return;  // an open editor stays
   told = now;
   redraw();
-  if (deleting && value.deleted) restore.focus();
+  if (!deleting || !value.deleted) return;
   deleting = false;
+  restore.focus();
 });
 trigger("find", { words: "" });

@@ -14,7 +14,7 @@ import gradio as gr
 from tinychat.engine import Sampling, Shelf
 from tinychat.errors import SettingsError, TinychatError
 from tinychat.words import count, loss, number
-from tinychat_ui.asking import Asking, Growing, ask, follow, question_of
+from tinychat_ui.asking import Asking, Growing, ask, follow, question_of, told
 from tinychat_ui.chat_tab import QUIET
 from tinychat_ui.context import PageContext, Stop
 from tinychat_ui.controls import SamplingControls, sampling_of, system_of
@@ -40,10 +40,10 @@ class Row:
         """As the browser draws it."""
         stop, answer = self.stop, self.answer
         marks = (("best", stop.is_best), ("newest", stop.is_latest))
-        told = "not evaluated" if stop.val_loss is None else f"val loss {loss(stop.val_loss)}"
+        val_loss = "not evaluated" if stop.val_loss is None else f"val loss {loss(stop.val_loss)}"
         return {
             "step": number(stop.step),
-            "val_loss": told,
+            "val_loss": val_loss,
             "marks": [word for word, there in marks if there],
             "state": self.state,
             "text": answer.text if answer else "",
@@ -131,7 +131,7 @@ def travel(
             yield from _visit(context, journey, row, f"{run}@{row.stop.step}", question, system,
                               sampling)  # fmt: skip
     except TinychatError as error:
-        journey.notice = str(error)
+        journey.notice = told(error, context)
     finally:
         left = sum(row.state == "waiting" for row in journey.rows)
         if journey.asking.stopped and left:
@@ -160,7 +160,7 @@ def _visit(
             return
         answer = ask(context, model, question, sampling, system, news=news)
     except TinychatError as error:
-        row.state, row.trouble = "failed", str(error)
+        row.state, row.trouble = "failed", told(error, context)
         yield
         return
     row.state, row.answer = "answering", journey.asking.add(answer)
