@@ -4,6 +4,7 @@
 const touch = matchMedia("(pointer: coarse)").matches;
 const drawn = new Map();  // id -> { told, node, body }
 let busy = false;
+let shown = {};  // the newest value
 let stuck = true;  // to the end; a person who scrolls up lets go
 let lastTop = 0;
 
@@ -63,7 +64,7 @@ function sendBox() {
 function stop() {
   if (!busy) return;
   trigger("halt", {});
-  if (!(props.value || {}).busy) setBusy(false);  // the server has never begun
+  if (!shown.busy) setBusy(false);  // the server has never begun
 }
 
 function setBusy(now) {
@@ -173,7 +174,7 @@ function edit(turn) {
   const answer = turn.role === "assistant";
   const field = h("textarea", { class: "tc-input tc-editor", "aria-label": answer ? "Better answer" : "Message", rows: 3 });
   field.value = turn.text;
-  const close = () => { kept.told = ""; kept.editing = false; draw(props.value); };
+  const close = () => { kept.told = ""; kept.editing = false; draw(shown); };
   const save = () => {
     const text = field.value;
     if (!text.trim() || busy) return;
@@ -264,6 +265,7 @@ function welcome(about) {
 }
 
 function draw(value) {
+  shown = value;
   const turns = value.turns || [];
   const ids = new Set(turns.map((turn) => turn.id));
   for (const id of drawn.keys()) if (!ids.has(id)) drawn.delete(id);
@@ -280,7 +282,7 @@ function draw(value) {
   notice.hidden = !value.notice;
   hint.textContent = value.hint || (touch ? "" : "Enter sends, Shift+Enter breaks the line, Esc stops");
   box.placeholder = value.placeholder || "Message";
-  send.disabled = Boolean(value.closed);
+  send.disabled = value.closed !== false;
   if (busy && !value.busy) announced.textContent = value.announce || "";
   if (busy !== Boolean(value.busy)) setBusy(Boolean(value.busy));
   if (value.give_back && !box.value) { box.value = value.give_back; fit(); }
@@ -300,8 +302,8 @@ function remember(conversation) {
 
 new ResizeObserver(settle).observe(scroller);
 window.addEventListener("hashchange", () => {
-  if (addressed() !== ((props.value || {}).conversation ?? null)) trigger("open", { conversation: addressed() });
+  if (addressed() !== (shown.conversation ?? null)) trigger("open", { conversation: addressed() });
 });
 trigger("open", { conversation: addressed() });
-watch("value", () => draw(props.value || {}));
+follow(props, watch, draw);
 box.focus({ preventScroll: true });

@@ -35,8 +35,16 @@ function icon(path) {
   return svg;
 }
 
-/** Call `draw` now and whenever the server sends a new value. */
+/** Call `draw` now and whenever the server sends a new value. One that was made before the one
+ * that is shown (`n` is when) came late, and is left out. */
 function follow(props, watch, draw) {
-  watch("value", () => draw(props.value || {}));
-  draw(props.value || {});
+  let newest = 0;
+  const take = () => {
+    const value = props.value || {};
+    if ((value.n || 0) < newest) return;
+    newest = value.n || 0;
+    draw(value);
+  };
+  watch("value", take);
+  take();
 }

@@ -106,7 +106,7 @@ def _keep_true(context: PageContext, picker: Picker, chat: ChatTab, top: gr.HTML
 
 
 def _changed(told: dict[str, Any], name: str, shown: Mapping[str, Any]) -> Any:
-    if name not in shown or told.get(name) == shown[name]:
+    if name not in shown or {**told.get(name, {}), "n": 0} == {**shown[name], "n": 0}:
         return gr.skip()
     told[name] = shown[name]
     return shown[name]

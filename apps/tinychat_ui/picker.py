@@ -17,7 +17,7 @@ from tinychat.watch.overview import Overview, newest_samples
 from tinychat.watch.states import LIVE, look_of, state_word
 from tinychat.words import clip, long_duration, loss, number, progress, short
 from tinychat_ui.context import PageContext, Stop
-from tinychat_ui.session import BEST, NEWEST, About, Session
+from tinychat_ui.session import BEST, NEWEST, About, Session, made_at
 from tinychat_ui.theme import component
 
 _PROMPTS = 4
@@ -91,12 +91,14 @@ def follow(context: PageContext, session: Session) -> Iterator[str | None]:
 
 def picker_view(context: PageContext, session: Session) -> dict[str, Any]:
     """What the picker shows."""
+    made = made_at()
     stops = context.runs.stops(session.run) if session.run else []
     overview = context.runs.overview(session.run) if session.run else None
     trouble = [session.note] if session.note else []
     trouble += [f"{name} is passed over: {why}" for name, why in session.refused.items()]
     shown = session.model.rpartition("@")[2] if session.model else ""
     return {
+        "n": made,
         "runs": [(name, name) for name in _names(context)],
         "run": session.run,
         "steps": _step_choices(stops),
@@ -110,7 +112,7 @@ def picker_view(context: PageContext, session: Session) -> dict[str, Any]:
 
 def head_view(session: Session) -> dict[str, Any]:
     """What the head of the page shows."""
-    return {"passport": session.about.passport if session.about else []}
+    return {"n": made_at(), "passport": session.about.passport if session.about else []}
 
 
 def _wanted(context: PageContext, session: Session) -> str | None:

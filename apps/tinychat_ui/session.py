@@ -1,5 +1,6 @@
 """What belongs to one browser tab, and to nobody else."""
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,3 +39,12 @@ class About:
     passport: tuple[tuple[str, str], ...]  # what is shown, and what it means
     prompts: tuple[str, ...]  # to begin with
     remarks: tuple[str, ...]
+
+
+def made_at() -> int:
+    """When a view is made; to be asked before anything is read for it.
+
+    Handlers of one tab run side by side, and what they send may arrive in another order. The
+    browser shows no view that was made before the one that it has.
+    """
+    return time.time_ns() // 1000  # a whole number that JavaScript can hold

@@ -16,6 +16,7 @@ const deleted = h("p", { class: "tc-note", role: "status", hidden: true }, gone,
 element.append(h("section", { class: "talks", "aria-label": "Conversations" },
   h("div", { class: "talks-head" }, h("h2", {}, "Conversations"), create), search, notice, deleted, list, more));
 
+const drawn = new Map();  // id -> the parts of its row
 let waiting = 0;
 let unfolded = null;  // the conversation whose tools are shown
 let editing = null;   // the one that is being renamed
@@ -33,59 +34,71 @@ function open(row) {
   window.dispatchEvent(new CustomEvent("tc-close-rail"));  // on a phone it covers the conversation
 }
 
-function tool(row, words, onclick) {
-  return h("button", { type: "button", class: "tc-link", onclick, "aria-label": `${words}: ${row.title}` }, words);
+// Rows stay the same nodes while what they say changes, so that no click falls between two of them.
+
+function make(id) {
+  const kept = { id, row: null };
+  const act = (what) => () => trigger("do", { do: what, id });
+  const tool = (words, onclick) => h("button", { type: "button", class: "tc-link", "data-words": words, onclick }, words);
+  kept.title = h("span", { class: "talks-title" });
+  kept.about = h("span", { class: "talks-about" });
+  kept.name = h("button", { type: "button", class: "talks-open", onclick: () => open(kept.row) }, kept.title, kept.about);
+  kept.fold = h("button", {
+    type: "button", class: "tc-tool", onclick: () => { unfolded = unfolded === id ? null : id; editing = null; redraw(); },
+  }, icon("M5 12h.01M12 12h.01M19 12h.01"));
+  kept.whole = [tool("Rename", () => rename(kept)), tool("Markdown", act("markdown")), tool("JSON", act("json"))];
+  kept.tools = h("div", { class: "talks-tools" }, kept.whole,
+    tool("Delete", () => { unfolded = null; deleting = true; trigger("do", { do: "delete", id }); }));
+  kept.line = h("div", { class: "talks-line" }, kept.name, kept.fold);
+  kept.node = h("li", { class: "talks-row" }, kept.line, kept.tools);
+  return kept;
 }
 
-function tools(row) {
-  const act = (what) => () => trigger("do", { do: what, id: row.id });
-  return h("div", { class: "talks-tools" },
-    row.broken ? null : tool(row, "Rename", () => { editing = row.id; redraw(); list.querySelector("input")?.select(); }),
-    row.broken ? null : tool(row, "Markdown", act("markdown")),
-    row.broken ? null : tool(row, "JSON", act("json")),
-    tool(row, "Delete", () => { unfolded = null; deleting = true; trigger("do", { do: "delete", id: row.id }); }));
+function tell(kept, row) {
+  kept.row = row;
+  kept.title.textContent = kept.name.title = row.title;
+  kept.about.textContent = row.excerpt || row.about;
+  kept.node.classList.toggle("talks-current", row.current);
+  if (row.current) kept.name.setAttribute("aria-current", "true"); else kept.name.removeAttribute("aria-current");
+  kept.fold.setAttribute("aria-label", `More about: ${row.title}`);
+  kept.fold.setAttribute("aria-expanded", String(unfolded === row.id));
+  kept.tools.hidden = unfolded !== row.id;
+  for (const each of kept.whole) each.hidden = row.broken;
+  for (const each of kept.tools.children) each.setAttribute("aria-label", `${each.dataset.words}: ${row.title}`);
+  if (editing !== row.id && kept.line.firstChild !== kept.name) kept.line.firstChild.replaceWith(kept.name);
 }
 
-function rename(row) {
-  const close = () => { editing = null; redraw(); };
+function rename(kept) {
+  const close = () => { editing = null; redraw(); kept.fold.focus(); };
   const field = h("input", {
-    type: "text", class: "tc-input", maxlength: 200, value: row.title, "aria-label": "New title",
+    type: "text", class: "tc-input", maxlength: 200, value: kept.row.title, "aria-label": "New title",
     onkeydown: (event) => {
       if (event.key === "Escape") { event.stopPropagation(); close(); }
       if (event.key !== "Enter" || event.isComposing) return;
       event.preventDefault();  // or it would press the button that gets the focus next
       const title = field.value.trim();
-      if (title && title !== row.title) trigger("do", { do: "rename", id: row.id, title });
+      if (title && title !== kept.row.title) trigger("do", { do: "rename", id: kept.id, title });
       close();
     },
   });
-  return field;
+  editing = kept.id;
+  kept.name.replaceWith(field);
+  field.select();
 }
 
-function line(row) {
-  const about = h("span", { class: "talks-about" }, row.excerpt || row.about);
-  const name = editing === row.id ? rename(row) : h("button", {
-    type: "button", class: "talks-open", "aria-current": row.current ? "true" : null, title: row.title,
-    onclick: () => open(row),
-  }, h("span", { class: "talks-title" }, row.title), about);
-  const fold = h("button", {
-    type: "button", class: "tc-tool", "aria-label": `More about: ${row.title}`,
-    "aria-expanded": String(unfolded === row.id),
-    onclick: () => { unfolded = unfolded === row.id ? null : row.id; editing = null; redraw(row.id); },
-  }, icon("M5 12h.01M12 12h.01M19 12h.01"));
-  return h("li", { class: row.current ? "talks-row talks-current" : "talks-row", "data-id": row.id },
-    h("div", { class: "talks-line" }, name, fold), unfolded === row.id ? tools(row) : null);
-}
-
-function redraw(focused) {
-  const value = props.value || {};
-  const active = focused || (list.contains(document.activeElement) && document.activeElement.closest("li").dataset.id);
-  const label = document.activeElement?.getAttribute("aria-label");
-  list.replaceChildren(...(value.rows || []).map(line));
-  const place = active && [...list.children].find((item) => item.dataset.id === active);
-  if (!place || editing === active) return;
-  const same = label && [...place.querySelectorAll("button")].find((each) => each.getAttribute("aria-label") === label);
-  (same || place.querySelector("button")).focus();
+function redraw() {
+  const rows = (props.value || {}).rows || [];
+  const focused = list.contains(document.activeElement) ? document.activeElement : null;
+  const ids = new Set(rows.map((row) => row.id));
+  for (const id of drawn.keys()) if (!ids.has(id)) drawn.delete(id);
+  if (editing !== null && !ids.has(editing)) editing = null;
+  const nodes = rows.map((row) => {
+    if (!drawn.has(row.id)) drawn.set(row.id, make(row.id));
+    tell(drawn.get(row.id), row);
+    return drawn.get(row.id).node;
+  });
+  arrange(list, nodes);
+  if (focused && focused.isConnected && focused !== document.activeElement) focused.focus();
 }
 
 function save(file) {
@@ -96,8 +109,6 @@ function save(file) {
   setTimeout(() => URL.revokeObjectURL(address), 10000);
 }
 
-let told = "";
-
 follow(props, watch, (value) => {
   save(value.document);
   notice.textContent = value.notice || value.nothing || "";
@@ -106,9 +117,6 @@ follow(props, watch, (value) => {
   gone.textContent = value.deleted ? `Deleted “${value.deleted}”.` : "";
   more.textContent = value.more || "";
   more.hidden = !value.more;
-  const now = JSON.stringify(value.rows || []);
-  if (now === told || editing !== null) return;  // an open editor stays
-  told = now;
   redraw();
   if (!deleting || !value.deleted) return;
   deleting = false;

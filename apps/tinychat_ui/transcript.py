@@ -14,7 +14,7 @@ from tinychat.runs import default_checkpoints
 from tinychat.words import count, number
 from tinychat_ui.context import PageContext
 from tinychat_ui.feedback import Given, marks
-from tinychat_ui.session import Session
+from tinychat_ui.session import Session, made_at
 
 View = dict[str, Any]
 
@@ -61,6 +61,7 @@ def view(
     give_back: str = "",
 ) -> View:
     """All that the Chat tab shows. `give_back` is text that belongs into the box again."""
+    made = made_at()
     conversation = opened(context, session)
     about = session.about
     nodes = conversation.branch(live.question.id if live else None) if conversation else []
@@ -80,6 +81,7 @@ def view(
     hidden = len(nodes) - len(shown)
     base = about is not None and not about.is_chat
     return {
+        "n": made,
         "conversation": session.conversation,
         "title": conversation.title if conversation and nodes else "",
         "turns": turns,

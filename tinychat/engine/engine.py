@@ -113,12 +113,16 @@ class Engine:
 
     def _run(self) -> None:
         while self._wait_for_work():
-            self._drop_waiting()
-            self._admit()
-            for batch in list({id(batch): batch for _, batch in self._going.values()}.values()):
-                self._step(batch)
+            self._turn()  # whose variables are gone while it waits, and no model is held by them
         for answer in [*(answer for answer, _ in self._going.values()), *self._waiting]:
             answer.hear(Finish("cancelled"))
+
+    def _turn(self) -> None:
+        """Begin what may begin, and one token for everything that goes on."""
+        self._drop_waiting()
+        self._admit()
+        for batch in {id(batch): batch for _, batch in self._going.values()}.values():
+            self._step(batch)
 
     def _wait_for_work(self) -> bool:
         """False once the engine is closed."""
