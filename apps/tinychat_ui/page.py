@@ -17,6 +17,7 @@ from tinychat_ui.theme import STYLES, component, theme
 from tinychat_ui.transcript import view
 
 _TICK_SECONDS = 2.0
+_AGAIN_SECONDS = 5.0
 
 
 def build_page(context: PageContext) -> gr.Blocks:
@@ -106,7 +107,11 @@ def _keep_true(context: PageContext, picker: Picker, chat: ChatTab, top: gr.HTML
 
 
 def _changed(told: dict[str, Any], name: str, shown: Mapping[str, Any]) -> Any:
-    if name not in shown or {**told.get(name, {}), "n": 0} == {**shown[name], "n": 0}:
+    """The view if it is not what was sent last, or if that was a while ago: it may be lost."""
+    if name not in shown:
         return gr.skip()
-    told[name] = shown[name]
-    return shown[name]
+    before, now = told.get(name, {"n": 0}), shown[name]
+    if {**before, "n": 0} == {**now, "n": 0} and now["n"] - before["n"] < _AGAIN_SECONDS * 1e6:
+        return gr.skip()
+    told[name] = now
+    return now

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tinychat.cli.sampling import PRESETS
 from tinychat.cli.slash import COMMANDS
 from tinychat.config import RuntimeSettings
+from tinychat.config.sampling import PRESETS
 from tinychat.engine import Shelf, TextModel
 from tinychat.runs import RunPaths
 from tinychat.words import inert

@@ -7,7 +7,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from tinychat.cli.models import PLACE, Place, Run, open_model
-from tinychat.cli.sampling import SAMPLING, Rules, draw_seed
+from tinychat.cli.sampling import SAMPLING, Rules
+from tinychat.config.sampling import draw_seed
 
 
 def chat_command(

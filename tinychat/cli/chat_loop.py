@@ -52,7 +52,7 @@ class ChatLoop:
     @property
     def is_chat(self) -> bool:
         """The model answers; otherwise it goes on with a text."""
-        return self.model.card.kind == "chat"
+        return self.model.is_chat
 
     def run(self) -> None:
         """Talk until the input ends or the person leaves."""
@@ -126,7 +126,7 @@ class ChatLoop:
         coming = self._engine.ask(model, prompt, rules, details=CANDIDATES)
         self.next_seed += 1
         with interrupts(coming.cancel):
-            self._terminal.show(self.model.run.absolute().name, shown_first, coming)
+            self._terminal.show(self.model.name, shown_first, coming)
         completion = coming.completion
         assert completion is not None  # the last piece was given
         return completion, self._record(completion, rules, asdict(coming.stats()))
@@ -164,7 +164,7 @@ class ChatLoop:
             text=text,
             prompt_ids=completion.prompt.ids,
             answer_ids=completion.ids,
-            run=self.model.run.absolute().name,
+            run=self.model.name,
             step=self.model.step,
             settings=asdict(rules),
             seed=rules.seed,

@@ -161,7 +161,7 @@ def _counted(waiting: Waiting, stage: str, total: int) -> Callable[[], None]:
 
 def _document(model: "OpenedModel", evaluation: "Evaluation", on: str) -> dict[str, Any]:
     return {
-        "run": model.run.absolute().name,
+        "run": model.name,
         "step": model.step,
         "checkpoint": str(model.path.absolute()),
         "data": on,

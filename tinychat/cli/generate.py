@@ -6,8 +6,9 @@ from cyclopts import Parameter
 
 from tinychat.cli.models import PLACE, Place, Run, open_model
 from tinychat.cli.output import print_json, tell
-from tinychat.cli.sampling import SAMPLING, Rules, draw_seed
+from tinychat.cli.sampling import SAMPLING, Rules
 from tinychat.cli.terminal import interrupts, put
+from tinychat.config.sampling import draw_seed
 from tinychat.errors import SettingsError
 
 if TYPE_CHECKING:  # they import torch
@@ -56,7 +57,7 @@ def generate_command(
     seed = draw_seed() if sampling.seed is None else sampling.seed
     rules = sampling.rules(seed)
     model = open_model(place.shelf(), run)
-    said = [Message("user", prompt)] if model.card.kind == "chat" else prompt
+    said = [Message("user", prompt)] if model.is_chat else prompt
     fitted = model.text.fit(said, rules.max_new_tokens, begin=begin)
     if fitted.dropped_tokens:
         tell(f"the prompt is too long; its first {fitted.dropped_tokens} tokens are left out")
@@ -95,7 +96,7 @@ def _document(
     completion, stats = answer.completion, answer.stats()
     assert completion is not None
     return {
-        "run": model.run.absolute().name,
+        "run": model.name,
         "step": model.step,
         "checkpoint": str(model.path.absolute()),
         "kind": model.card.kind,

@@ -1,20 +1,15 @@
 """How to choose tokens, as flags of `generate` and `chat`. The engine judges the values."""
 
-import secrets
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+from tinychat.config.sampling import PRESETS
 
 if TYPE_CHECKING:  # it imports torch
     from tinychat.engine import Sampling
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "balanced": {"temperature": 0.8, "top_k": 40},
-    "careful": {"temperature": 0.3, "top_k": 20},
-    "wild": {"temperature": 1.2, "top_k": None},
-    "exact": {"temperature": 0.0, "top_k": 40},
-}
 _PLAIN = {"top_p": None, "min_p": None, "repetition_penalty": 1.0}  # in every preset
 
 
@@ -45,17 +40,7 @@ class SamplingFlags:
         """For the engine. Raises SettingsError with all problems."""
         from tinychat.engine import Sampling
 
-        return Sampling(
-            max_new_tokens=self.max_new_tokens,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            min_p=self.min_p,
-            repetition_penalty=self.repetition_penalty,
-            repetition_guard=self.repetition_guard,
-            stop=self.stop,
-            seed=seed,
-        )
+        return Sampling(**{**asdict(self), "seed": seed})
 
     def preset(self, name: str) -> "SamplingFlags":
         """The same with the values of a preset."""
@@ -69,8 +54,3 @@ class SamplingFlags:
 
 SAMPLING = SamplingFlags()
 Rules = Annotated[SamplingFlags, Parameter(name="*")]
-
-
-def draw_seed() -> int:
-    """A seed nobody has thought of, short enough to be typed again."""
-    return secrets.randbelow(1_000_000)

@@ -52,11 +52,8 @@ def serve_command(
     token = token if token is not None else os.environ.get(TOKEN_VARIABLE) or None
     shelf = place.shelf()
     from tinychat.engine import Engine
-    from tinychat.server import API_ROUTES, Access, Catalog, check_exposure, create_app, serve
+    from tinychat.server import API_ROUTES, Catalog, create_app, serve
 
-    check_exposure(host, token)
-    if token is not None:
-        Access(token)  # refuse a bad one before anything begins
     catalog = Catalog(shelf.checkpoints, run)
     with Engine() as engine:
         serve(

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinychat.cli import lookback
-from tinychat.cli.sampling import PRESETS, draw_seed
 from tinychat.cli.terminal import FENCE
+from tinychat.config.sampling import PRESETS, draw_seed
 from tinychat.errors import SettingsError
 from tinychat.words import count, inert, table
 

@@ -151,12 +151,8 @@ class Batch:
                 never_sampled, dtype=torch.long, device=runtime.torch_device
             )
 
-    @property
-    def is_full(self) -> bool:
-        return len(self.rows) == self.most_rows
-
     def admit(self, requests: Sequence[Request]) -> list[Row]:
-        """Give each request a row. There must be room for them (`is_full`)."""
+        """Give each request a row. There must be no more than `most_rows`."""
         rows = [self._open(request) for request in requests]
         with torch.inference_mode():
             self._grow(len(self.rows) + len(rows))

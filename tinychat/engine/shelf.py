@@ -37,10 +37,19 @@ class OpenedModel:
     remarks: tuple[str, ...] = ()
 
     @property
+    def name(self) -> str:
+        """Of its run, or of the folder of a model from elsewhere."""
+        return self.run.absolute().name
+
+    @property
     def label(self) -> str:
         """`<run>@<step>`, or the folder of a model from elsewhere"""
-        name = self.run.absolute().name
-        return name if self.step is None else f"{name}@{self.step}"
+        return self.name if self.step is None else f"{self.name}@{self.step}"
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether it answers conversations; else it continues texts."""
+        return self.card.kind == "chat"
 
 
 class Shelf:

@@ -199,7 +199,7 @@ class Api:
         if listed is None:
             raise _no_model()
         opened = self._open(listed)
-        if opened.card.kind != "chat" and any(not isinstance(prompt, str) for prompt in prompts):
+        if not opened.is_chat and any(not isinstance(prompt, str) for prompt in prompts):
             raise ApiError(
                 400,
                 f"{listed.id} has learnt texts, not conversations; use /v1/completions.",

@@ -12,7 +12,7 @@ from tinychat.errors import EngineError
 from tinychat.server.answers import Answers, finish_of
 from tinychat.server.errors import error_document
 from tinychat.server.probabilities import Probabilities, Told, chat_form, legacy_form
-from tinychat.server.schema import AnyRequest, ChatRequest, CompletionRequest
+from tinychat.server.schema import AnyRequest, CompletionRequest
 
 
 class Reply:
@@ -125,11 +125,6 @@ class ChatReply(Reply):
     object = "chat.completion"
     chunk_object = "chat.completion.chunk"
     prefix = "chatcmpl"
-
-    def __init__(
-        self, request: ChatRequest, opened: OpenedModel, answers: Answers, seed: int
-    ) -> None:
-        super().__init__(request, opened, answers, seed)
 
     def opening(self, index: int) -> dict[str, Any]:
         return {"delta": {"role": "assistant", "content": ""}, "logprobs": None}

@@ -53,13 +53,11 @@ def serve(
     for another host than this machine without a token, ServerError if the port cannot be had.
     """
     check_exposure(host, token)
-    place_of_link: list[Place] = []
     access = None
     if token is not None:
-        access = Access(token, on_link=lambda key: on_link(link(place_of_link[0], key)))
+        access = Access(token, on_link=lambda key: on_link(link(place, key)))
     listening = bind(host, port)
     place = Place(host, listening.getsockname()[1])
-    place_of_link.append(place)
     gate = Gate(app, routes, hosts=Hosts.of(host), access=access, limits=limits)
     on_ready(place)
     if access is not None:
