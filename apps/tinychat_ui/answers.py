@@ -12,7 +12,7 @@ from typing import Any
 
 from tinychat.conversations import Answer as KeptAnswer
 from tinychat.conversations import Conversation, Node
-from tinychat.engine import Answer, OpenedModel, Prompt, Sampling, TokenDetail
+from tinychat.engine import Answer, OpenedModel, Prompt, Sampling, TokenDetail, kept_answer
 from tinychat.errors import SettingsError, TinychatError
 from tinychat.text import Message
 from tinychat_ui.context import PageContext, stream
@@ -107,7 +107,8 @@ def _ask(
     session.answer = answer
     if session.stopped:  # between the two
         answer.cancel()
-    text = question.begin.text or model.text.tokenizer.decode(list(prompt.begin))
+    # the last bytes of a character may be still to come
+    text = question.begin.text or model.text.tokenizer.decode(prompt.begin).rstrip("\ufffd")
     dropped = _dropped(conversation, question, model, prompt)
     waiting = f"reading {len(prompt.ids):,} tokens …"
     live = replace(live, text=text, model=model.label, waiting=waiting)
@@ -174,7 +175,7 @@ def _begin_ids(model: OpenedModel, begin: Beginning) -> Sequence[int] | str:
     if begin.ids:
         return begin.ids
     kept, tokenizer = begin.of, model.text.tokenizer
-    if kept is not None and kept.run == model.run.absolute().name:
+    if kept is not None and kept.run == model.name:
         ids = [*tokenizer.encode(kept.begin), *kept.answer_ids]
         if tokenizer.decode(ids) == begin.text:
             return ids
@@ -186,7 +187,7 @@ def _fit(
     system: str, begin: Sequence[int] | str,
 ) -> Prompt:  # fmt: skip
     """The prompt: the whole conversation up to the question, or the question's text alone."""
-    if model.card.kind != "chat":
+    if not model.is_chat:
         return model.text.fit(question.node.text, sampling.max_new_tokens, begin=begin)
     told = [Message("system", system)] if system else []
     said = [
@@ -202,7 +203,7 @@ def _dropped(
 ) -> dict[str, int]:
     """How many turns and tokens the model does not see."""
     turns = prompt.dropped_turns
-    if model.card.kind != "chat":  # a text model is shown the last message only
+    if not model.is_chat:  # a text model is shown the last message only
         before = conversation.branch(question.node.id)[:-1]
         turns = sum(node.role == "user" for node in before)
     return {"dropped_turns": turns, "dropped_tokens": prompt.dropped_tokens}
@@ -216,22 +217,8 @@ def _keep(
     done = _completion(answer)
     if done is None or (done.finish_reason == "cancelled" and not done.ids):
         return None
-    begin = question.begin.text or model.text.tokenizer.decode(list(answer.prompt.begin))
-    kept = KeptAnswer(
-        text=begin + done.text,
-        prompt_ids=answer.prompt.ids,
-        answer_ids=done.ids,
-        run=model.run.absolute().name,
-        step=model.step,
-        settings=asdict(sampling),
-        seed=sampling.seed,
-        finish_reason=done.finish_reason,
-        stats={**asdict(answer.stats()), **dropped},
-        mode="chat" if model.card.kind == "chat" else "text",
-        chat_format=model.text.tokenizer.format.name,
-        system=system,
-        begin=begin,
-    )
+    stats = {**asdict(answer.stats()), **dropped}
+    kept = kept_answer(model, done, sampling, stats, system=system, begin=question.begin.text)
     return conversation.add("assistant", kept.text, parent=question.node.id, answer=kept)
 
 

@@ -110,7 +110,7 @@ def ask(
     """The answer of a chat model, or how a base model continues the text. `news` is set whenever
     more of it is there. Raises EngineBusyError."""
     prompt: str | list[Message] = question
-    if model.card.kind == "chat":
+    if model.is_chat:
         told = [Message("system", system)] if system else []
         prompt = [*told, Message("user", question)]
     return context.engine.ask(

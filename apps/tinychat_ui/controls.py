@@ -5,13 +5,13 @@ back from the browser is judged here and by `Sampling`, value by value.
 """
 
 import math
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from tinychat.config.sampling import PRESETS, draw_seed
 from tinychat.engine import Sampling
 from tinychat.errors import SettingsError
 from tinychat_ui.theme import component
@@ -24,12 +24,6 @@ PLAIN: Values = {
 }  # fmt: skip
 """What the page starts with. 0 for top-k and min-p, and 1 for top-p, is off."""
 
-PRESETS: Mapping[str, Values] = {
-    "Balanced": {"temperature": 0.8, "top_k": 40},
-    "Careful": {"temperature": 0.3, "top_k": 20},
-    "Wild": {"temperature": 1.2, "top_k": 0},
-    "Exact": {"temperature": 0.0, "top_k": 40},
-}
 ORDER = "repetition penalty, temperature, top-k, top-p, min-p"
 
 _MOST_SYSTEM = 4_000
@@ -53,7 +47,10 @@ def build_sampling(*, compact: bool = False, name: str = "Sampling") -> Sampling
         "controls",
         {**PLAIN, "preset": "Balanced"},
         elem_classes=["tc-controls"],
-        presets={name: {**PLAIN, **values} for name, values in PRESETS.items()},
+        presets={
+            name.capitalize(): {**PLAIN, **{key: value or 0 for key, value in values.items()}}
+            for name, values in PRESETS.items()
+        },
         order=ORDER,
         compact=compact,
         name=name,
@@ -96,11 +93,6 @@ def system_of(values: Sequence[Any]) -> str:
 def seed_is_kept(values: Sequence[Any]) -> bool:
     """Whether the person wants the same seed again and again."""
     return _given(values).get("seed") is not None
-
-
-def draw_seed() -> int:
-    """A seed nobody has thought of, short enough to be typed again."""
-    return secrets.randbelow(1_000_000)
 
 
 def _given(values: Sequence[Any]) -> dict[str, Any]:

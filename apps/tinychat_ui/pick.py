@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tinychat.conversations import Answer
-from tinychat.engine import Answer as EngineAnswer
-from tinychat.engine import OpenedModel, Sampling
+from tinychat.engine import OpenedModel, Sampling, kept_answer
 from tinychat.errors import SettingsError, TinychatError
 from tinychat_ui.asking import Asking, Growing, ask, follow, question_of
 from tinychat_ui.context import PageContext
@@ -56,7 +55,7 @@ def ask_four(
         picking.notice = f"Opening {name} …"
         yield
         model = context.shelf.open(name)
-        if model.card.kind != "chat":  # it goes on with the text alone
+        if not model.is_chat:  # it goes on with the text alone
             picking.system = ""
         picking.model, picking.notice = model.label, ""
         yield from _ask(context, picking, model, rules)
@@ -80,35 +79,18 @@ def _ask(
     yield from follow(picking.answers, news)
     if picking.asking.stopped or any(growing.trouble for growing in picking.answers):
         return
-    picking.whole = [
-        _kept(answer, model, sampling, picking.system)
-        for answer, sampling in zip(asked, rules, strict=True)
-    ]
+    for answer, sampling in zip(asked, rules, strict=True):
+        assert answer.completion is not None  # none failed
+        stats = asdict(answer.stats())
+        picking.whole.append(
+            kept_answer(model, answer.completion, sampling, stats, system=picking.system)
+        )
 
 
 def _four(rules: Sampling) -> list[Sampling]:
     if rules.temperature == 0:
         raise SettingsError("With temperature 0 all four answers would be the same: raise it.")
     return [replace(rules, seed=rules.seed + place) for place in range(ANSWERS)]
-
-
-def _kept(answer: EngineAnswer, model: OpenedModel, sampling: Sampling, system: str) -> Answer:
-    """An answer that is over, with all that decided it."""
-    done = answer.completion
-    return Answer(
-        text=done.text if done else "",
-        prompt_ids=answer.prompt.ids,
-        answer_ids=done.ids if done else (),
-        run=model.run.absolute().name,
-        step=model.step,
-        settings=asdict(sampling),
-        seed=sampling.seed,
-        finish_reason=done.finish_reason if done else "",
-        stats=asdict(answer.stats()),
-        mode="chat" if model.card.kind == "chat" else "text",
-        chat_format=model.text.tokenizer.format.name,
-        system=system,
-    )
 
 
 def pick(context: PageContext, picking: Picking, number: Any) -> None:

@@ -205,8 +205,8 @@ def _about(context: PageContext, session: Session, opened: OpenedModel) -> About
     passport.append((runtime.device, "where it is computed"))
     length = opened.text.context_length
     passport.append((f"context {number(length)}", f"it sees at most {number(length)} tokens"))
-    prompts = _prompts(context, run) if card.kind == "chat" else ()
-    return About(card.kind == "chat", tuple(passport), prompts, opened.remarks)
+    prompts = _prompts(context, run) if opened.is_chat else ()
+    return About(opened.is_chat, tuple(passport), prompts, opened.remarks)
 
 
 def _prompts(context: PageContext, run: str) -> tuple[str, ...]:

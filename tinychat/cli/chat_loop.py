@@ -4,7 +4,7 @@ The attributes are what the slash commands change, and the methods what they ask
 """
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinychat.cli import lookback, slash
 from tinychat.cli.sampling import SamplingFlags
@@ -18,7 +18,7 @@ from tinychat.words import count, inert, number
 if TYPE_CHECKING:  # they import torch
     from collections.abc import Sequence
 
-    from tinychat.engine import Completion, Engine, OpenedModel, Prompt, Sampling, Shelf
+    from tinychat.engine import Completion, Engine, OpenedModel, Prompt, Shelf
 
 CANDIDATES = 5  # tokens that /inside tells besides
 
@@ -129,7 +129,12 @@ class ChatLoop:
             self._terminal.show(self.model.name, shown_first, coming)
         completion = coming.completion
         assert completion is not None  # the last piece was given
-        return completion, self._record(completion, rules, asdict(coming.stats()))
+        from tinychat.engine import kept_answer
+
+        stats = asdict(coming.stats())
+        return completion, kept_answer(
+            self.model, completion, rules, stats, system=self.talk.system
+        )
 
     def _keep(self, said: str, completion: "Completion", answer: Answer, *, again: bool) -> None:
         """Take an answer into the talk."""
@@ -152,29 +157,6 @@ class ChatLoop:
         if last.answer.finish_reason == "stop":  # its tokens reach into the stop text
             return last.text
         return (*behind.begin_ids, *last.answer.answer_ids)
-
-    def _record(self, completion: "Completion", rules: "Sampling", stats: dict[str, Any]) -> Answer:
-        tokenizer = self.model.text.tokenizer
-        begin = tokenizer.decode(completion.prompt.begin)
-        text = begin + completion.text
-        if completion.finish_reason != "stop":
-            # one character may have its first bytes in `begin` and its last ones in the answer
-            text = tokenizer.decode((*completion.prompt.begin, *completion.ids))
-        return Answer(
-            text=text,
-            prompt_ids=completion.prompt.ids,
-            answer_ids=completion.ids,
-            run=self.model.name,
-            step=self.model.step,
-            settings=asdict(rules),
-            seed=rules.seed,
-            finish_reason=completion.finish_reason,
-            stats=stats,
-            mode="chat" if self.is_chat else "text",
-            chat_format=tokenizer.format.name,
-            system=self.talk.system,
-            begin=begin,
-        )
 
     def _keep_up(self) -> None:
         """Take the newest checkpoint, if that is wanted and there is a newer one."""

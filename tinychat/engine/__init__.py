@@ -11,6 +11,7 @@ global random state, trains nothing, writes nothing, prints nothing.
 from tinychat.engine.answer import Answer, AnswerStats
 from tinychat.engine.decoding import Batch, Event, Finish, FinishReason, Request, Row, decode
 from tinychat.engine.engine import Engine
+from tinychat.engine.keep import kept_answer
 from tinychat.engine.prompt import Completion, Prompt
 from tinychat.engine.sampling import Candidate, Sampling, TokenDetail, pick
 from tinychat.engine.shelf import OpenedModel, Shelf
@@ -35,5 +36,6 @@ __all__ = [
     "TextModel",
     "TokenDetail",
     "decode",
+    "kept_answer",
     "pick",
 ]

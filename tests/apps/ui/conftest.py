@@ -12,11 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright import sync_api as playwright
+from playwright.sync_api import Browser, Page
 
 from tinychat.cli.app import run as tinychat
-
-playwright = pytest.importorskip("playwright.sync_api")
-Browser, Page = playwright.Browser, playwright.Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ARGUMENTS = [
@@ -97,6 +96,7 @@ class Server:
     checkpoints: Path
     words: tuple[str, ...] = ()
     port: int = 0
+    command: tuple[str, ...] = (sys.executable, "-m", "tinychat_ui")
     process: "subprocess.Popen[str] | None" = field(default=None, repr=False)
     lines: list[str] = field(default_factory=list)
 
@@ -106,7 +106,7 @@ class Server:
 
     def start(self) -> "Server":
         """Begin, and wait until it listens."""
-        words = [sys.executable, "-m", "tinychat_ui", *self.words, "--port", str(self.port)]
+        words = [*self.command, *self.words, "--port", str(self.port)]
         words += ["--checkpoints", str(self.checkpoints), "--device", "cpu", "--dtype", "fp32"]
         env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3] / "apps")}
         self.process = subprocess.Popen(
