@@ -1,6 +1,6 @@
 """How much more many clients get from one engine than one does, side by side on this machine.
 
-    python benchmarks/answering.py [--clients 8] [--tokens 128] [--rounds 5] [--layers 4 --width 192]
+    python benchmarks/answering.py [--clients 8] [--tokens 128] [--layers 4] [--width 192]
 
 A model with weights as it begins with: speed does not depend on them. Each round measures one
 client and all of them, in turn. Also tells how long a stop takes until the engine is idle.

@@ -108,7 +108,8 @@ def _ask(
     if session.stopped:  # between the two
         answer.cancel()
     # the last bytes of a character may be still to come
-    text = question.begin.text or model.text.tokenizer.decode(prompt.begin).rstrip("\ufffd")
+    text = question.begin.text or model.text.tokenizer.decode(prompt.begin)
+    text = text.rstrip("\ufffd") if prompt.begin else text
     dropped = _dropped(conversation, question, model, prompt)
     waiting = f"reading {len(prompt.ids):,} tokens …"
     live = replace(live, text=text, model=model.label, waiting=waiting)
@@ -177,7 +178,7 @@ def _begin_ids(model: OpenedModel, begin: Beginning) -> Sequence[int] | str:
     kept, tokenizer = begin.of, model.text.tokenizer
     if kept is not None and kept.run == model.name:
         ids = [*tokenizer.encode(kept.begin), *kept.answer_ids]
-        if tokenizer.decode(ids) == begin.text:
+        if max(ids, default=0) < tokenizer.vocab_size and tokenizer.decode(ids) == begin.text:
             return ids
     return begin.text
 

@@ -62,7 +62,7 @@ def _connect(context: PageContext, chat: ChatTab, controls: SamplingControls) ->
 
     def requested(request: Any, session: Session, values: Any, details: Details) -> Iterator[Any]:
         request = request if isinstance(request, Mapping) else {}
-        if request.get("do") in _ASKING:
+        if request.get("do") in _ASKING and not session.asking:
             session.conversation = request.get("conversation") or session.conversation
             yield from told(session, ask(context, session, request, [values], details))
             return

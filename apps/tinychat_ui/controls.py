@@ -4,7 +4,6 @@ One component of our own, so that a preset moves its sliders without asking the 
 back from the browser is judged here and by `Sampling`, value by value.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,7 +101,8 @@ def _given(values: Sequence[Any]) -> dict[str, Any]:
 
 def _number(given: Values, key: str) -> float:
     value = given[key]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not -1e18 < value < 1e19:  # nor NaN, nor what no float can be
         raise SettingsError(f"{key} must be a number, not {value!r}.")
     return value
 

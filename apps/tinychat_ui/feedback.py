@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from tinychat.conversations import Answer, Conversation, DownReason, Entry, Node
-from tinychat.conversations.feedback import Thumb
+from tinychat.conversations.feedback import Mark, Thumb
 from tinychat.errors import ConversationError, TinychatError
 from tinychat.words import clip, moment
 from tinychat_ui.context import PageContext
@@ -45,14 +45,11 @@ def act(
         return _rewrite(context, conversation, node, data.get("text"))
     if node.answer is None:
         raise ConversationError("Only what a model said can have a thumb.")
-    given = [
-        mark
-        for mark in context.feedback.marks(conversation.id)
-        if mark.kind == "thumb" and mark.node == node.id
-    ]
-    if do in get_args(Thumb) and given and given[-1].verdict == do:
-        for mark in given:
-            context.feedback.undo(mark.id)
+    given = _thumb(context, conversation.id, node.id)
+    if do in get_args(Thumb) and given is not None and given.verdict == do:
+        while given is not None:  # an older one would count again
+            context.feedback.undo(given.id)
+            given = _thumb(context, conversation.id, node.id)
         return "The thumb is taken back."
     reason = data.get("reason") if do == "reason" else None
     context.feedback.thumb(
@@ -65,6 +62,16 @@ def act(
         reviewed=context.local,
     )
     return None if do == "down" else f"Kept: {context.feedback.counts()}."
+
+
+def _thumb(context: PageContext, conversation_id: str, node_id: str) -> Mark | None:
+    """The newest thumb of an answer that was not taken back."""
+    found = [
+        mark
+        for mark in context.feedback.marks(conversation_id)
+        if mark.kind == "thumb" and mark.node == node_id
+    ]
+    return found[-1] if found else None
 
 
 def marks(context: PageContext, conversation_id: str) -> dict[str, Given]:

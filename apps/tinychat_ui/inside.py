@@ -135,7 +135,8 @@ def find(
 
 def begun_with(tokenizer: Tokenizer, answer: StoredAnswer) -> tuple[int, ...]:
     """The ids that the answer was made to begin with: the last of its prompt."""
-    if not answer.begin:
+    known = max(answer.prompt_ids, default=0) < tokenizer.vocab_size
+    if not answer.begin or not known:  # another run may have taken that name
         return ()
     ids = tuple(answer.prompt_ids)
     lengths = (n for n in range(1, len(ids) + 1) if tokenizer.decode(ids[-n:]) == answer.begin)
@@ -242,9 +243,8 @@ def sampling_of(answer: StoredAnswer) -> Sampling:
     """The sampling rules that an answer was stored with. Raises SettingsError."""
     known = {field.name for field in fields(Sampling)}
     settings = {name: value for name, value in answer.settings.items() if name in known}
-    if "stop" in settings:
-        settings["stop"] = tuple(settings["stop"])
     try:
+        settings["stop"] = tuple(settings.get("stop", ()))
         return Sampling(**{**settings, "seed": answer.seed})
     except TypeError as error:
         raise SettingsError(f"The settings of this answer cannot be read: {error}.") from None

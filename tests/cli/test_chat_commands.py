@@ -358,6 +358,13 @@ def test_commands_before_anything_was_said(piped: Tinychat) -> None:
     assert (found.code, found.out) == (0, "")
 
 
+def test_an_empty_talk_is_saved_and_refused(piped: Tinychat, tmp_path: Path) -> None:
+    place = tmp_path / "empty.json"
+    found = piped("talk", f"/save {place}\n/load {place}\nHello!\n")
+    assert found.code == 0
+    assert len(found.out.splitlines()) == 1
+
+
 def test_nothing_a_terminal_would_obey_gets_out(piped: Tinychat, tmp_path: Path) -> None:
     evil = "\x1b]0;x\x07\u202e"
     lines = [

@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -295,6 +296,17 @@ def test_a_failure_is_told_and_the_next_answer_works(
         handle.remove()
         assert "".join(ask(engine, broken, "The cat", Sampling(max_new_tokens=3)))
         assert engine.running == 0
+
+
+def test_ids_that_no_model_has_end_nobody_else(engine: Engine, model: TextModel) -> None:
+    going = ask(engine, model, "The cat", ENDLESS)
+    until(lambda: going.stats().new_tokens > 3)
+    prompt = replace(model.fit("The cat", 5), ids=(1, 2, model.decoder.vocab_size))
+    with pytest.raises(EngineError, match="no row for"):
+        engine.ask(model, prompt, Sampling()).take(PATIENCE_SECONDS)
+    before = going.stats().new_tokens
+    until(lambda: going.stats().new_tokens > before)
+    going.cancel()
 
 
 def test_closing_ends_everything(model: TextModel) -> None:

@@ -30,6 +30,8 @@ def plain(**rules: object) -> Sampling:
     [
         ("temperature", -0.1),
         ("temperature", math.nan),
+        ("temperature", 10**400),
+        ("seed", 2**63),
         ("temperature", math.inf),
         ("temperature", "hot"),
         ("temperature", True),

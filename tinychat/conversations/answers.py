@@ -71,12 +71,17 @@ class Answer:
             settings=want(row, "settings", dict),
             seed=want(row, "seed", int),
             finish_reason=want(row, "finish_reason", str),
-            stats=want(row, "stats", dict),
+            stats={k: v for k, v in want(row, "stats", dict).items() if _is_figure(v)},
             mode=row["mode"],
             chat_format=want(row, "chat_format", str),
             system=want(row, "system", str),
             begin=want(row, "begin", str),
         )
+
+
+def _is_figure(value: Any) -> bool:
+    """What a count or a timing may be."""
+    return value is None or (type(value) in (int, float) and math.isfinite(value))
 
 
 def want(row: Mapping[str, Any], key: str, *types: type) -> Any:

@@ -199,6 +199,8 @@ class Batch:
         ids = _fitted(request, self.context_length)
         if not ids:
             raise ValueError("a request needs at least one prompt id")
+        if not all(0 <= id < self.decoder.vocab_size for id in ids):  # would end its neighbours too
+            raise ValueError("the prompt holds ids that the model has no row for")
         return Row(request, ids, seen_ids=set(ids) - set(request.stop_ids))
 
     def _grow(self, rows: int) -> None:

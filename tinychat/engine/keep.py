@@ -21,12 +21,12 @@ def kept_answer(
 ) -> KeptAnswer:
     """A finished answer with its model, prompt, rules and `stats`.
 
-    `begin` is the text that it was made to begin with; without it, what the ids stand for.
+    `begin` is the text that it was made to begin with, where the ids do not spell it exactly.
     """
     tokenizer, begin_ids = model.text.tokenizer, done.prompt.begin
-    text = begin + done.text
-    if not begin and begin_ids:
-        begin = tokenizer.decode(begin_ids)
+    text, spelled = begin + done.text, tokenizer.decode(begin_ids)
+    if begin_ids and begin in ("", spelled):
+        begin = spelled
         # one character may have its first bytes in `begin` and its last ones in the answer
         ended_early = done.finish_reason == "stop"
         text = begin + done.text if ended_early else tokenizer.decode((*begin_ids, *done.ids))

@@ -202,15 +202,15 @@ def _problems(sampling: Sampling) -> Iterator[str]:
         yield f"stop must be a tuple of texts, none of them empty, not {sampling.stop!r}"
     if not isinstance(sampling.repetition_guard, bool):
         yield f"repetition_guard must be true or false, not {sampling.repetition_guard!r}"
-    if not _is_whole(sampling.seed, 0):
-        yield f"seed must be a whole number from 0 up, not {sampling.seed!r}"
+    if not _is_whole(sampling.seed, 0) or sampling.seed >= 2**63:
+        yield f"seed must be a whole number from 0 to 2^63 - 1, not {sampling.seed!r}"
 
 
 def _is_number(value: object, low: float, high: float) -> bool:
     """A finite number (never a bool) within both ends."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value) and low <= value <= high
+    return low <= value <= min(high, 1e300)  # an integer may be beyond all floats
 
 
 def _is_whole(value: object, low: int) -> bool:

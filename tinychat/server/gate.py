@@ -57,6 +57,10 @@ class Refusal(Exception):
         self.headers = headers
 
 
+class Gone(Exception):
+    """The client left before its request was whole."""
+
+
 class Routes:
     """The list of what may pass: "GET /v1/models", or "GET /assets/*" for all that begins so."""
 
@@ -126,6 +130,8 @@ class Gate:
             self._judge_route(scope, headers)
             if headers.has_body:
                 receive = await self._read(headers, receive)
+        except Gone:
+            return
         except Refusal as refusal:
             await self._refuse(refusal, scope, receive, out)
             return
@@ -209,6 +215,8 @@ class Gate:
             async with asyncio.timeout(self._limits.read_seconds):
                 while True:
                     message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Gone
                     body += message.get("body", b"")
                     if len(body) > limit:
                         raise too_large

@@ -42,7 +42,10 @@ def _text_of(value: Any) -> Any:
 
 StopText = Annotated[str, Field(min_length=1, max_length=64)]
 Stops = Annotated[list[StopText], Field(max_length=4), BeforeValidator(_one_or_many)]
-Prompts = Annotated[list[str], Field(min_length=1), BeforeValidator(_one_or_many)]
+_MOST_PARTS = 1024  # so that a wrong list ends in one sentence and not in a hundred thousand
+Prompts = Annotated[
+    list[str], Field(min_length=1, max_length=_MOST_PARTS), BeforeValidator(_one_or_many)
+]
 Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 
 
@@ -106,7 +109,7 @@ class AnyRequest(Fields):
 class ChatRequest(AnyRequest):
     """The body of POST /v1/chat/completions."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=_MOST_PARTS)]
     max_completion_tokens: Tokens | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None

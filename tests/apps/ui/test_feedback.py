@@ -80,6 +80,16 @@ def test_a_thumb_down_may_have_a_reason(kept: PageContext) -> None:
         act(kept, conversation.id, node, "reason", {"reason": "ugly"})
 
 
+def test_a_thumb_that_is_taken_back_brings_no_older_one_back(kept: PageContext) -> None:
+    conversation, node = answered(kept)
+    act(kept, conversation.id, node, "up", {})
+    act(kept, conversation.id, node, "down", {})
+    act(kept, conversation.id, node, "reason", {"reason": "wrong"})
+    assert act(kept, conversation.id, node, "down", {}) == "The thumb is taken back."
+    assert marks(kept, conversation.id) == {}
+    assert kept.feedback.counts().thumbs == 0
+
+
 def test_a_thumb_of_a_continued_text_has_that_text_alone_as_its_prompt(kept: PageContext) -> None:
     conversation, node = answered(kept, mode="text", system="")
     act(kept, conversation.id, node, "up", {})

@@ -125,9 +125,11 @@ def ask_api(server: Server) -> str:
 def test_a_whole_visit_looks_up_and_calls_nobody(
     watched: Server, open_page: OpenPage, told: Path
 ) -> None:
-    assert visit(open_page(watched.url)) == SAID
+    page = open_page(watched.url)
+    assert visit(page) == SAID
     assert ask_api(watched) == SAID
     assert httpx.get(f"{watched.url}/v1/models").status_code == 200
+    page.close()
     watched.stop()
     assert told.read_text() == ""
 
@@ -135,7 +137,9 @@ def test_a_whole_visit_looks_up_and_calls_nobody(
 @pytest.mark.parametrize(("event", "call"), CALLS.items())
 def test_the_watch_sees_every_way_out(told: Path, event: str, call: str) -> None:
     subprocess.run(
-        [sys.executable, "-c", f"{WATCH}\n{call}", str(told)], stderr=subprocess.DEVNULL, check=False
+        [sys.executable, "-c", f"{WATCH}\n{call}", str(told)],
+        stderr=subprocess.DEVNULL,
+        check=False,
     )
     assert told.read_text().startswith(event.strip())
 
@@ -150,7 +154,10 @@ def alone() -> list[str]:
         pytest.skip("there is no unshare or no ip on this machine")
     inside = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     for way in (["unshare", "--net"], ["unshare", "--net", "--map-root-user"]):
-        if subprocess.run([*way, *inside, "true"], capture_output=True, check=False).returncode == 0:
+        if (
+            subprocess.run([*way, *inside, "true"], capture_output=True, check=False).returncode
+            == 0
+        ):
             return [*way, *inside]
     pytest.skip("this machine lets nobody make a network namespace (root may, elsewhere)")
 
@@ -187,6 +194,6 @@ def test_the_page_works_without_a_network(alone: list[str], models: Path, browse
 
 
 def test_the_terminal_works_without_a_network(alone: list[str], trained_models: Path) -> None:
-    words = ["-m", "tinychat", "generate", "demo", "--checkpoints", str(trained_models)]
+    words = ["-m", "tinychat", "generate", "demo@200", "--checkpoints", str(trained_models)]
     said = run_alone(alone, *words, "--prompt", "Hello!", "--temperature", "0", "--device", "cpu")
     assert said.strip() == SAID
