@@ -40,6 +40,7 @@ def _serve(given: argparse.Namespace) -> None:
     if first is not None:
         find_model(first, checkpoints)  # a wrong name is told before anything slow begins
     token = given.token if given.token is not None else os.environ.get(TOKEN_VARIABLE) or None
+    print("tinychat-ui is starting …", file=sys.stderr, flush=True)
     _keep_quiet()
 
     from tinychat.config import RuntimeSettings

@@ -18,7 +18,7 @@ const toEnd = h("button", {
 const announced = h("p", { class: "tc-sr", role: "status" });
 
 const box = h("textarea", {
-  class: "tc-box", rows: 1, maxlength: 8000, "aria-label": "Message", oninput: fit, onkeydown: pressed,
+  class: "tc-box", rows: 1, dir: "auto", maxlength: 100000, "aria-label": "Message", oninput: fit, onkeydown: pressed,
 });
 const begin = h("input", { class: "tc-input", type: "text", maxlength: 2000, "aria-label": "Start the answer with" });
 const beginLine = h("div", { class: "tc-begin", hidden: true }, h("span", { class: "tc-note" }, "Answer starts with"), begin);
@@ -119,7 +119,7 @@ function words(text) {
   // between lines of ``` stands code; all else is text as it is
   return text.split(/^```.*\n?/m).map((part, place) => place % 2
     ? h("pre", { class: "tc-code", tabindex: 0 }, part.replace(/\n$/, ""))
-    : h("div", { class: "tc-words" }, part)).filter((node) => node.textContent || text === "");
+    : h("div", { class: "tc-words", dir: "auto" }, part)).filter((node) => node.textContent || text === "");
 }
 
 function button(label, path, onclick, attributes) {

@@ -34,8 +34,12 @@ function whole(key, label, low, high, extra) {
   const box = h("input", {
     type: "number", id: `${id}-${key}`, min: low, max: high, step: 1, class: "tc-input",
     onchange: () => {
-      const value = box.value === "" ? null : Math.round(Number(box.value));
-      change({ [key]: value === null && key !== "seed" ? low : value });
+      const usual = key === "seed" ? null : presets[names[0]][key];
+      const given = Math.round(Number(box.value));
+      const usable = box.value !== "" && Number.isFinite(given);
+      const value = usable ? Math.min(high, Math.max(low, given)) : usual;
+      box.value = value ?? "";
+      change({ [key]: value });
     },
   });
   fields[key] = (value) => { if (document.activeElement !== box) box.value = value ?? ""; };

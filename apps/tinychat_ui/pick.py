@@ -90,7 +90,7 @@ def _ask(
 def _four(rules: Sampling) -> list[Sampling]:
     if rules.temperature == 0:
         raise SettingsError("With temperature 0 all four answers would be the same: raise it.")
-    return [replace(rules, seed=rules.seed + place) for place in range(ANSWERS)]
+    return [replace(rules, seed=(rules.seed + place) % 2**63) for place in range(ANSWERS)]
 
 
 def pick(context: PageContext, picking: Picking, number: Any) -> None:

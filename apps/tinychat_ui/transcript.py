@@ -181,7 +181,7 @@ def _dropped_words(stats: Mapping[str, Any]) -> str:
         return ""
     what = f"the {turns} oldest turns" if turns > 1 else "the oldest turn"
     what = what if turns else f"the first {count(tokens, 'token')}"
-    return f"The context is full: the model no longer sees {what}."
+    return f"Not all of it fits the context: the model no longer sees {what}."
 
 
 def _train_command(context: PageContext) -> str:

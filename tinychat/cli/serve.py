@@ -79,9 +79,12 @@ def _tell(place: "ServerPlace", catalog: "Catalog", has_token: bool) -> None:
     else:
         out.print(f"no models yet in {inert(str(catalog.checkpoints))}: `tinychat demo` makes one")
     header = f" -H 'Authorization: Bearer '\"${TOKEN_VARIABLE}\"" if has_token else ""
-    model = inert(runs[0]) if runs else "demo"
+    model = next((run for run in runs if catalog.is_chat(run)), None)
+    route, asks = "chat/completions", '"messages": [{"role": "user", "content": "Hello!"}]'
+    if runs and model is None:
+        model, route, asks = runs[0], "completions", '"prompt": "Once upon a time"'
     out.print(
-        f"try it: curl {place.url}/v1/chat/completions -H 'Content-Type: application/json'{header} "
-        f'-d \'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}\''
+        f"try it: curl {place.url}/v1/{route} -H 'Content-Type: application/json'{header} "
+        f'-d \'{{"model": "{inert(model or "demo")}", {asks}}}\''
     )
     out.file.flush()

@@ -153,6 +153,6 @@ def _rows(document: dict[str, Any]) -> list[dict[str, Any]]:
         raise DataError("it was saved by a newer tinychat; please update this one")
     nodes = [{**node, "format": 1, "kind": "node"} for node in document["nodes"]]
     if not nodes:
-        raise DataError("there is nothing in it")
+        raise ValueError("there is nothing in it")
     leaf = {"format": 1, "kind": "choice", "node": document["leaf"], "time": nodes[-1]["time"]}
     return [*nodes, leaf]

@@ -52,6 +52,7 @@ API_ROUTES = (
 )
 """Every route of the API, as the gate's list names them."""
 
+SEEDS = 2**63
 WARNING = "x-tinychat-warning"
 _GONE = 499  # nobody reads it
 _log = logging.getLogger("tinychat.server")
@@ -148,7 +149,7 @@ class Api:
                 f"n times the prompts is at most {limits.choices}.",
                 param="n" if n > 1 else "prompt",
             )
-        rules = [sampling_of(request, limits, seed + place) for place in range(n)]
+        rules = [sampling_of(request, limits, (seed + place) % SEEDS) for place in range(n)]
         candidates = request.candidates
         opened, fitted = await anyio.to_thread.run_sync(
             self._prepare, request.model, prompts, rules[0].max_new_tokens, abandon_on_cancel=True

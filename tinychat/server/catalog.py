@@ -7,8 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
 from tinychat.runs import RunPaths, RunReader, find_model, is_foreign
 from tinychat.runs.layout import run_names
+
+CARD = "tinychat.json"  # in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,19 @@ class Catalog:
     def runs(self) -> list[str]:
         """The names of the runs that have a checkpoint."""
         return [name for name, folder in self._runs().items() if any(self._listed(name, folder))]
+
+    def is_chat(self, run: str) -> bool:
+        """Whether a run answers conversations, as its newest checkpoint says; else, or where that
+        cannot be told, it continues texts."""
+        folder = self._runs().get(run)
+        steps = RunReader(folder).checkpoints() if folder is not None else []
+        if folder is None or not steps:
+            return False
+        try:
+            card = orjson.loads((RunPaths(folder).checkpoint(steps[-1]) / CARD).read_bytes())
+        except (OSError, ValueError):
+            return False
+        return isinstance(card, dict) and card.get("kind") == "chat"
 
     def _runs(self) -> dict[str, Path]:
         if self._only is not None:
