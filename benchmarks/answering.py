@@ -38,13 +38,13 @@ def main() -> None:
     )
     with Engine(batch_rows=given.clients) as engine:
         speed(engine, model, 1, 8)  # what is done once
-        ones, alls = [], []
+        ones, many = [], []
         for _ in range(given.rounds):
             ones.append(speed(engine, model, 1, given.tokens))
-            alls.append(speed(engine, model, given.clients, given.tokens))
-        ratios = [every / one for one, every in zip(ones, alls, strict=True)]
+            many.append(speed(engine, model, given.clients, given.tokens))
+        ratios = [every / one for one, every in zip(ones, many, strict=True)]
         print(f"one client         {statistics.median(ones):8,.0f} tokens/s")
-        print(f"{given.clients} clients          {statistics.median(alls):8,.0f} tokens/s in all")
+        print(f"{given.clients} clients          {statistics.median(many):8,.0f} tokens/s in all")
         print(f"ratio              {statistics.median(ratios):8.2f} (goal 3 or more)")
         stops = sorted(stop(engine, model) for _ in range(_STOPS))
         print(f"stop until idle    {1000 * stops[len(stops) // 2]:8.1f} ms (goal 150), ", end="")

@@ -182,6 +182,11 @@ function edit(turn) {
     if (answer) trigger("act", { do: "rewrite", id: turn.id, text });
     else ask({ do: "edit", id: turn.id, text });
   };
+  field.addEventListener("keydown", (event) => {
+    if (event.isComposing) return;
+    if (event.key === "Enter" && !event.shiftKey && !touch) { event.preventDefault(); save(); }
+    if (event.key === "Escape") { event.preventDefault(); event.stopPropagation(); close(); }
+  });
   kept.editing = true;
   kept.body.replaceChildren(field, h("div", { class: "tc-editor-buttons" },
     h("button", { type: "button", class: "tc-button tc-primary", onclick: save }, answer ? "Keep as better answer" : "Send"),

@@ -4,9 +4,19 @@ const { presets, order, compact } = props;
 const id = `tc-${Math.random().toString(36).slice(2)}`;
 const fields = {};
 
+const KEPT = "tinychat.rules";  // in this browser, so that a reload changes nothing
+
 function change(changed) {
   props.value = { ...props.value, ...changed };
+  if (!compact) localStorage.setItem(KEPT, JSON.stringify(props.value));
   show();
+}
+
+function restore() {
+  try {
+    const { n, ...kept } = JSON.parse(localStorage.getItem(KEPT) || "{}");
+    props.value = { ...props.value, ...kept };
+  } catch { localStorage.removeItem(KEPT); }
 }
 
 function preset(name) {
@@ -89,4 +99,5 @@ function show() {
 }
 
 if (!compact) window.addEventListener("tc-keep-seed", (event) => change({ seed: event.detail }));
+if (!compact) restore();
 follow(props, watch, show);

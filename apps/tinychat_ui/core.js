@@ -14,7 +14,7 @@ function h(tag, attributes, ...children) {
   return made;
 }
 
-/** Change an element's children only where they differ, by the `key` that each was made with. */
+/** Give an element these children, moving only those that stand elsewhere. */
 function arrange(parent, wanted) {
   wanted.forEach((node, place) => {
     if (parent.children[place] !== node) parent.insertBefore(node, parent.children[place] || null);
