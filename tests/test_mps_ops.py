@@ -33,7 +33,7 @@ from torchgen.gen import parse_native_yaml
 from torchgen.model import DispatchKey
 
 from tinychat.config import EvalSettings, ModelSettings, OptimSettings, SampleSettings, Settings
-from tinychat.engine import Engine, Sampling, TextModel
+from tinychat.engine import Batch, Sampling, TextModel
 from tinychat.model import Decoder, Runtime
 from tinychat.text import Message, Tokenizer, train_bpe
 from tinychat.training.batches import TextRows
@@ -406,13 +406,15 @@ def test_decoding_asks_for_what_mps_has(
     ):
         answers = engine.complete([talk, TEXTS[0] * 3, "The cat", "The"], rules)
         assert all(answer.ids for answer in answers)
-    with Engine() as thread:  # a kept prefix, rows that come and go, and what stood behind tokens
-        for _ in range(2):
-            prompt = engine.fit(talk, 3)
-            asked = [
-                thread.ask(engine, prompt, Sampling(max_new_tokens=n), details=3) for n in (3, 5)
-            ]
-            assert all("".join(answer) for answer in asked)
+    # rows that come and go, a kept prefix, and what stood behind tokens; a thread would not be seen
+    batch = Batch(engine.decoder, engine.runtime, engine.never_sampled, most_rows=4, keeps=True)
+    for _ in range(2):
+        prompt = engine.fit(talk, 3)
+        batch.admit(
+            [engine.request(prompt, Sampling(max_new_tokens=n), details=3) for n in (3, 5, 4)]
+        )
+        while batch.rows:
+            batch.step(lambda row: False)
     assert not mps.problems
     assert {"_index_put_impl_", "index_fill_.int_Scalar", "argmax"} <= set(mps.used)
 

@@ -44,8 +44,9 @@ class KVCache:
             kept = tensor[one, :length].clone()
             tensor[one, :length] = tensor[other, :length]
             tensor[other, :length] = kept
-        lengths = self.lengths[[other, one]]
-        self.lengths[one], self.lengths[other] = lengths[0], lengths[1]
+        held = self.lengths[one].clone()
+        self.lengths[one] = self.lengths[other]
+        self.lengths[other] = held
 
     def copy_row(self, source: int, target: int, length: int) -> None:
         """Make a row hold the first `length` tokens of another, and no more."""
