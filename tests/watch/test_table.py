@@ -59,7 +59,7 @@ def test_no_extremes_without_a_finite_value() -> None:
 
 def test_numbers_that_are_not_finite_are_remembered_and_other_things_are_holes() -> None:
     column = Column()
-    column.extend([1.0, None, NAN, "x", True, 10**400, -math.inf, 2])
+    column.extend([1.0, None, NAN, "x", {}, 10**400, -math.inf, 2])
     assert [each for each in column.values if each == each] == [1.0, 2.0]
     assert list(column.nonfinite) == [2, 5, 6]
     column.truncate(6)

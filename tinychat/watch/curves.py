@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from tinychat.watch.table import Axis, Column, Table
+from tinychat.watch.table import BLOCK, Axis, Column, Table
 
 _SHOWN_WHOLE = 4  # as many rows in a column of the screen as it has points anyway
 
@@ -53,7 +53,9 @@ def curve(
         return Curve()
     left = xs[first] if low is None or (log_x and low <= 0) else low
     edges = column_edges(left, xs[end - 1] if high is None else high, columns, log=log_x)
-    rows = [first, *(bisect_left(xs, edge, first, end) for edge in edges[1:-1]), end]
+    grain = _grain((end - first) // max(1, columns)) if not log_x else 1
+    inner = (bisect_left(xs, edge, first, end) // grain * grain for edge in edges[1:-1])
+    rows = [first, *(max(first, row) for row in inner), end]
     raw = table.columns[name]
     drawn = table.ema(name, ema) if ema else raw
     points = _Points(drawn, xs)
@@ -66,6 +68,12 @@ def curve(
         1 if most <= _SHOWN_WHOLE else most,
         _nonfinite_xs(raw, xs, rows),
     )
+
+
+def _grain(rows_per_column: int) -> int:
+    """Where so many rows share a column, its first is a whole multiple of this: whole blocks are
+    taken, and the same ones again when the chart has grown a little. Points keep their true x."""
+    return BLOCK if rows_per_column >= 64 * BLOCK else 1  # a column moves by a 64th at most
 
 
 class _Points:

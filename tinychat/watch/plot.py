@@ -128,6 +128,16 @@ def position(value: float, low: float, high: float, log: bool) -> float | None:
     return (value / 2 - low / 2) / extent
 
 
+def _positions(
+    values: Sequence[float], low: float, high: float, log: bool
+) -> Sequence[float | None]:
+    """`position` of each; on an ordinary linear axis at a third of the cost."""
+    half, extent = low / 2, high / 2 - low / 2
+    if log or not extent or not math.isfinite(extent):
+        return [position(value, low, high, log) for value in values]
+    return [(v / 2 - half) / extent if v - v == 0 else None for v in values]
+
+
 def value_at(share: float, low: float, high: float, log: bool) -> float:
     """The value at that share of the way from low to high."""
     if log and low > 0 and high > 0:
@@ -198,18 +208,18 @@ def _cells(picture: Picture, line: Line, canvas: Canvas) -> dict[tuple[int, int]
 
     plotext would join the dots and gather them in cells itself, at twice the cost of all.
     """
-    places = _places(picture, line, canvas)
+    places, high = _places(picture, line, canvas), canvas.high
     if line.style == "dots":
         dots: Iterable[tuple[int, int]] = (
-            (x, round(y)) for x, y in places if -0.5 <= y <= canvas.high + 0.5
+            (x, round(y)) for x, y in places if -0.5 <= y <= high + 0.5
         )
     else:
-        dots = _joined(_compact(_clipped(places, canvas.high)))
+        dots = _joined(_compact(_clipped(places, high)))
     across, up = canvas.dots
     filled: dict[tuple[int, int], int] = {}
     bits = _BITS[picture.marker]
     for x, y in dots:
-        if 0 <= y <= canvas.high:
+        if 0 <= y <= high:
             cell = x // across, y // up
             filled[cell] = filled.get(cell, 0) | bits[x % across][y % up]
     if line.marker or picture.marker == "ascii":
@@ -233,21 +243,31 @@ def _joined(dots: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         before = x, y
 
 
-def _places(picture: Picture, line: Line, canvas: Canvas) -> Iterator[tuple[int, float]]:
+def _places(picture: Picture, line: Line, canvas: Canvas) -> list[tuple[int, float]]:
     """The line's points in dots of the canvas: whole columns, heights that may lie outside."""
-    for x, y in zip(line.xs, line.ys, strict=False):
-        right = position(x, *_x(picture))
-        above = position(y, *_y(picture))
-        if right is not None and above is not None and 0 <= right <= 1:
-            above = min(_FAR, max(-_FAR, above))  # also where it is infinite
-            yield math.floor(right * canvas.wide + 0.5), above * canvas.high
+    wide, high = canvas.wide, canvas.high
+    rights = _positions(line.xs, *_x(picture))
+    aboves = _positions(line.ys, *_y(picture))
+    return [
+        (math.floor(right * wide + 0.5), min(_FAR, max(-_FAR, above)) * high)  # it may be infinite
+        for right, above in zip(rights, aboves, strict=False)
+        if right is not None and above is not None and 0 <= right <= 1
+    ]
 
 
-def _clipped(places: Iterable[tuple[int, float]], high: int) -> Iterator[tuple[int, int]]:
-    """The same way with nothing far outside: plotext would walk there dot by dot.
+def _clipped(places: Sequence[tuple[int, float]], high: int) -> Iterable[tuple[int, int]]:
+    """The same way with nothing far outside, which nobody should walk dot by dot.
 
     A stretch outside runs just beyond the edge, and the way leaves and enters where it should.
     """
+    if all(-1.0 <= y <= high + 1.0 for _, y in places):
+        return [(x, round(y)) for x, y in places]
+    return _led_along_the_edges(places, high)
+
+
+def _led_along_the_edges(
+    places: Iterable[tuple[int, float]], high: int
+) -> Iterator[tuple[int, int]]:
     before: tuple[int, float] | None = None
     for x, y in places:
         if before is not None:

@@ -16,8 +16,8 @@ Axis = Literal["step", "tokens", "time"]
 BLOCK = 32  # values under one block's minimum and maximum; the same again for the level above
 _AVERAGES = 2  # kept per column: the ones drawn lately
 _AT_ONCE = 4096  # values
+_REMEMBERED = 4096  # extremes of stretches, a column: those of some charts
 _WHOLE = 1 - 1e-13  # beyond it the beginning of an average weighs nothing
-_NUMBERS = {int, float}
 
 
 class _Blocks(NamedTuple):
@@ -37,6 +37,7 @@ class Column:
         self.values: array[float] = array("d")
         self.nonfinite: array[int] = array("q")
         self._holes = False  # whether any value is NaN, so that min() may lie
+        self._extremes: dict[tuple[int, int], tuple[float, float] | None] = {}
         # the values, whole blocks of them, whole blocks of those
         self._blocks = (
             _Blocks(self.values, self.values),
@@ -48,7 +49,7 @@ class Column:
         return len(self.values)
 
     def extend(self, values: Sequence[Any]) -> None:
-        """Append: what is not a number (also true and false) becomes a hole, never an error."""
+        """Append: what is not a number becomes a hole, never an error; true counts as 1."""
         first = len(self.values)
         new = to_numbers(values)
         if not math.isfinite(sum(new)):
@@ -56,7 +57,7 @@ class Column:
                 if not math.isfinite(value):
                     new[index] = math.nan
                     self._holes = True
-                    if type(values[index]) in _NUMBERS:
+                    if isinstance(values[index], int | float):
                         self.nonfinite.append(first + index)
         self.values.extend(new)
 
@@ -64,6 +65,7 @@ class Column:
         """Keep the first `rows`."""
         del self.values[rows:]
         del self.nonfinite[bisect_left(self.nonfinite, rows) :]
+        self._extremes.clear()
         for below, above in pairwise(self._blocks):
             whole = len(below.lows) // BLOCK
             del above.lows[whole:]
@@ -71,7 +73,14 @@ class Column:
 
     def extremes(self, first: int, end: int) -> tuple[float, float] | None:
         """The least and the greatest finite value of rows first to end - 1, None without any."""
-        first, end = max(first, 0), min(end, len(self.values))
+        stretch = first, end = max(first, 0), min(end, len(self.values))
+        if stretch not in self._extremes:  # a chart that grows asks for nearly the same ones again
+            if len(self._extremes) >= _REMEMBERED:
+                self._extremes.clear()
+            self._extremes[stretch] = self._found_extremes(first, end)
+        return self._extremes[stretch]
+
+    def _found_extremes(self, first: int, end: int) -> tuple[float, float] | None:
         if len(self._blocks[1].lows) < len(self.values) // BLOCK:
             self._add_blocks()  # only now: most columns are never drawn
         pieces: list[tuple[_Blocks, int, int]] = []
@@ -246,16 +255,14 @@ def to_numbers(values: Sequence[Any]) -> "array[float]":
     """`values` as floats: NaN for what is no number, infinity for an integer beyond floats."""
     if isinstance(values, array):
         return values
-    if set(map(type, values)) <= _NUMBERS:
-        try:
-            return array("d", values)
-        except OverflowError:
-            pass
-    return array("d", map(_number, values))
+    try:
+        return array("d", values)
+    except (TypeError, OverflowError):
+        return array("d", map(_number, values))
 
 
 def _number(value: Any) -> float:
-    if type(value) not in _NUMBERS:
+    if not isinstance(value, int | float):
         return math.nan
     try:
         return float(value)
@@ -269,11 +276,9 @@ def _by_column(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Seque
         return [[_named(row, name) for row in rows] for name in names]
     if len(names) > 1:
         try:  # all rows in one array: a fifth of the time
-            values = list(chain.from_iterable(map(itemgetter(*names), rows)))
-            if set(map(type, values)) <= _NUMBERS:
-                numbers = array("d", values)
-                return [numbers[first :: len(names)] for first in range(len(names))]
-        except (KeyError, OverflowError):
+            numbers = array("d", list(chain.from_iterable(map(itemgetter(*names), rows))))
+            return [numbers[first :: len(names)] for first in range(len(names))]
+        except (KeyError, TypeError, OverflowError):
             pass
     return [[row.get(name) for row in rows] for name in names]
 

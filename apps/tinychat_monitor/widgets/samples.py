@@ -150,12 +150,13 @@ class SamplesPane(Pane):
             yield InertText("sample-earlier", classes="sample")
 
     def depends_on(self, look: RunLook) -> object:
-        return look.history.version, self._step, self._prompt, self._wanted
-
-    def draw(self, look: RunLook) -> None:
         rounds = self._rounds()
         self._find_wanted(rounds)
-        shown = choose(rounds, self._step, self._prompt)
+        shown = choose(rounds, self._step, self._prompt)  # most looks find the same one again
+        return shown, self._step, look.history.samples_dropped
+
+    def draw(self, look: RunLook) -> None:
+        shown = choose(self._rounds(), self._step, self._prompt)
         if shown is None:
             self.query_one("#sample-place", InertText).show("")
             self.query_one("#sample-now", InertText).show("no samples yet: g asks for some")
