@@ -122,7 +122,7 @@ def test_what_is_new_is_seen_and_what_is_not_is_not_read_again(writer: RunWriter
     run = writer.paths.root
     watch = RunWatch(run)
     first, second = watch.look(), watch.look()
-    for name in ("settings", "log", "notes", "plan"):
+    for name in ("settings", "log", "plan"):
         assert getattr(first, name) is getattr(second, name), name
     writer.log_line("step 21: sampling")
     unknown = json.loads((run / "settings.json").read_text())
