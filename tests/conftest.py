@@ -3,8 +3,10 @@
 import os
 import random
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import hypothesis
 import pytest
@@ -24,6 +26,18 @@ TINY = {
     "checkpoint.every-steps": 10, "sample.every-steps": 10, "sample.max-new-tokens": 12,
     "runtime.threads": 1, "runtime.dtype": "fp32",
 }  # fmt: skip
+
+
+Value = TypeVar("Value")
+
+
+def until(condition: Callable[[], Value | None], told: Callable[[], str] | None = None) -> Value:
+    """What a condition gives once it holds; the time is only how long a failure takes."""
+    deadline = time.monotonic() + 120
+    while not (value := condition()):
+        assert time.monotonic() < deadline, told() if told else "it never came"
+        time.sleep(0.02)
+    return value
 
 
 def tiny(**changed: object) -> list[str]:

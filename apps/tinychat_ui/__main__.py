@@ -37,8 +37,12 @@ def _serve(given: argparse.Namespace) -> None:
     first = given.checkpoint or given.run
     if given.checkpoint and given.run:
         raise SettingsError("RUN and --checkpoint say the same; please give one of them.")
-    if first is not None:
-        find_model(first, checkpoints)  # a wrong name is told before anything slow begins
+    if first is not None:  # a wrong name is told before anything slow begins
+        run, step = find_model(first, checkpoints)
+        if run.absolute().parent != checkpoints.absolute():
+            first = str(Path(first).absolute())
+        elif os.sep in first:
+            first = run.name if step is None else f"{run.name}@{step}"
     token = given.token if given.token is not None else os.environ.get(TOKEN_VARIABLE) or None
     print("tinychat-ui is starting …", file=sys.stderr, flush=True)
     _keep_quiet()
@@ -63,7 +67,6 @@ def _serve(given: argparse.Namespace) -> None:
             runs=Runs(checkpoints),
             limits=Limits(deadline_seconds=None if token is None else 120.0),
             first=first,
-            port=given.port,
             local=token is None,
         )
         app = create_app(engine, shelf)

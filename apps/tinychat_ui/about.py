@@ -2,22 +2,20 @@
 
 import gradio as gr
 
-from tinychat_ui.context import PageContext
-
 _TEXT = """\
 ## The same models for your programs
 
 This server speaks OpenAI's API beside the page, with the same engine:
 
 ```
-curl http://127.0.0.1:PORT/v1/chat/completions -H 'Content-Type: application/json' \\
+curl HERE/v1/chat/completions -H 'Content-Type: application/json' \\
   -d '{"model": "RUN@latest", "messages": [{"role": "user", "content": "Hello!"}]}'
 ```
 
 - `GET /v1/models` lists every run and checkpoint: `RUN`, `RUN@best`, `RUN@latest`, `RUN@300`.
 - `POST /v1/chat/completions` answers a conversation, `POST /v1/completions` continues a text. Both
   stream, and take `seed`, `stop`, `n`, `logprobs`, `top_k`, `min_p` and `repetition_penalty`.
-- For OpenAI's own Python client: `OpenAI(base_url="http://127.0.0.1:PORT/v1", api_key="none")`.
+- For OpenAI's own Python client: `OpenAI(base_url="HERE/v1", api_key="none")`.
 - `tinychat serve RUN` is the API alone; `tinychat chat RUN` is a chat in the terminal.
 
 ## What this page does and does not
@@ -30,7 +28,8 @@ curl http://127.0.0.1:PORT/v1/chat/completions -H 'Content-Type: application/jso
 """
 
 
-def build_about(context: PageContext) -> None:
-    """The tab, drawn where this is called."""
-    text = _TEXT.replace("PORT", str(context.port))
-    gr.Markdown(text, elem_classes=["tc-prose"])
+def build_about(page: gr.Blocks) -> None:
+    """The tab, drawn where this is called. The browser knows best how it reaches this server."""
+    text = gr.Markdown(_TEXT, elem_classes=["tc-prose"])
+    js = "(text) => text.replaceAll('HERE', location.origin)"
+    page.load(None, text, text, js=js, api_visibility="private")

@@ -1,30 +1,32 @@
 """From a click to an answer on disk: what is asked, how it streams, what is kept.
 
-However an answer ends - by itself, by "stop", because the browser left - the engine is freed, and
-what came is kept in the conversation.
+However an answer ends - by itself, by "stop", because the browser left, because it failed - the
+engine is freed, and what came is kept in the conversation. Also while it grows, it is kept now and
+then, as one that was cut off: so a server that is killed loses the last seconds only.
 """
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from tinychat.conversations import CUT_OFF, FAILED, Conversation, Node
 from tinychat.conversations import Answer as KeptAnswer
-from tinychat.conversations import Conversation, Node
-from tinychat.engine import Answer, OpenedModel, Prompt, Sampling, TokenDetail, kept_answer
-from tinychat.errors import SettingsError, TinychatError
+from tinychat.engine import Answer, Completion, OpenedModel, Prompt, Sampling, kept_answer
+from tinychat.errors import EngineError, SettingsError, TinychatError
 from tinychat.text import Message
+from tinychat.words import number
 from tinychat_ui.context import PageContext, stream
 from tinychat_ui.controls import sampling_of, seed_is_kept, system_of
 from tinychat_ui.session import Session
 from tinychat_ui.transcript import Live, View, opened, view
 
 CANDIDATES = 8  # kept for each token, for "look inside"
-_DETAILED = 20  # answers of this visit whose tokens' details are kept
 _LAST_WORDS = 2.0  # seconds that a cancelled answer is waited for
-
-Details = dict[str, tuple[TokenDetail, ...]]
+_KEPT_SECONDS, _KEPT_SHARE = 1.0, 1.5
+"""A growing answer is kept after a second, and then whenever it took half as long again: as each
+time all of it is written, a long one is written three times over at most."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,7 @@ class Question:
 
 
 def ask(
-    context: PageContext, session: Session, asked: Mapping[str, Any], values: Sequence[Any],
-    details: Details,
+    context: PageContext, session: Session, asked: Mapping[str, Any], values: Sequence[Any]
 ) -> Iterator[View]:  # fmt: skip
     """Answer, and give the view to show meanwhile and at the end. Nothing is raised."""
     if session.asking:
@@ -56,9 +57,9 @@ def ask(
     session.conversation = session.conversation or _text(asked, "conversation") or None
     notice = give_back = ""
     try:
-        yield from _ask(context, session, asked, values, details)
+        yield from _ask(context, session, asked, values)
     except TinychatError as error:
-        notice = str(error)
+        notice = context.told(error)
         give_back = "" if _is_kept(context, session, asked) else _text(asked, "text")
     finally:
         session.asking, session.answer = False, None
@@ -73,8 +74,7 @@ def stop(session: Session) -> None:
 
 
 def _ask(
-    context: PageContext, session: Session, asked: Mapping[str, Any], values: Sequence[Any],
-    details: Details,
+    context: PageContext, session: Session, asked: Mapping[str, Any], values: Sequence[Any]
 ) -> Iterator[View]:  # fmt: skip
     if session.model is None:
         raise SettingsError("There is no model to answer yet.")
@@ -111,21 +111,83 @@ def _ask(
     text = question.begin.text or model.text.tokenizer.decode(prompt.begin)
     text = text.rstrip("\ufffd") if prompt.begin else text
     dropped = _dropped(conversation, question, model, prompt)
-    waiting = f"reading {len(prompt.ids):,} tokens …"
-    live = replace(live, text=text, model=model.label, waiting=waiting)
+    live = replace(live, text=text, model=model.label, is_begun=bool(text))
+    keeping = Keeping(conversation, question, model, answer, sampling, system, dropped)
     try:
         with closing(stream(answer)) as pieces:
             for piece in pieces:
                 text += piece
-                stats = asdict(answer.stats()) | dropped
-                yield view(context, session, live=replace(live, text=text, stats=stats))
-    finally:
-        answer.cancel()
-        node = _keep(conversation, question, model, answer, sampling, system, dropped)
-        if node is not None and answer.completion is not None:
-            details[node.id] = answer.completion.details
-            for old in list(details)[:-_DETAILED]:
-                del details[old]
+                keeping.now_and_then()
+                stats, waiting = asdict(answer.stats()) | dropped, _waits_for(context, answer)
+                yield view(context, session, live=replace(live, text=text, stats=stats,
+                                                          waiting=waiting))  # fmt: skip
+    except GeneratorExit:  # the browser is gone, so nobody can be told
+        with suppress(TinychatError):
+            keeping.end(CUT_OFF)
+        raise
+    except EngineError:
+        keeping.end(FAILED)
+        raise
+    # a server that ends cancels too
+    node = keeping.end("cancelled" if session.stopped else CUT_OFF)
+    if node is not None and answer.completion is not None:
+        context.details.keep(node.id, answer.completion.details)
+
+
+def _waits_for(context: PageContext, answer: Answer) -> str:
+    """What is told before the first word."""
+    before = context.engine.before(answer)
+    if before is not None:
+        return f"waiting, {number(before)} before you …"
+    return f"reading {number(len(answer.prompt.ids))} tokens …"
+
+
+@dataclass(eq=False)
+class Keeping:
+    """The place of one answer in its conversation, while it grows and at its end."""
+
+    conversation: Conversation
+    question: Question
+    model: OpenedModel
+    answer: Answer
+    sampling: Sampling
+    system: str
+    dropped: Mapping[str, int]
+    node: Node | None = None
+    seconds: float = 0.0  # of its making, when it was last kept
+
+    def now_and_then(self) -> None:
+        """Keep what has come, if it is time."""
+        seconds = self.answer.stats().seconds
+        if seconds < max(_KEPT_SECONDS, _KEPT_SHARE * self.seconds):
+            return
+        self.seconds = seconds
+        with suppress(TinychatError):  # told at the end, if it goes on
+            self._write(replace(self._so_far(), finish_reason=CUT_OFF))
+
+    def end(self, cancelled: str) -> Node | None:
+        """Keep all that came; nothing if it ended before its first word. `cancelled` is the reason
+        that is told if it did not end by itself. Raises ConversationError."""
+        self.answer.cancel()
+        done = _completion(self.answer) or self._so_far()
+        if done.finish_reason != "cancelled":
+            return self._write(done)
+        return self._write(replace(done, finish_reason=cancelled)) if done.ids else None
+
+    def _write(self, done: Completion) -> Node:
+        begin, stats = self.question.begin.text, {**asdict(self.answer.stats()), **self.dropped}
+        kept = kept_answer(self.model, done, self.sampling, stats, system=self.system, begin=begin)
+        of = self.node.id if self.node else None
+        self.node = self.conversation.add(
+            "assistant", kept.text, parent=self.question.node.id, answer=kept, of=of
+        )
+        return self.node
+
+    def _so_far(self) -> Completion:
+        details = tuple(self.answer.details())
+        ids = tuple(detail.id for detail in details)
+        text = self.model.text.tokenizer.decode(ids).rstrip("\ufffd")  # a part of a character
+        return Completion(text, ids, "cancelled", self.answer.prompt, details)
 
 
 def _question(
@@ -210,20 +272,7 @@ def _dropped(
     return {"dropped_turns": turns, "dropped_tokens": prompt.dropped_tokens}
 
 
-def _keep(
-    conversation: Conversation, question: Question, model: OpenedModel, answer: Answer,
-    sampling: Sampling, system: str, dropped: Mapping[str, int],
-) -> Node | None:  # fmt: skip
-    """Put what came into the conversation; nothing if it was stopped before its first word."""
-    done = _completion(answer)
-    if done is None or (done.finish_reason == "cancelled" and not done.ids):
-        return None
-    stats = {**asdict(answer.stats()), **dropped}
-    kept = kept_answer(model, done, sampling, stats, system=system, begin=question.begin.text)
-    return conversation.add("assistant", kept.text, parent=question.node.id, answer=kept)
-
-
-def _completion(answer: Answer) -> Any:
+def _completion(answer: Answer) -> Completion | None:
     """The completion of an answer that is over or cancelled; None if it failed."""
     until = time.monotonic() + _LAST_WORDS
     try:

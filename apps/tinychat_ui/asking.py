@@ -1,6 +1,5 @@
 """One question outside any conversation, to one model or to two at once."""
 
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -8,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tinychat.engine import Answer, Completion, OpenedModel, Sampling
-from tinychat.errors import EngineError, SettingsError, TinychatError
+from tinychat.errors import EngineError, SettingsError
 from tinychat.text import Message
 from tinychat.words import count
 from tinychat_ui.context import FLUSH_SECONDS, PageContext
@@ -16,7 +15,7 @@ from tinychat_ui.transcript import REASONS
 
 
 class Growing:
-    """An answer as far as it has come. Once it is over it holds no model any more."""
+    """An answer as far as it has come. Once it is over, or let go, it holds no model any more."""
 
     def __init__(self, answer: Answer) -> None:
         self.text = ""
@@ -45,13 +44,23 @@ class Growing:
             self.facts = _facts(answer)
         return piece != ""
 
+    def cancel(self) -> None:
+        """End it after the token in progress."""
+        if self._answer is not None:
+            self._answer.cancel()
+
+    def let_go(self) -> None:
+        """End it; nobody waits for its last words."""
+        self.cancel()
+        self._answer = None
+
 
 @dataclass(eq=False)
 class Asking:
     """What one browser tab has asked and may want to stop; kept on the server, changed in place,
     so that "stop" reaches what another handler is streaming."""
 
-    answers: list[Answer] = field(default_factory=list)
+    going: list[Growing] = field(default_factory=list)
     busy: bool = False
     stopped: bool = False
 
@@ -59,33 +68,28 @@ class Asking:
         """False if a question of this tab is still on its way."""
         if self.busy:
             return False
-        self.busy, self.stopped, self.answers = True, False, []
+        self.busy, self.stopped, self.going = True, False, []
         return True
 
     def add(self, answer: Answer) -> Growing:
         """What has just been asked; it ends at once if "stop" came while the model was opened."""
-        self.answers.append(answer)
+        growing = Growing(answer)
+        self.going.append(growing)
         if self.stopped:
-            answer.cancel()
-        return Growing(answer)
+            growing.cancel()
+        return growing
 
     def stop(self) -> None:
         """End all that is on its way; also between two models."""
         self.stopped = True
-        for answer in self.answers:
-            answer.cancel()
+        for growing in self.going:
+            growing.cancel()
 
     def over(self) -> None:
         """Nothing is on its way any more; what still is, nobody waits for."""
-        for answer in self.answers:
-            answer.cancel()
-        self.busy, self.answers = False, []
-
-
-def told(error: TinychatError, context: PageContext) -> str:
-    """What an error says, with files as they lie in the folder of runs: who looks at the page from
-    elsewhere need not learn where that is."""
-    return str(error).replace(f"{context.checkpoints}{os.sep}", "")
+        for growing in self.going:
+            growing.let_go()
+        self.busy, self.going = False, []
 
 
 def question_of(text: Any, context: PageContext) -> str:

@@ -7,6 +7,8 @@ let busy = false;
 let shown = {};  // the newest value
 let stuck = true;  // to the end; a person who scrolls up lets go
 let lastTop = 0;
+let sent = null;  // a message on its way to the server
+let away = false;  // the server
 
 const list = h("div", { class: "tc-turns", role: "log", "aria-live": "off", "aria-label": "Conversation" });
 const empty = h("div", { class: "tc-empty" });
@@ -18,17 +20,19 @@ const toEnd = h("button", {
 const announced = h("p", { class: "tc-sr", role: "status" });
 
 const box = h("textarea", {
-  class: "tc-box", rows: 1, dir: "auto", maxlength: 100000, "aria-label": "Message", oninput: fit, onkeydown: pressed,
+  class: "tc-box", rows: 1, dir: "auto", maxlength: 100000, "aria-label": "Message", onkeydown: pressed,
+  oninput: () => { fit(); saveDraft(); },
 });
 const begin = h("input", { class: "tc-input", type: "text", maxlength: 2000, "aria-label": "Start the answer with" });
 const beginLine = h("div", { class: "tc-begin", hidden: true }, h("span", { class: "tc-note" }, "Answer starts with"), begin);
 const beginToggle = h("button", {
-  type: "button", class: "tc-link", "aria-expanded": "false", onclick: () => {
-    beginLine.hidden = !beginLine.hidden;
-    beginToggle.setAttribute("aria-expanded", String(!beginLine.hidden));
-    if (beginLine.hidden) begin.value = ""; else begin.focus();
-  },
+  type: "button", class: "tc-link", "aria-expanded": "false",
+  onclick: () => { unfold(beginLine.hidden); if (!beginLine.hidden) begin.focus(); },
 }, "Start the answer with…");
+const pinned = h("button", {
+  type: "button", class: "tc-link tc-pinned", hidden: true, title: "Draw another seed for each answer again",
+  onclick: () => window.dispatchEvent(new CustomEvent("tc-keep-seed", { detail: null })),
+});
 const send = h("button", { type: "button", class: "tc-button tc-primary tc-send", disabled: true, onclick: sendBox }, "Send");
 const halt = h("button", { type: "button", class: "tc-button tc-stop", hidden: true, onclick: stop },
   icon("M7 7h10v10H7z"), "Stop");
@@ -42,7 +46,7 @@ element.append(h("div", { class: "tc-chat" }, scroller, toEnd, announced,
   h("div", { class: "tc-composer" },
     notice, beginLine,
     h("div", { class: "tc-entry" }, box, send, halt),
-    h("div", { class: "tc-under" }, hint, h("span", { class: "tc-links" }, beginToggle, fresh)))));
+    h("div", { class: "tc-under" }, hint, h("span", { class: "tc-links" }, pinned, beginToggle, fresh)))));
 
 // --- asking and stopping ---
 
@@ -56,9 +60,42 @@ function ask(data) {
 function sendBox() {
   const text = box.value;
   if (busy || !text.trim() || send.disabled) return;
+  sent = text;
   box.value = "";
   fit();
   ask({ do: "send", text, begin: begin.value });
+  unfold(false);  // it was for this answer
+}
+
+function unfold(wanted) {
+  beginLine.hidden = !wanted;
+  beginToggle.setAttribute("aria-expanded", String(wanted));
+  if (!wanted) begin.value = "";
+}
+
+/** What was typed outlives a reload; what was sent, until the server has it. */
+function saveDraft() {
+  store("draft", sent ?? box.value, ["sessionStorage"]);
+}
+
+function takeBack(text) {
+  sent = null;
+  box.value = box.value || text;
+  fit();
+  saveDraft();
+}
+
+function reach() {
+  send.disabled = away || shown.closed !== false;
+  if (!away || sent === null) return;
+  takeBack(sent);  // it has never arrived
+  setBusy(false);
+}
+
+function tellSeed() {
+  const seed = window.tcSeed ?? null;
+  pinned.hidden = seed === null;
+  pinned.textContent = `Seed ${seed} is kept: let go`;
 }
 
 function stop() {
@@ -287,10 +324,11 @@ function draw(value) {
   notice.hidden = !value.notice;
   hint.textContent = value.hint || (touch ? "" : "Enter sends, Shift+Enter breaks the line, Esc stops");
   box.placeholder = value.placeholder || "Message";
-  send.disabled = value.closed !== false;
+  if (value.busy && sent !== null) { sent = null; saveDraft(); }
+  reach();
   if (busy && !value.busy) announced.textContent = value.announce || "";
   if (busy !== Boolean(value.busy)) setBusy(Boolean(value.busy));
-  if (value.give_back && !box.value) { box.value = value.give_back; fit(); }
+  if (value.give_back) takeBack(value.give_back);
   if (value.conversation !== undefined) remember(value.conversation);
   document.title = value.title ? `${value.title} · tinychat` : "tinychat";
   settle();
@@ -309,6 +347,10 @@ new ResizeObserver(settle).observe(scroller);
 window.addEventListener("hashchange", () => {
   if (addressed() !== (shown.conversation ?? null)) trigger("open", { conversation: addressed() });
 });
+window.addEventListener("tc-seed", tellSeed);
+window.addEventListener("tc-away", (event) => { away = event.detail; reach(); });
+tellSeed();
+takeBack(stored("draft") || "");
 trigger("open", { conversation: addressed() });
 follow(props, watch, draw);
 box.focus({ preventScroll: true });

@@ -13,9 +13,10 @@ import gradio as gr
 
 from tinychat.errors import ConversationError, TinychatError
 from tinychat_ui import feedback
-from tinychat_ui.answers import Details, ask, stop
+from tinychat_ui.answers import ask, stop
 from tinychat_ui.context import PageContext
 from tinychat_ui.controls import SamplingControls
+from tinychat_ui.picker import pick_last
 from tinychat_ui.session import Session
 from tinychat_ui.theme import component
 from tinychat_ui.transcript import View, opened, view
@@ -35,7 +36,6 @@ class ChatTab:
     conversation: gr.State  # str | None: the id of the open conversation
     changed: gr.State  # another value whenever the conversation on disk has changed
     selected: gr.State  # (conversation, answer) | None: what to look inside
-    details: gr.State  # answer -> its TokenDetails, of this visit
     request: gr.State  # of others: {"do": "open" | "fork" | "reload", ..., "n": anything}
 
 
@@ -47,7 +47,6 @@ def build_chat(context: PageContext, session: gr.State, controls: SamplingContro
         conversation=gr.State(None),
         changed=gr.State(None),
         selected=gr.State(None),
-        details=gr.State({}),
         request=gr.State(None),
     )
     _connect(context, chat, controls)
@@ -55,19 +54,19 @@ def build_chat(context: PageContext, session: gr.State, controls: SamplingContro
 
 
 def _connect(context: PageContext, chat: ChatTab, controls: SamplingControls) -> None:
-    def asked(
-        session: Session, values: Any, details: Details, event: gr.EventData
-    ) -> Iterator[View]:
-        yield from told(session, ask(context, session, event._data or {}, [values], details))
+    def asked(session: Session, values: Any, event: gr.EventData) -> Iterator[View]:
+        yield from told(session, ask(context, session, event._data or {}, [values]))
 
-    def requested(request: Any, session: Session, values: Any, details: Details) -> Iterator[Any]:
+    def requested(request: Any, session: Session, values: Any) -> Iterator[Any]:
         request = request if isinstance(request, Mapping) else {}
         if request.get("do") in _ASKING and not session.asking:
             session.conversation = request.get("conversation") or session.conversation
-            yield from told(session, ask(context, session, request, [values], details))
+            yield from told(session, ask(context, session, request, [values]))
             return
         if request.get("do") == "open" and not session.asking:
             session.conversation = request.get("conversation")
+            if (conversation := opened(context, session)) is not None:
+                pick_last(context, session, conversation)
         yield gr.skip() if session.asking else tell(session, view(context, session))
 
     def acted(session: Session, event: gr.EventData) -> list[Any]:
@@ -82,7 +81,7 @@ def _connect(context: PageContext, chat: ChatTab, controls: SamplingControls) ->
             else:
                 notice = act(context, session, data)
         except TinychatError as error:
-            notice = str(error)
+            notice = context.told(error)
         return [tell(session, view(context, session, notice=notice)), selected]
 
     def halted(session: Session) -> Any:
@@ -102,7 +101,7 @@ def _connect(context: PageContext, chat: ChatTab, controls: SamplingControls) ->
 
     streams: dict[str, Any] = {**QUIET, "concurrency_limit": None}
     after = [chat.conversation, chat.changed, chat.selected]
-    asking = [chat.session, controls.component, chat.details]
+    asking = [chat.session, controls.component]
     part = chat.component
     part.ask(asked, asking, part, **streams).then(settled, chat.session, after, **QUIET)
     chat.request.change(

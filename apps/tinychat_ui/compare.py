@@ -16,7 +16,7 @@ from tinychat.conversations import Side, Tally, Verdict
 from tinychat.engine import Sampling
 from tinychat.errors import SettingsError, TinychatError
 from tinychat.words import count
-from tinychat_ui.asking import Asking, Growing, ask, follow, question_of, told
+from tinychat_ui.asking import Asking, Growing, ask, follow, question_of
 from tinychat_ui.chat_tab import QUIET
 from tinychat_ui.context import PageContext
 from tinychat_ui.controls import SamplingControls, build_sampling, sampling_of, system_of
@@ -61,6 +61,7 @@ class Match:
     result: str = ""  # what the vote has done to the tally of its pair
     notice: str = ""
     tallies: list[str] = field(default_factory=list)
+    offered: list[tuple[str, str]] = field(default_factory=list)  # models that can be chosen
 
     @property
     def hidden(self) -> bool:
@@ -138,7 +139,11 @@ def build_compare(context: PageContext, picker: Picker, controls: SamplingContro
         match.tallies = tallies(context)
         return view(match)
 
-    def offered(*now: Any) -> list[Any]:
+    def offered(match: Match, *now: Any) -> list[Any]:
+        choices = model_choices(context)
+        if choices == match.offered and all(now[:2]):
+            return [gr.skip()] * 2  # what is being typed to find one stays
+        match.offered = choices
         return offer(context, now[:2], now[2])
 
     inputs = [match, *models, *(each.component for each in rules), prompt, blind, *controls.inputs]
@@ -149,7 +154,7 @@ def build_compare(context: PageContext, picker: Picker, controls: SamplingContro
     panes.vote(voted, match, panes, **QUIET)
     panes.undo(undone, match, panes, **QUIET)
     for trigger in (picker.current.change, *(model.focus for model in models)):
-        trigger(offered, [*models, picker.current], models, **QUIET)
+        trigger(offered, [match, *models, picker.current], models, **QUIET)
     picker.current.change(counted, match, panes, **QUIET)
 
 
@@ -186,7 +191,7 @@ def compare(
             match.answers.append(match.asking.add(answer))
         yield from follow(match.answers, news)
     except TinychatError as error:
-        match.notice = told(error, context)
+        match.notice = context.told(error)
     finally:
         match.asking.over()
     yield
@@ -232,7 +237,7 @@ def vote(context: PageContext, match: Match, verdict: Any) -> None:
         match.result = tally_words(a.label, b.label, context.votes.tally(a.label, b.label))
         match.tallies = tallies(context)
     except TinychatError as error:
-        match.notice = told(error, context)
+        match.notice = context.told(error)
 
 
 def undo(context: PageContext, match: Match) -> None:
@@ -245,7 +250,7 @@ def undo(context: PageContext, match: Match) -> None:
         match.vote, match.verdict, match.notice = None, None, "The vote is taken back."
         match.tallies = tallies(context)
     except TinychatError as error:
-        match.notice = told(error, context)
+        match.notice = context.told(error)
 
 
 def offer(context: PageContext, now: Sequence[Any], current: str | None) -> list[Any]:

@@ -4,14 +4,16 @@ One `PageContext` a server, made once and handed to every tab. What belongs to o
 never here but in its `Session`.
 """
 
+import os
 import threading
 import time
-from collections.abc import Generator
+from collections import OrderedDict
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tinychat.conversations import Conversations, Feedback, Votes
-from tinychat.engine import Answer, Engine, Shelf
+from tinychat.engine import Answer, Engine, Shelf, TokenDetail
 from tinychat.errors import TinychatError
 from tinychat.runs import RunReader
 from tinychat.watch.overview import Overview, Watch, finite_number
@@ -21,6 +23,7 @@ FLUSH_SECONDS = 0.05
 one message a token."""
 
 _LOOK_SECONDS = 1.0
+_DETAILED = 50  # answers whose tokens' details are kept
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,29 @@ def _find_losses(reader: RunReader, steps: list[int], losses: dict[int, float | 
         losses.setdefault(step, None)
 
 
+class Details:
+    """What stood behind each token of the newest answers, whoever's they are. Any thread may ask.
+
+    Not kept by tab: Gradio holds what belongs to a closed tab for another hour.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._of: OrderedDict[str, Sequence[TokenDetail]] = OrderedDict()
+
+    def keep(self, node: str, details: Sequence[TokenDetail]) -> None:
+        """Of the answer that is this message; the oldest are let go."""
+        with self._lock:
+            self._of[node] = details
+            while len(self._of) > _DETAILED:
+                self._of.popitem(last=False)
+
+    def of(self, node: str) -> Sequence[TokenDetail]:
+        """None of them where they are not known any more."""
+        with self._lock:
+            return self._of.get(node, ())
+
+
 @dataclass(frozen=True)
 class PageContext:
     """What the tabs are built over."""
@@ -120,15 +146,32 @@ class PageContext:
     runs: Runs
     limits: Limits = field(default_factory=Limits)
     first: str | None = None
-    """The run or checkpoint that the page was started for."""
-    port: int = 7860
+    """The run or checkpoint that the page was started for, or the path of one from elsewhere."""
     local: bool = True
     """Whoever sees the page is the operator of this machine."""
+    details: Details = field(default_factory=Details)
 
     @property
     def checkpoints(self) -> Path:
         """The folder where runs live."""
         return self.shelf.checkpoints
+
+    def shown(self, name: str) -> str:
+        """A model's name as it is shown: of a folder from elsewhere, …/ and its last part."""
+        return f"…/{Path(name).name}" if os.sep in name else name
+
+    def told(self, said: object) -> str:
+        """A sentence, with files as they lie in the folder of runs: who looks at the page from
+        elsewhere need not learn where that is."""
+        text = str(said)
+        folders = [self.checkpoints]
+        if self.first is not None and os.sep in self.first:  # a model from elsewhere
+            folders.append(Path(self.first).parent)
+        for folder in folders:
+            for each in (str(folder.resolve()), str(folder.absolute()), str(folder)):
+                text = text.replace(f"{each}{os.sep}", "")
+                text = text.replace(each, folder.name) if os.sep in each else text
+        return text
 
 
 def stream(answer: Answer, seconds: float = FLUSH_SECONDS) -> Generator[str, None, None]:

@@ -4,19 +4,15 @@ const { presets, order, compact } = props;
 const id = `tc-${Math.random().toString(36).slice(2)}`;
 const fields = {};
 
-const KEPT = "tinychat.rules";  // in this browser, so that a reload changes nothing
-
 function change(changed) {
   props.value = { ...props.value, ...changed };
-  if (!compact) localStorage.setItem(KEPT, JSON.stringify(props.value));
+  if (!compact) store("rules", props.value);
   show();
 }
 
 function restore() {
-  try {
-    const { n, ...kept } = JSON.parse(localStorage.getItem(KEPT) || "{}");
-    props.value = { ...props.value, ...kept };
-  } catch { localStorage.removeItem(KEPT); }
+  const { n, ...rules } = stored("rules") || {};
+  props.value = { ...props.value, ...rules };
 }
 
 function preset(name) {
@@ -96,6 +92,10 @@ function show() {
   choices.forEach((button, place) =>
     button.setAttribute("aria-pressed", String(value.preset === names[place])));
   custom.hidden = value.preset !== "custom";
+  if (!compact) {  // it is folded away here, so the box for messages shows it
+    window.tcSeed = value.seed ?? null;
+    window.dispatchEvent(new Event("tc-seed"));
+  }
 }
 
 if (!compact) window.addEventListener("tc-keep-seed", (event) => change({ seed: event.detail }));

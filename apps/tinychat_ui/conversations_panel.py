@@ -89,7 +89,7 @@ def act(
         if do in ("markdown", "json"):
             return None, document(context, id, do)
     except TinychatError as error:
-        listing.notice = str(error)
+        listing.notice = context.told(error)
     return None, None
 
 
@@ -124,7 +124,7 @@ def view(context: PageContext, listing: Listing, current: str | None) -> View:
             hidden = max(0, len(summaries) - _LISTED)
             rows = [_row(summary, current) for summary in summaries[:_LISTED]]
     except TinychatError as error:
-        notice = str(error)
+        notice = context.told(error)
     nothing = "No conversation has these words." if listing.words.strip() else ""
     return {
         "rows": rows,

@@ -22,6 +22,23 @@ function arrange(parent, wanted) {
   while (parent.children.length > wanted.length) parent.lastElementChild.remove();
 }
 
+/** Keep something in this browser: a reload of this tab finds what this tab had, a new tab what was
+ * kept last by any. A private window may forbid it. */
+function store(name, value, places = ["sessionStorage", "localStorage"]) {
+  for (const place of places)
+    try { window[place].setItem(`tinychat.${name}`, JSON.stringify(value)); } catch { /* forbidden */ }
+}
+
+function stored(name) {
+  for (const place of ["sessionStorage", "localStorage"]) {
+    try {
+      const found = JSON.parse(window[place].getItem(`tinychat.${name}`));
+      if (found !== null) return found;
+    } catch { /* forbidden, or not ours */ }
+  }
+  return null;
+}
+
 /** A small drawing; its paths are ours. */
 function icon(path) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");

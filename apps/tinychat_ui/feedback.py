@@ -8,17 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from tinychat.conversations import Answer, Conversation, DownReason, Entry, Node
-from tinychat.conversations.feedback import Mark, Thumb
+from tinychat.conversations import Answer, Conversation, DownReason, Mark, Node
+from tinychat.conversations.feedback import Thumb
 from tinychat.errors import ConversationError, TinychatError
-from tinychat.words import clip, moment
+from tinychat.words import moment
 from tinychat_ui.context import PageContext
 
 ACTIONS = ("up", "down", "reason", "rewrite")
 """What `act` can do."""
 
 _REVIEWED = 100  # judgements that the list shows
-_EXCERPT = 160  # characters
 
 
 @dataclass(frozen=True)
@@ -126,16 +125,16 @@ def _rewrite(context: PageContext, conversation: Conversation, node: Node, text:
 def review(context: PageContext, notice: str = "") -> dict[str, Any]:
     """What the list of the Teach tab shows: the counts, and the newest judgements first."""
     try:
-        entries = context.feedback.entries()
+        said = context.feedback.marks()
         counts = str(context.feedback.counts())
     except TinychatError as error:
-        return {"counts": "", "entries": [], "notice": str(error)}
-    shown = entries[::-1][:_REVIEWED]
+        return {"counts": "", "entries": [], "notice": context.told(error)}
+    shown = said[::-1][:_REVIEWED]
     return {
         "counts": counts,
-        "entries": [_line(entry) for entry in shown],
-        "hidden": len(entries) - len(shown),
-        "file": str(context.checkpoints / ".chats" / "feedback.jsonl"),
+        "entries": [_line(mark) for mark in shown],
+        "hidden": len(said) - len(shown),
+        "file": context.told(context.checkpoints / ".chats" / "feedback.jsonl"),
         "notice": notice,
     }
 
@@ -148,23 +147,21 @@ def take_back(context: PageContext, id: Any) -> str:
         elif context.feedback.undo_last() is None:
             return "There is nothing to take back."
     except TinychatError as error:
-        return str(error)
+        return context.told(error)
     return f"Taken back. What is left: {context.feedback.counts()}."
 
 
-def _line(entry: Entry) -> dict[str, Any]:
-    asked = entry.prompt[-1]["content"] if entry.prompt else ""
-    answer = entry.answers[entry.chosen or 0]
+def _line(mark: Mark) -> dict[str, Any]:
     verdict = {
-        "thumb": f"thumb {entry.verdict}" + (f", {entry.reason}" if entry.reason else ""),
+        "thumb": f"thumb {mark.verdict}" + (f", {mark.reason}" if mark.reason else ""),
         "rewrite": "written better",
-        "pick": f"picked {(entry.chosen or 0) + 1} of {len(entry.answers)}",
-    }[entry.kind]
+        "pick": f"picked {(mark.chosen or 0) + 1} of {mark.of}",
+    }[mark.kind]
     return {
-        "id": entry.id,
-        "verdict": verdict + ("" if entry.reviewed else ", from elsewhere, not reviewed"),
-        "when": moment(entry.time),
-        "model": answer.run if answer.step is None else f"{answer.run}@{answer.step}",
-        "asked": clip(asked, _EXCERPT),
-        "said": clip(entry.text if entry.text is not None else answer.text, _EXCERPT),
+        "id": mark.id,
+        "verdict": verdict + ("" if mark.reviewed else ", from elsewhere, not reviewed"),
+        "when": moment(mark.time),
+        "model": mark.model,
+        "asked": mark.asked,
+        "said": mark.said,
     }

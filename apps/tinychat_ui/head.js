@@ -27,7 +27,8 @@ if (kept !== null && !new URLSearchParams(location.search).has("__theme")) colou
 dark.setAttribute("aria-pressed", String(document.body.classList.contains("dark")));
 document.documentElement.lang = "en";
 
-element.append(h("header", { class: "tc-head" }, menu, h("h1", {}, "tinychat"), passport, dark));
+const away = h("p", { class: "tc-away", role: "status" });
+element.append(h("header", { class: "tc-head" }, menu, h("h1", {}, "tinychat"), passport, dark), away);
 document.addEventListener("keydown", (event) => { if (event.key === "Escape" && menu.getAttribute("aria-expanded") === "true") rail(false); });
 window.addEventListener("tc-close-rail", () => rail(false));
 document.addEventListener("click", (event) => {
@@ -35,6 +36,30 @@ document.addEventListener("click", (event) => {
   const inside = event.composedPath().some((each) => each instanceof Element && each.matches("#tc-rail, .tc-menu"));
   if (!inside && menu.getAttribute("aria-expanded") === "true") rail(false);
 });
+
+// A server that is gone says nothing, so it is asked again and again. Gradio begins the page anew
+// once it is back, if it has noticed that it was away.
+const PAUSE = 2000, PATIENCE = 8000;  // milliseconds
+let app = null;  // which server it was
+
+async function look() {
+  let there = true;
+  try {
+    const options = { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) };
+    const { app_id } = await (await fetch("gradio_api/app_id", options)).json();
+    if (app !== null && app !== app_id) location.reload();  // another one, which knows nothing
+    app = app_id;
+  } catch { there = false; }
+  away.textContent = there ? "" : "This page cannot reach its server and goes on once it is back. What you typed is kept.";
+  if (document.body.classList.toggle("tc-is-away", !there) !== wasAway) {
+    wasAway = !there;
+    window.dispatchEvent(new CustomEvent("tc-away", { detail: wasAway }));
+  }
+  setTimeout(look, PAUSE);
+}
+
+let wasAway = false;
+look();
 
 follow(props, watch, (value) => {
   const parts = value.passport || [];

@@ -5,7 +5,7 @@ stored answer, the details that came with it or are worked out again, and what a
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -18,7 +18,6 @@ from tinychat.text import Tokenizer
 from tinychat.words import count
 from tinychat_ui import inside_html
 from tinychat_ui.answers import CANDIDATES
-from tinychat_ui.asking import told
 from tinychat_ui.chat_tab import QUIET, ChatTab
 from tinychat_ui.context import PageContext, stream
 from tinychat_ui.session import Session
@@ -31,8 +30,8 @@ INTRO = (
 )
 NOTHING_YET = "No answer to look into yet: ask something first."
 NO_DETAILS = (
-    "How sure the model was is kept for the answers of this visit only. The same prompt, settings "
-    "and seed give it again."
+    "How sure the model was is kept for the newest answers only. The same prompt, settings and "
+    "seed give it again."
 )
 
 
@@ -57,8 +56,7 @@ class Look:
     @property
     def model(self) -> str:
         """The name that the shelf opens: demo@300"""
-        answer = self.answer
-        return answer.run if answer.step is None else f"{answer.run}@{answer.step}"
+        return self.answer.label
 
 
 def build_inside(context: PageContext, chat: ChatTab) -> None:
@@ -71,18 +69,18 @@ def build_inside(context: PageContext, chat: ChatTab) -> None:
     with gr.Accordion("Raw: the exact token ids", open=False, elem_id="inside-raw"):
         ids = gr.HTML(elem_id="inside-ids", apply_default_css=False)
 
-    def asked_for(session: Session, details: Any, event: gr.EventData) -> list[Any]:
+    def asked_for(session: Session, event: gr.EventData) -> list[Any]:
         data = event._data or {}
         if data.get("do") != "inside":
             return [gr.skip()] * 5
-        found = find(context, (session.conversation, data.get("id")), details)
+        found = find(context, (session.conversation, data.get("id")))
         return [True, found, *drawn(context, found)]
 
-    def follow(selected: Any, details: Any, wanted: bool, now: Look | None) -> list[Any]:
+    def follow(selected: Any, wanted: bool, now: Look | None) -> list[Any]:
         shown = (now.conversation, now.node) if now else None
         if not wanted or shown == (selected and tuple(selected)):
             return [gr.skip()] * 4
-        found = find(context, selected, details)
+        found = find(context, selected)
         return [found, *drawn(context, found)]
 
     def choose(now: Look | None, event: gr.EventData) -> list[Any]:
@@ -102,17 +100,14 @@ def build_inside(context: PageContext, chat: ChatTab) -> None:
             return [gr.skip(), noted, drawn(context, noted)[0]]
 
     shown = [look, view, again, ids]
-    kept = [chat.session, chat.details]
-    chat.component.act(asked_for, kept, [is_wanted, *shown], **QUIET)
-    chat.selected.change(follow, [chat.selected, chat.details, is_wanted, look], shown, **QUIET)
+    chat.component.act(asked_for, chat.session, [is_wanted, *shown], **QUIET)
+    chat.selected.change(follow, [chat.selected, is_wanted, look], shown, **QUIET)
     view.choose(choose, look, [look, view], **QUIET)
     view.fork(fork, [look, chat.session], [chat.request, look, view], **QUIET)
     again.click(recompute, look, shown, concurrency_limit=None, **QUIET)
 
 
-def find(
-    context: PageContext, selected: Any, details: Mapping[str, Sequence[TokenDetail]]
-) -> Look | None:
+def find(context: PageContext, selected: Any) -> Look | None:
     """The selected answer with the details that came with it; None if no answer is selected."""
     if not selected:
         return None
@@ -127,9 +122,9 @@ def find(
     try:
         model = context.shelf.open(look.model)
     except TinychatError as error:
-        return replace(look, note=f"The model of this answer is gone: {told(error, context)}")
+        return replace(look, note=f"The model of this answer is gone: {context.told(error)}")
     begun = begun_with(model.text.tokenizer, answer)
-    kept = tuple(details.get(node, ()))[: len(answer.answer_ids)]
+    kept = tuple(context.details.of(node))[: len(answer.answer_ids)]
     return replace(look, begun=begun, details=kept, note="" if kept else NO_DETAILS)
 
 
@@ -202,7 +197,7 @@ def worked_out(context: PageContext, look: Look | None) -> Iterator[Look | None]
         yield replace(look, note="Working it out again …")
         came = _ask_again(context, model, look)
     except TinychatError as error:
-        yield replace(look, note=told(error, context))
+        yield replace(look, note=context.told(error))
         return
     ids, details = came
     stored = tuple(look.answer.answer_ids)

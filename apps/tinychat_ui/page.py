@@ -27,7 +27,7 @@ def build_page(context: PageContext) -> gr.Blocks:
         top = component("head", elem_id="tc-head")
         with gr.Row(elem_id="tc-body"):
             with gr.Column(elem_id="tc-rail", min_width=0) as rail:
-                picker = build_picker()
+                picker = build_picker(context)
                 controls = build_sampling()
             with gr.Column(elem_id="tc-main", min_width=0), gr.Tabs(elem_id="tc-tabs"):
                 with gr.Tab("Chat", elem_id="tc-chat-tab"), gr.Row(elem_id="tc-chat-row"):
@@ -42,7 +42,7 @@ def build_page(context: PageContext) -> gr.Blocks:
                 with gr.Tab("Teach"):
                     teach.build_teach(context, chat, controls)
                 with gr.Tab("API & about"):
-                    build_about(context)
+                    build_about(page)
             with rail:
                 conversations_panel.build_conversations(context, chat)
         _keep_true(context, picker, chat, top)
@@ -102,7 +102,7 @@ def _keep_true(context: PageContext, picker: Picker, chat: ChatTab, top: gr.HTML
     quiet = {**QUIET, "concurrency_limit": None}
     clock = gr.Timer(_TICK_SECONDS)
     clock.tick(look, chat.session, outputs, **quiet)
-    chat.component.open(look, chat.session, outputs, **quiet)
+    chat.conversation.change(look, chat.session, outputs, **quiet)  # its model may be another one
     picker.component.pick(choose, chat.session, outputs, trigger_mode="multiple", **quiet)
 
 

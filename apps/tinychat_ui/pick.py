@@ -60,7 +60,7 @@ def ask_four(
         picking.model, picking.notice = model.label, ""
         yield from _ask(context, picking, model, rules)
     except TinychatError as error:
-        picking.notice = str(error)
+        picking.notice = context.told(error)
     finally:
         picking.asking.over()
     yield
@@ -104,7 +104,7 @@ def pick(context: PageContext, picking: Picking, number: Any) -> None:
         picking.chosen = number - 1
         picking.notice = f"Kept: answer {number} is the best."
     except TinychatError as error:
-        picking.notice = str(error)
+        picking.notice = context.told(error)
 
 
 def write_better(context: PageContext, picking: Picking, text: Any) -> None:
@@ -120,7 +120,7 @@ def write_better(context: PageContext, picking: Picking, text: Any) -> None:
         )
         picking.notice = "Kept: your own answer is the best."
     except TinychatError as error:
-        picking.notice = str(error)
+        picking.notice = context.told(error)
 
 
 def prompt_of(picking: Picking) -> list[dict[str, str]]:

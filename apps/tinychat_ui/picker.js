@@ -43,7 +43,18 @@ function sparkline(values) {
   return drawn;
 }
 
+// A reload changes nothing; but a server that was begun with another RUN means that one.
+const before = stored("model") || {};
+const ours = before.begun === props.begun_with;
+trigger("pick", ours ? { run: before.run, step: before.step } : {});
+let last = "";
+
 follow(props, watch, (value) => {
+  const now = JSON.stringify([value.run, value.step]);
+  if (value.run && now !== last) {
+    store("model", { begun: props.begun_with, run: value.run, step: value.step });
+    last = now;
+  }
   options(run, value.runs || [], value.run);
   options(step, value.steps || [], value.step);
   newest.checked = value.step === "newest";

@@ -4,12 +4,14 @@ A tab's model changes only between two answers. While a checkpoint is being open
 answers; one that cannot be opened is passed over, and its reason stays in view.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from tinychat.conversations import Conversation
 from tinychat.engine import OpenedModel
 from tinychat.errors import TinychatError
 from tinychat.runs import RunReader
@@ -32,9 +34,14 @@ class Picker:
     current: gr.State  # str | None: what `shelf.open` takes, e.g. "demo@300"
 
 
-def build_picker() -> Picker:
-    """The picker, drawn where this is called. What it shows comes from `picker_view`."""
-    return Picker(component("picker"), gr.State(None))
+def build_picker(context: PageContext) -> Picker:
+    """The picker, drawn where this is called. What it shows comes from `picker_view`.
+
+    The browser remembers what was chosen, and chooses it again; but not against a RUN that the page
+    was started for since.
+    """
+    begun = context.shown(context.first or "")
+    return Picker(component("picker", begun_with=begun), gr.State(None))
 
 
 def model_choices(context: PageContext) -> list[tuple[str, str]]:
@@ -52,16 +59,33 @@ def pick(context: PageContext, session: Session, chosen: Mapping[str, Any]) -> N
     session.note = ""
     session.refused.clear()  # a choice by hand tries again
     if isinstance(run, str):
-        if run in _names(context):
-            session.run, session.step = run, NEWEST
-        else:
+        if (name := _names(context).get(run)) is None:
             session.note = f"There is no run {clip(run, 60)!r} any more."
+            return
+        session.run, session.step = name, NEWEST
     if isinstance(step, str) and session.run is not None:
         known = {NEWEST, BEST, *(str(stop.step) for stop in context.runs.stops(session.run))}
         if step in known:
             session.step = step
         else:
             session.note = f"Step {clip(step, 20)} is not kept any more."
+
+
+def pick_last(context: PageContext, session: Session, conversation: Conversation) -> None:
+    """Choose what a conversation was last answered with; if it is gone, a note says so."""
+    session.note = ""
+    said = [node.answer for node in conversation.branch() if node.answer is not None]
+    if not said or said[-1].label == session.model:
+        return
+    answer = said[-1]
+    stop = next((s for s in context.runs.stops(answer.run) if s.step == answer.step), None)
+    if stop is not None:
+        step = NEWEST if stop.is_latest else str(stop.step)
+        pick(context, session, {"run": answer.run, "step": step})
+    elif answer.step is None and f"…/{answer.run}" in _names(context):
+        pick(context, session, {"run": f"…/{answer.run}"})
+    else:
+        session.note = f"{clip(answer.label, 60)}, which answered last here, is gone."
 
 
 def follow(context: PageContext, session: Session) -> Iterator[str | None]:
@@ -78,12 +102,12 @@ def follow(context: PageContext, session: Session) -> Iterator[str | None]:
         yield None
         opened = context.shelf.open(wanted)
     except TinychatError as error:
-        session.refused[wanted] = str(error)
+        session.refused[wanted] = context.told(error)
         return
     finally:
         session.loading = None
-    if session.asking:
-        return  # the next look finds it opened already
+    if session.asking or _wanted(context, session) != wanted:
+        return  # the next look finds it opened already; or another was chosen meanwhile
     session.model = wanted
     session.about = _about(context, session, opened)
     yield opened.label
@@ -95,16 +119,19 @@ def picker_view(context: PageContext, session: Session) -> dict[str, Any]:
     stops = context.runs.stops(session.run) if session.run else []
     overview = context.runs.overview(session.run) if session.run else None
     trouble = [session.note] if session.note else []
-    trouble += [f"{name} is passed over: {why}" for name, why in session.refused.items()]
+    if session.run is not None and not _is_there(context, session.run):
+        trouble.append(f"The run {context.shown(session.run)} is gone: choose another one.")
+    shown_name = context.shown
+    trouble += [f"{shown_name(name)} is passed over: {w}" for name, w in session.refused.items()]
     shown = session.model.rpartition("@")[2] if session.model else ""
     return {
         "n": made,
         "runs": [(name, name) for name in _names(context)],
-        "run": session.run,
+        "run": session.run and context.shown(session.run),
         "steps": _step_choices(stops),
         "step": session.step if stops else "",
         "shown_step": shown,
-        "status": f"loading {session.loading} …" if session.loading else "",
+        "status": f"loading {context.shown(session.loading)} …" if session.loading else "",
         "trouble": " ".join(trouble + list(session.about.remarks if session.about else ())),
         "training": _training(overview) if overview else None,
     }
@@ -121,8 +148,10 @@ def _wanted(context: PageContext, session: Session) -> str | None:
         session.run, session.step = _first_choice(context)
     if session.run is None:
         return None
-    if session.run not in {each.name for each in context.runs.look()}:
-        return session.run  # a model folder from elsewhere
+    if not _is_there(context, session.run):
+        return None
+    if context.runs.overview(session.run) is None:  # a model folder from elsewhere
+        return None if session.run in session.refused else session.run
     stops = context.runs.stops(session.run)
     steps = [stop.step for stop in stops if f"{session.run}@{stop.step}" not in session.refused]
     if not steps:
@@ -146,17 +175,23 @@ def _first_choice(context: PageContext) -> tuple[str | None, str]:
         run, _, step = context.first.rpartition("@")
         if run and run in _names(context):
             return run, {"latest": NEWEST}.get(step, step)
-        return context.first, NEWEST
+        return context.first, NEWEST  # without a step, or a folder from elsewhere
     having = (run.name for run in context.runs.look() if context.runs.stops(run.name))
     return next(having, None), NEWEST
 
 
-def _names(context: PageContext) -> list[str]:
+def _names(context: PageContext) -> dict[str, str]:
+    """What can be chosen: as it is shown, and as it is opened. First of all what the page was
+    started for, if it comes from elsewhere."""
     names = [run.name for run in context.runs.look()]
     first = context.first
-    if first is None or first in names or first.rpartition("@")[0] in names:
-        return names
-    return [first, *names]
+    if first is not None and os.sep in first:
+        names.insert(0, first)
+    return {context.shown(name): name for name in names}
+
+
+def _is_there(context: PageContext, run: str) -> bool:
+    return run in _names(context).values()
 
 
 def _step_choices(stops: list[Stop]) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tinychat.conversations import Answer, Conversation, Node
+from tinychat.conversations import CUT_OFF, FAILED, Answer, Conversation, Node
 from tinychat.errors import TinychatError
 from tinychat.runs import default_checkpoints
 from tinychat.words import count, number
@@ -26,6 +26,8 @@ REASONS: Mapping[str, str] = {
     "repetition": "stopped: it repeated itself",
     "deadline": "stopped: it took too long",
     "cancelled": "stopped by you",
+    CUT_OFF: "cut off: the page or server went away",
+    FAILED: "cut off: it failed",
 }
 _ANNOUNCED = 300  # characters of a finished answer that a screen reader is told
 
@@ -39,6 +41,7 @@ class Live:
     model: str = ""
     stats: Mapping[str, Any] | None = None
     waiting: str = ""  # what it waits for, before its first word
+    is_begun: bool = False  # it goes on with something that was there
 
 
 def opened(context: PageContext, session: Session) -> Conversation | None:
@@ -79,7 +82,7 @@ def view(
     elif turns and turns[-1]["role"] == "user":
         turns[-1]["unanswered"] = True
     hidden = len(nodes) - len(shown)
-    base = about is not None and not about.is_chat
+    base, name = about is not None and not about.is_chat, context.shown(session.model or "")
     return {
         "n": made,
         "conversation": session.conversation,
@@ -92,15 +95,17 @@ def view(
         "give_back": give_back,
         "announce": _announcement(turns),
         "placeholder": "Begin a text" if base else "Message",
-        "hint": f"{session.model} has learnt texts, not conversations: it goes on with what you "
-        "write." if base else "",
+        "hint": f"{name} has learnt texts, not conversations: it goes on with what you write."
+        if base else "",
         "empty": None if turns else _welcome(context, session),
     }  # fmt: skip
 
 
-def stats_words(stats: Mapping[str, Any], reason: str | None = None) -> str:
+def stats_words(
+    stats: Mapping[str, Any], reason: str | None = None, *, is_begun: bool = False
+) -> str:
     """The line under an answer: 184 tokens · 171 tokens/s · first 12 ms · …"""
-    told = [count(stats.get("new_tokens", 0), "token")]
+    told = [count(stats.get("new_tokens", 0), "token") + (" in this piece" if is_begun else "")]
     if (speed := stats.get("tokens_per_second")) is not None:
         told.append(f"{speed:,.0f} tokens/s" if speed >= 10 else f"{speed:.1f} tokens/s")
     if (first := stats.get("first_token_seconds")) is not None:
@@ -124,8 +129,8 @@ def _turn(conversation: Conversation, node: Node, given: Given, *, dropped: bool
         return turn
     answer = node.answer
     turn |= {
-        "model": _label(answer),
-        "stats": stats_words(answer.stats, answer.finish_reason),
+        "model": answer.label,
+        "stats": stats_words(answer.stats, answer.finish_reason, is_begun=bool(answer.begin)),
         "seed": answer.seed,
         "mark": given.thumb,
         "ask_reason": given.thumb == "down" and given.reason is None,
@@ -136,6 +141,7 @@ def _turn(conversation: Conversation, node: Node, given: Given, *, dropped: bool
 
 
 def _live_turn(live: Live) -> dict[str, Any]:
+    stats = live.stats if live.text else None
     return {
         "id": "live",
         "role": "assistant",
@@ -143,13 +149,9 @@ def _live_turn(live: Live) -> dict[str, Any]:
         "text": live.text,
         "versions": [],
         "model": live.model,
-        "stats": stats_words(live.stats) if live.stats and live.text else "",
+        "stats": stats_words(stats, is_begun=live.is_begun) if stats else "",
         "waiting": live.waiting,
     }
-
-
-def _label(answer: Answer) -> str:
-    return answer.run if answer.step is None else f"{answer.run}@{answer.step}"
 
 
 def _remark(answer: Answer) -> str:
@@ -187,7 +189,7 @@ def _dropped_words(stats: Mapping[str, Any]) -> str:
 def _train_command(context: PageContext) -> str:
     """What a person types to get a model that this page will find."""
     here = context.checkpoints
-    known = here.absolute() == default_checkpoints().absolute()
+    known = not context.local or here.absolute() == default_checkpoints().absolute()
     return "tinychat train" if known else f"tinychat train --checkpoints {shlex.quote(str(here))}"
 
 
@@ -199,7 +201,7 @@ def _announcement(turns: Sequence[Mapping[str, Any]]) -> str:
 
 def _welcome(context: PageContext, session: Session) -> dict[str, Any]:
     """What stands where the conversation will be."""
-    about = session.about
+    about, name = session.about, context.shown(session.model or "")
     if about is None and session.loading is None and not context.runs.look():
         return {
             "title": "There is no model to talk to yet",
@@ -210,10 +212,9 @@ def _welcome(context: PageContext, session: Session) -> dict[str, Any]:
     if about is None:
         return {"title": "One moment", "lines": ["The model is being opened."]}
     if not about.is_chat:
-        lines = ["It has learnt texts, not conversations: it goes on with what you write."]
-        return {"title": f"Continue a text with {session.model}", "lines": lines}
+        return {"title": f"Continue a text with {name}", "lines": []}
     return {
-        "title": f"Talk with {session.model}",
+        "title": f"Talk with {name}",
         "lines": [],
         "prompts": list(about.prompts),
     }

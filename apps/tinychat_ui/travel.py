@@ -14,7 +14,7 @@ import gradio as gr
 from tinychat.engine import Sampling, Shelf
 from tinychat.errors import SettingsError, TinychatError
 from tinychat.words import count, loss, number
-from tinychat_ui.asking import Asking, Growing, ask, follow, question_of, told
+from tinychat_ui.asking import Asking, Growing, ask, follow, question_of
 from tinychat_ui.chat_tab import QUIET
 from tinychat_ui.context import PageContext, Stop
 from tinychat_ui.controls import SamplingControls, sampling_of, system_of
@@ -59,6 +59,7 @@ class Journey:
     asking: Asking = field(default_factory=Asking)
     rows: list[Row] = field(default_factory=list)
     notice: str = ""
+    offered: list[str] = field(default_factory=list)  # runs that can be chosen
 
 
 def build_travel(context: PageContext, picker: Picker, controls: SamplingControls) -> None:
@@ -92,8 +93,11 @@ def build_travel(context: PageContext, picker: Picker, controls: SamplingControl
     def halted(journey: Journey) -> None:
         journey.asking.stop()
 
-    def offered(now: Any, current: str | None) -> Any:
+    def offered(journey: Journey, now: Any, current: str | None) -> Any:
         names = _runs(context)
+        if names == journey.offered and now in names:
+            return gr.skip()  # what is being typed to find one stays
+        journey.offered = names
         standard = (current or "").rpartition("@")[0]
         value = now if now in names else standard if standard in names else None
         return gr.update(choices=names, value=value)
@@ -104,7 +108,7 @@ def build_travel(context: PageContext, picker: Picker, controls: SamplingControl
     )
     stop.click(halted, journey, concurrency_limit=None, **QUIET)
     for trigger in (picker.current.change, run.focus):
-        trigger(offered, [run, picker.current], run, **QUIET)
+        trigger(offered, [journey, run, picker.current], run, **QUIET)
 
 
 def travel(
@@ -131,7 +135,7 @@ def travel(
             yield from _visit(context, journey, row, f"{run}@{row.stop.step}", question, system,
                               sampling)  # fmt: skip
     except TinychatError as error:
-        journey.notice = told(error, context)
+        journey.notice = context.told(error)
     finally:
         left = sum(row.state == "waiting" for row in journey.rows)
         if journey.asking.stopped and left:
@@ -160,12 +164,11 @@ def _visit(
             return
         answer = ask(context, model, question, sampling, system, news=news)
     except TinychatError as error:
-        row.state, row.trouble = "failed", told(error, context)
+        row.state, row.trouble = "failed", context.told(error)
         yield
         return
     row.state, row.answer = "answering", journey.asking.add(answer)
     yield from follow([row.answer], news)
-    journey.asking.answers.clear()  # they hold the model
     row.trouble = row.answer.trouble
     row.state = "failed" if row.trouble else "done"
     yield

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import tiny, write_corpora
+from tests.conftest import tiny, until, write_corpora
 from tinychat.cli.app import run
 from tinychat.runs import RunReader, lock_is_held
 
@@ -86,25 +85,14 @@ def live_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     )  # fmt: skip
     run_folder = folder / "checkpoints" / "live"
     try:
-        wait_until(lambda: lock_is_held(run_folder) and _state(run_folder) == "training", process)
+        until(lambda: process.poll() is not None or _is_training(run_folder))
+        assert process.poll() is None, process.communicate()[1]
         yield run_folder
     finally:
         process.kill()
         process.communicate()
 
 
-def wait_until(
-    condition: Callable[[], bool], process: "subprocess.Popen[bytes] | None" = None
-) -> None:
-    """Until it holds; fails when the process ends before, or after a time no machine needs."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        if process is not None and process.poll() is not None:
-            raise AssertionError(f"it ended: {process.communicate()[1]!r}")
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.05)
-
-
-def _state(run_folder: Path) -> str | None:
+def _is_training(run_folder: Path) -> bool:
     status = RunReader(run_folder).status
-    return None if status is None else status.state
+    return lock_is_held(run_folder) and status is not None and status.state == "training"

@@ -12,6 +12,7 @@ import sys
 import termios
 
 SILENCE_SECONDS = 120  # far beyond what any machine needs
+INSIST_SECONDS = 5  # longer than nearly every answer, so that hardly anything is typed twice
 
 
 def _as_from_a_shell() -> None:
@@ -53,9 +54,9 @@ class Terminal:
 
     def insist(self, text: str, pattern: str) -> None:
         """Type it again until it is heard: readline misses a signal now and then."""
-        for _ in range(SILENCE_SECONDS):
+        for _ in range(SILENCE_SECONDS // INSIST_SECONDS):
             self.type(text)
-            if self._said(pattern, 1.0):
+            if self._said(pattern, INSIST_SECONDS):
                 return
         raise AssertionError(f"{text!r} is not heard: {self.seen!r}")
 

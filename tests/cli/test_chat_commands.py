@@ -75,7 +75,7 @@ def test_the_nearest_command_is_named(piped: Tinychat) -> None:
 @pytest.mark.parametrize(
     ("name", "good", "value", "bad", "why"),
     [
-        ("temperature", "0.5", 0.5, "-1", "from 0 up, not -1"),
+        ("temperature", "0.5", 0.5, "2.1", "from 0 to 2, not 2.1"),
         ("top-k", "5", 5, "0", "from 1 up"),
         ("top-k", "off", None, "many", "'many' is not a number"),
         ("top-p", "0.9", 0.9, "2", "at most 1"),

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from tests.conftest import until
 from tinychat.runs import RunPaths, RunReader, list_checkpoints, lock_is_held
 
-from .conftest import Tinychat, wait_until
+from .conftest import Tinychat
 
 
 def test_a_trainer_obeys_the_shell(live_run: Path, tinychat: Tinychat) -> None:
@@ -31,7 +32,7 @@ def test_a_trainer_obeys_the_shell(live_run: Path, tinychat: Tinychat) -> None:
     code, told = control("resume")
     assert (code, "going on" in told) == (0, True)
     assert tinychat("control", live_run, "stop").out.startswith("sent stop to live")
-    wait_until(lambda: not lock_is_held(live_run))
+    until(lambda: not lock_is_held(live_run))
     assert RunReader(live_run).status.state == "stopped"  # type: ignore[union-attr]
     found = tinychat("control", live_run, "pause")
     assert found.code == 2

@@ -123,6 +123,7 @@ def test_two_hundred_megabytes_are_refused_before_they_are_read(
     piece = b" " * 1_000_000
     if chunked:
         piece = b"f4240\r\n" + piece + b"\r\n"
+    assert httpx.get(f"{server.api}/models").status_code == 200  # it has grown to its size
     memory = psutil.Process(server.process.pid).memory_info
     before = most = memory().rss
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as plain:

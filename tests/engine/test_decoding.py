@@ -203,8 +203,8 @@ def test_control_tokens_are_never_sampled(make_decoder: MakeDecoder, runtime: Ru
         Request(prompt_ids=[BOS], sampling=sampling, stop_ids=())
         for sampling in (
             greedy(50),
-            Sampling(temperature=5.0, top_k=None, max_new_tokens=200),
-            Sampling(temperature=5.0, repetition_penalty=2.0, max_new_tokens=200),
+            Sampling(temperature=2.0, top_k=None, max_new_tokens=200),
+            Sampling(temperature=2.0, repetition_penalty=2.0, max_new_tokens=200),
         )
     ]
     seen = {token for tokens, _ in collect(decoder, requests, runtime) for token in tokens}

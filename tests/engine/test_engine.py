@@ -2,7 +2,6 @@
 
 import math
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -10,6 +9,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from tests.conftest import until
 from tinychat.engine import Answer, Engine, Sampling, TextModel
 from tinychat.errors import EngineBusyError, EngineError
 from tinychat.model import Decoder
@@ -25,13 +25,6 @@ ENDLESS = Sampling(max_new_tokens=10**6, repetition_guard=False)  # a text slide
 def engine() -> Iterator[Engine]:
     with Engine() as engine:
         yield engine
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.001)
 
 
 def ask(engine: Engine, model: TextModel, text: str, sampling: Sampling, **how: object) -> Answer:
@@ -62,7 +55,7 @@ def test_many_at_once_say_what_each_says_alone(engine: Engine, model: TextModel)
 
 
 def test_eight_at_once_compute_what_each_computes_alone(engine: Engine, model: TextModel) -> None:
-    asked = [(text * n, Sampling(seed=n, max_new_tokens=30)) for n in (1, 2) for text in TEXTS[2:]]
+    asked = [(text * n, Sampling(seed=n, max_new_tokens=12)) for n in (1, 2) for text in TEXTS[2:]]
     assert len(asked) == engine.batch_rows == 8
     crowd = [ask(engine, model, text, sampling, details=model.decoder.vocab_size)
              for text, sampling in asked]  # fmt: skip
@@ -72,11 +65,12 @@ def test_eight_at_once_compute_what_each_computes_alone(engine: Engine, model: T
         for here, there in zip(answer.details(), alone.details(), strict=True):
             ours = {each.id: each for each in here.candidates if each.probability}
             assert here.logprob == pytest.approx(there.logprob, abs=1e-4)
-            for each in there.candidates:
-                if each.probability:
-                    assert math.log(ours[each.id].probability) == pytest.approx(
-                        math.log(each.probability), abs=1e-4
-                    )
+            gaps = [
+                abs(math.log(ours[each.id].probability / each.probability))
+                for each in there.candidates
+                if each.probability
+            ]
+            assert max(gaps) < 1e-4
             if here.id != there.id:  # a choice that hung on a rounding
                 assert abs(here.candidates[0].share - here.candidates[1].share) < 1e-4
                 break

@@ -33,6 +33,7 @@ def plain(**rules: object) -> Sampling:
         ("temperature", 10**400),
         ("seed", 2**63),
         ("temperature", math.inf),
+        ("temperature", 2.01),
         ("temperature", "hot"),
         ("temperature", True),
         ("top_k", 0),
@@ -118,9 +119,9 @@ def test_top_p_is_a_share_of_what_top_k_left() -> None:
 def test_temperature_comes_before_top_p_and_min_p() -> None:
     logits = [math.log(0.8), math.log(0.2)]
     assert set(draws(logits, plain(top_p=0.75))) == {0}
-    assert set(draws(logits, plain(top_p=0.75, temperature=3.0))) == {0, 1}
-    assert set(draws(logits, plain(min_p=0.5))) == {0}
-    assert set(draws(logits, plain(min_p=0.5, temperature=3.0))) == {0, 1}
+    assert set(draws(logits, plain(top_p=0.75, temperature=2.0))) == {0, 1}
+    assert set(draws(logits, plain(min_p=0.4))) == {0}
+    assert set(draws(logits, plain(min_p=0.4, temperature=2.0))) == {0, 1}
 
 
 def test_min_p_is_measured_against_the_likeliest() -> None:
@@ -164,7 +165,7 @@ EXTREMES = [
 def test_any_logits_and_rules_give_an_allowed_token(logits: list[float]) -> None:
     allowed = {i for i, logit in enumerate(logits) if logit != -math.inf}
     for temperature, top_k, top_p, min_p, penalty in product(
-        (0.0, 5e-324, 1e-6, 1.0, 1e300), (None, 1, 3, 40), (None, 1e-9, 1.0), (None, 1.0), (1, 100)
+        (0.0, 5e-324, 1e-6, 1.0, 2.0), (None, 1, 3, 40), (None, 1e-9, 1.0), (None, 1.0), (1, 100)
     ):
         rules = plain(
             temperature=temperature,

@@ -3,8 +3,7 @@
 import json
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +15,7 @@ import openai
 import pytest
 from starlette.types import ASGIApp
 
+from tests.conftest import until
 from tinychat.config import RuntimeSettings
 from tinychat.engine import Engine, Shelf
 from tinychat.server import (
@@ -106,14 +106,6 @@ def read_reply(plain: socket.socket) -> Reply:
     while len(body) < length and (more := plain.recv(65536)):
         body += more
     return Reply(int(first.split()[1]), headers, body)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Until it holds; fails after a time no machine needs."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
 
 
 @contextmanager

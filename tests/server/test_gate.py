@@ -89,7 +89,7 @@ REFUSED = {
     "a preflight": (
         403, raw("OPTIONS /v1/completions", "Origin: http://evil.example",
                  "Access-Control-Request-Method: POST")),
-    "a preflight of our own": (404, raw("OPTIONS /v1/completions")),
+    "a preflight of our own": (405, raw("OPTIONS /v1/completions")),
     # a form that any page may send
     "a text": (415, raw(POST, "Content-Type: text/plain", body=GOOD)),
     "a form": (415, raw(POST, "Content-Type: application/x-www-form-urlencoded", body=GOOD)),
@@ -107,8 +107,8 @@ REFUSED = {
     "a doubled slash": (404, raw("GET //v1/models")),
     "a slash behind": (404, raw("GET /v1/models/")),
     "a proxy request": (404, raw("GET http://127.0.0.1/v1/models")),
-    "another method": (404, raw("DELETE /v1/models")),
-    "a route by the wrong method": (404, raw("GET /v1/completions")),
+    "another method": (405, raw("DELETE /v1/models")),
+    "a route by the wrong method": (405, raw("GET /v1/completions")),
     "a websocket": (
         404, raw("GET /queue/join", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
                  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")),

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.conftest import ENDLESS, Site, endless, read_reply, site_of, until
+from tests.conftest import until
+from tests.server.conftest import ENDLESS, Site, endless, read_reply, site_of
 from tinychat.engine import Engine
 from tinychat.server import Limits, connection
-from tinychat.server.admission import Admission, is_loopback
+from tinychat.server.admission import Admission
 from tinychat.server.errors import ApiError
+from tinychat.server.hosts import is_loopback
 
 LONG = Limits(max_tokens=1_000_000)  # so that nothing ends by itself
 

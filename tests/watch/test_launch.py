@@ -5,14 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from tests.conftest import until
 from tinychat.errors import RunError
 from tinychat.runs import RunReader, Status, process_identity, send_command, true_state
 from tinychat.watch.launch import (
@@ -37,14 +37,6 @@ from tinychat.runs import process_identity
 print(json.dumps(process_identity()), flush=True)
 sys.stdin.read()
 """
-
-
-def until(holds: Callable[[], Any], seconds: float = 120.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (value := holds()):
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
-    return value
 
 
 def status(identity: Any, **changes: Any) -> Status:

@@ -10,6 +10,7 @@ from tinychat.cli import lookback, slash
 from tinychat.cli.sampling import SamplingFlags
 from tinychat.cli.talk import Behind, Talk
 from tinychat.cli.terminal import Terminal, interrupts
+from tinychat.config.sampling import SEEDS
 from tinychat.conversations import Answer
 from tinychat.errors import SettingsError, TinychatError
 from tinychat.runs import RunReader
@@ -124,7 +125,7 @@ class ChatLoop:
         )
         self._tell_of_context(prompt)
         coming = self._engine.ask(model, prompt, rules, details=CANDIDATES)
-        self.next_seed += 1
+        self.next_seed = (self.next_seed + 1) % SEEDS
         with interrupts(coming.cancel):
             self._terminal.show(self.model.name, shown_first, coming)
         completion = coming.completion

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinychat.cli.talk import Behind
-from tinychat.conversations import Answer
+from tinychat.conversations import CUT_OFF, FAILED, Answer
 from tinychat.errors import SettingsError
 from tinychat.runs import list_runs
 from tinychat.words import clip, count, inert, number, table
@@ -22,6 +22,8 @@ FINISHED = {
     "repetition": "it repeated itself",
     "deadline": "it took too long",
     "cancelled": "stopped by you",
+    CUT_OFF: "cut off: the page or server went away",
+    FAILED: "cut off: it failed",
 }
 _PIECE = 16  # characters of a token that are shown
 _WORTH_TELLING = 0.005  # probability of what else could have come

@@ -20,7 +20,7 @@ class SamplingFlags:
     max_new_tokens: int = 256
     """Longest answer, in tokens."""
     temperature: float = 0.8
-    """How freely to choose; 0 always takes the likeliest token."""
+    """How freely to choose, 0 to 2; 0 always takes the likeliest token."""
     top_k: int | None = 40
     """Choose among this many likeliest tokens (none: among all)."""
     top_p: float | None = None

@@ -3,6 +3,9 @@
 import secrets
 from collections.abc import Mapping
 
+SEEDS = 2**63  # there are so many
+MOST_TEMPERATURE = 2.0  # beyond it the likeliest tokens hardly differ from any others
+
 PRESETS: Mapping[str, Mapping[str, float | int | None]] = {
     "balanced": {"temperature": 0.8, "top_k": 40},
     "careful": {"temperature": 0.3, "top_k": 20},

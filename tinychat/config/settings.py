@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from tinychat.config.sampling import MOST_TEMPERATURE
+
 Positive = Annotated[int, Gt(0)]
 NotNegative = Annotated[int, Ge(0)]
 PositiveFloat = Annotated[float, Gt(0), Lt(math.inf)]
@@ -163,8 +165,8 @@ class SampleSettings:
     """The fixed prompts (none: ten that suit the corpus)."""
     max_new_tokens: Positive = 60
     """Longest sample, in tokens."""
-    temperature: NotNegativeFloat = 0.8
-    """How freely to choose; 0 always takes the likeliest token."""
+    temperature: Annotated[float, Ge(0), Le(MOST_TEMPERATURE)] = 0.8
+    """How freely to choose, 0 to 2; 0 always takes the likeliest token."""
     top_k: Positive | None = 40
     """Choose among this many likeliest tokens (none: among all)."""
 

@@ -7,7 +7,7 @@ Texts, ids and settings are kept so completely that an answer can be repeated, o
 Standard library and orjson only: it knows no model.
 """
 
-from tinychat.conversations.answers import Answer, Messages, Mode, Role
+from tinychat.conversations.answers import CUT_OFF, FAILED, Answer, Messages, Mode, Role
 from tinychat.conversations.export import export_name, to_json, to_markdown
 from tinychat.conversations.feedback import DOWN_REASONS, Counts, DownReason, Entry, Feedback, Mark
 from tinychat.conversations.store import Conversations, Found, Summary
@@ -15,7 +15,9 @@ from tinychat.conversations.tree import Conversation, Node
 from tinychat.conversations.votes import Side, Tally, Verdict, Votes
 
 __all__ = [
+    "CUT_OFF",
     "DOWN_REASONS",
+    "FAILED",
     "Answer",
     "Conversation",
     "Conversations",

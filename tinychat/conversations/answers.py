@@ -16,6 +16,10 @@ Messages = Sequence[Mapping[str, str]]
 
 ROLES = get_args(Role)
 
+CUT_OFF, FAILED = "cut off", "failed"
+"""Why an answer ended where the model did not end it: whoever made it went away; it failed. The
+other reasons are the engine's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
@@ -34,6 +38,11 @@ class Answer:
     chat_format: str = ""  # the name of the format that the prompt was written in
     system: str = ""  # the system message in force
     begin: str = ""  # what the answer was made to begin with
+
+    @property
+    def label(self) -> str:
+        """Whose it is: `<run>@<step>`, or the folder of a model from elsewhere"""
+        return self.run if self.step is None else f"{self.run}@{self.step}"
 
     def to_row(self) -> Row:
         """As JSON values. Raises ConversationError for what no file of ours can carry."""

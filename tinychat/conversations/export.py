@@ -21,7 +21,7 @@ def to_markdown(conversation: Conversation, leaf: str | None = None) -> str:
     for node in conversation.branch(leaf):
         speaker = _SPEAKERS[node.role]
         if node.answer is not None:
-            speaker += f" of {_model(node.answer)}"
+            speaker += f" of {node.answer.label}"
         elif node.role == "assistant":
             speaker += ", edited by hand"
         lines = inert(node.text, keep="\n\t").split("\n")
@@ -60,10 +60,6 @@ def _node(node: Node) -> dict[str, Any]:
 
 def _one_line(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _model(answer: Answer) -> str:
-    return answer.run if answer.step is None else f"{answer.run}@{answer.step}"
 
 
 def _details(answer: Answer) -> str:

@@ -24,12 +24,13 @@ from tinychat.conversations.row_file import Row, RowFile, whole_text
 from tinychat.conversations.store import CHATS
 from tinychat.errors import ConversationError
 from tinychat.runs.durable import Disk
-from tinychat.words import count
+from tinychat.words import clip, count
 
 Thumb = Literal["up", "down"]
 DownReason = Literal["repeats", "off topic", "garbled", "wrong", "other"]
 DOWN_REASONS: tuple[str, ...] = get_args(DownReason)
 Kind = Literal["thumb", "rewrite", "pick"]
+EXCERPT = 160  # characters of a text in a Mark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +50,45 @@ class Entry:
     text: str | None = None  # the person's own answer
     chosen: int | None = None  # the place in `answers`, from 0
 
+    @property
+    def model(self) -> str:
+        """Which model said it: demo@300"""
+        return self.answers[self.chosen or 0].label
+
+    @property
+    def asked(self) -> str:
+        """How the message before it begins."""
+        return clip(self.prompt[-1]["content"], EXCERPT) if self.prompt else ""
+
+    @property
+    def said(self) -> str:
+        """How the better answer begins, or the one that was judged."""
+        answer = self.answers[self.chosen or 0]
+        return clip(answer.text if self.text is None else self.text, EXCERPT)
+
+    @property
+    def of(self) -> int:
+        """Of how many answers it was said."""
+        return len(self.answers)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """What one living judgement says of its message, without texts and ids."""
+    """What one living judgement says, without whole texts and ids: all of them stay in memory."""
 
     id: str
     kind: Kind
+    time: float
     conversation: str
     node: str
+    reviewed: bool
     verdict: Thumb | None
     reason: DownReason | None
+    chosen: int | None
+    of: int
+    model: str
+    asked: str
+    said: str
 
 
 @dataclass(frozen=True)
@@ -154,16 +183,16 @@ class Feedback:
                 raise ConversationError("This feedback is not there, or was undone already.")
             self._file.append({"undo": id, "time": time.time()})
 
-    def undo_last(self) -> Entry | None:
+    def undo_last(self) -> Mark | None:
         """Take back the newest judgement and return it; None if there is none."""
-        entries = self.entries()
-        if not entries:
+        marks = self.marks()
+        if not marks:
             return None
-        self.undo(entries[-1].id)
-        return entries[-1]
+        self.undo(marks[-1].id)
+        return marks[-1]
 
     def entries(self) -> list[Entry]:
-        """The judgements that count, oldest first, complete."""
+        """The judgements that count, oldest first, complete: reads the whole file."""
         living = {mark.id for mark in self.marks()}
         entries = []
         for row in RowFile(self._path, self._disk).news()[0]:
@@ -189,13 +218,6 @@ class Feedback:
             self._refresh()
             marks = list(self._living.values())
         return [mark for mark in marks if conversation in (None, mark.conversation)]
-
-    def thumb_of(self, conversation: str, node: str) -> Thumb | None:
-        """The thumb that a message of a conversation has now."""
-        for mark in self.marks(conversation):
-            if mark.kind == "thumb" and mark.node == node:
-                return mark.verdict
-        return None
 
     @property
     def skipped(self) -> int:

@@ -1,7 +1,8 @@
 """One conversation: a tree of messages in a file that only grows.
 
 Asking again adds a sibling of the answer, editing a sibling of the message, so nothing that was
-said is ever overwritten. Which way the person went last is remembered at every fork.
+said is ever overwritten. Which way the person went last is remembered at every fork. An answer that
+still grows is kept as one that was cut off; a later row of the same id completes it.
 """
 
 import re
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinychat.conversations.answers import ROLES, Answer, Role, want, want_time
+from tinychat.conversations.answers import CUT_OFF, ROLES, Answer, Role, want, want_time
 from tinychat.conversations.row_file import Row, RowFile, whole_text
 from tinychat.errors import ConversationError
 from tinychat.runs.durable import Disk
@@ -108,18 +109,27 @@ class Conversation:
             return [self._nodes[each] for each in self._children[self.node(node).parent]]
 
     def add(
-        self, role: Role, text: str, *, parent: str | None, answer: Answer | None = None
+        self,
+        role: Role,
+        text: str,
+        *,
+        parent: str | None,
+        answer: Answer | None = None,
+        of: str | None = None,
     ) -> Node:
         """Keep a message below `parent`; it becomes the leaf. It is durable when this returns.
 
-        Raises ConversationError if it cannot be kept.
+        `of` is the id of an answer that was kept as cut off and that this one completes: it takes
+        its place. Raises ConversationError if it cannot be kept.
         """
         if role not in ROLES:
             raise ConversationError(f"There is no role {role!r}; please use user or assistant.")
         if parent is not None:
             self.node(parent)
+        if of is not None and not _is_cut_off(self.node(of)):
+            raise ConversationError("This message is whole: nothing can take its place.")
         whole_text(text, "The message")
-        row = {"kind": "node", "id": secrets.token_hex(6), "parent": parent, "role": role}
+        row = {"kind": "node", "id": of or secrets.token_hex(6), "parent": parent, "role": role}
         row |= {"time": time.time(), "text": text}
         if answer is not None:
             row["answer"] = {k: v for k, v in answer.to_row().items() if k != "text"}
@@ -185,14 +195,22 @@ class Conversation:
     def _apply_node(self, row: Row, now: float) -> None:
         id, parent = want(row, "id", str), row.get("parent")
         role: Any = row.get("role")
-        if not _NODE.fullmatch(id) or id in self._nodes or role not in ROLES:
+        known = self._nodes.get(id)
+        if known is not None and (known.role != role or not _is_cut_off(known)):
+            raise ValueError("it is there already")
+        if not _NODE.fullmatch(id) or role not in ROLES:
             raise ValueError("it is no message")
-        if parent is not None and want(row, "parent", str) not in self._nodes:
+        if known is not None:
+            parent = known.parent
+        elif parent is not None and want(row, "parent", str) not in self._nodes:
             parent = next(reversed(self._nodes), None)  # its own was lost with a torn line
         text, answer = want(row, "text", str), None
         if row.get("answer") is not None:
             answer = Answer.from_row(want(row, "answer", dict) | {"text": text})
         self._nodes[id] = Node(id=id, parent=parent, role=role, text=text, time=now, answer=answer)
+        if known is not None:
+            self._path = []  # it holds the old one
+            return
         self._children.setdefault(parent, []).append(id)
         if role == "user" and not self._first_words:
             self._first_words = _first_words(text)
@@ -212,6 +230,10 @@ class Conversation:
         while id in self._chosen:
             id = self._chosen[id]
         self._leaf = id
+
+
+def _is_cut_off(node: Node) -> bool:
+    return node.answer is not None and node.answer.finish_reason == CUT_OFF
 
 
 def _first_words(text: str) -> str:

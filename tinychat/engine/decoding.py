@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from tinychat.engine.repetition import RepetitionGuard
-from tinychat.engine.sampling import Sampling, TokenDetail, explain, pick
+from tinychat.engine.sampling import Sampling, TokenDetail, explain, no_nan, pick
 from tinychat.keys import draw_key
 from tinychat.model import Decoder, KVCache, Runtime
 
@@ -306,7 +306,7 @@ class Batch:
         newest = torch.tensor([[row.ids[-1]] for row in rows])
         live = self.cache.part(0, len(rows))
         logits = self.decoder(newest.to(self.runtime.torch_device), live)[:, -1].float()  # (B, V)
-        logits = logits.index_fill(1, self._forbidden, -math.inf)
+        logits = no_nan(logits).index_fill(1, self._forbidden, -math.inf)
         tokens = logits.argmax(-1).tolist()
         asks = [not r.request.sampling.is_greedy or r.request.details is not None for r in rows]
         if any(asks):
@@ -339,12 +339,14 @@ def _common(left: Sequence[int], ids: Sequence[int]) -> int:
     return next((n for n in range(most) if left[n] != ids[n]), most)
 
 
-def newest_that_fit(ids: Sequence[int], context_length: int, max_new_tokens: int) -> list[int]:
+def newest_that_fit(
+    ids: Sequence[int], context_length: int, max_new_tokens: int, least: int = 1
+) -> list[int]:
     """The prompt, or if it is longer than the context, as many of its newest tokens as leave room
-    for the answer, but at least half a context."""
+    for the answer, but at least half a context, and `least`."""
     if len(ids) <= context_length:
         return list(ids)
-    kept = max(1, context_length // 2, context_length - max_new_tokens)
+    kept = max(least, context_length // 2, context_length - max_new_tokens)
     return list(ids[-kept:])
 
 

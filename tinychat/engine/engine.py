@@ -90,6 +90,12 @@ class Engine:
         """Requests whose turn has not come."""
         return len(self._waiting)
 
+    def before(self, answer: Answer) -> int | None:
+        """How many answers are made or wait before one that waits; None if it waits no more."""
+        with self._changed:
+            waits = answer in self._waiting
+            return len(self._going) + self._waiting.index(answer) if waits else None
+
     def close(self) -> None:
         """Cancel everything and end the thread."""
         with self._changed:
@@ -186,16 +192,14 @@ class Engine:
     def _step(self, batch: Batch) -> None:
         ends = {row: why for row in batch.rows if (why := self._going[row][0].why_not())}
         try:
-            events = batch.step(lambda row: row in ends)
-        except Exception as error:
+            for row, event in batch.step(lambda row: row in ends):
+                answer, _ = self._going[row]
+                if isinstance(event, Finish):
+                    del self._going[row]
+                    event = ends.get(row, event)
+                answer.hear(event)
+        except Exception as error:  # also of a text that cannot be made: nobody must wait for ever
             self._give_up(batch, _as_engine_error(error))
-            return
-        for row, event in events:
-            answer, _ = self._going[row]
-            if isinstance(event, Finish):
-                del self._going[row]
-                event = ends.get(row, event)
-            answer.hear(event)
 
     def _give_up(self, batch: Batch, error: EngineError) -> None:
         """A batch that failed is no good any more."""

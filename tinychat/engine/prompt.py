@@ -52,7 +52,10 @@ def fit_conversation(
     starts = [i for i, message in enumerate(messages) if message.role == "user"]
     first = starts[0] if starts else 0
     head = [*chat.begin, *chain.from_iterable(turns[:first])]
-    if len(head) > limit // 2 or all(message.role != "system" for message in messages[:first]):
+    # so much stands around the last turn's text, which may be cut
+    least = len(chat.opening["user"]) + len(asking)
+    too_long = len(head) > limit // 2 or (bool(begin) and len(head) + least >= limit)
+    if too_long or all(message.role != "system" for message in messages[:first]):
         head = chat.begin
     sizes = list(accumulate(map(len, reversed(turns)), initial=0))[::-1]  # from each turn on
     for dropped, start in enumerate(starts):

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from tinychat.config.sampling import MOST_TEMPERATURE, SEEDS
 from tinychat.errors import SettingsError
 
 # What stands in for a logit that is no number, so that a broken model still gives some token.
@@ -88,7 +89,7 @@ def pick(
     logits = logits.double()  # so wide that no temperature or penalty overflows it
     if seen_ids and sampling.repetition_penalty != 1:
         logits = penalise(logits, sampling.repetition_penalty, seen_ids)
-    logits = logits.nan_to_num(nan=-LARGEST, posinf=LARGEST, neginf=-math.inf)
+    logits = no_nan(logits)
     best = logits.max()
     if sampling.temperature == 0 or best == -math.inf:
         return int(logits.argmax())
@@ -111,7 +112,7 @@ def explain(
     logits: Tensor, token: int, sampling: Sampling, seen_ids: Collection[int], candidates: int
 ) -> TokenDetail:
     """What stood behind the choice of a token, from the logits (V,) that `pick` was given."""
-    logits = logits.double().nan_to_num(nan=-LARGEST, posinf=LARGEST, neginf=-math.inf)
+    logits = no_nan(logits.double())
     logprobs = torch.log_softmax(logits, 0)
     told: list[Candidate] = []
     if candidates:
@@ -164,6 +165,11 @@ def _after_rules(
     return (shares / shares.sum())[place], removed_by
 
 
+def no_nan(logits: Tensor) -> Tensor:
+    """Logits in which +inf counts as the largest number and NaN as the smallest."""
+    return logits.nan_to_num(nan=-LARGEST, posinf=LARGEST, neginf=-math.inf)
+
+
 def penalise(logits: Tensor, penalty: float, seen_ids: Collection[int]) -> Tensor:
     """Logits in which each seen id counts less: divided where positive, else multiplied."""
     seen = torch.tensor(list(seen_ids))
@@ -181,8 +187,11 @@ def draw(shares: Tensor, generator: torch.Generator) -> int:
 
 def _problems(sampling: Sampling) -> Iterator[str]:
     """One sentence for each field that cannot be used."""
-    if not _is_number(sampling.temperature, 0, math.inf):
-        yield f"temperature must be a number from 0 up, not {sampling.temperature!r}"
+    if not _is_number(sampling.temperature, 0, MOST_TEMPERATURE):
+        yield (
+            f"temperature must be a number from 0 to {MOST_TEMPERATURE:g}, "
+            f"not {sampling.temperature!r}"
+        )
     if sampling.top_k is not None and not _is_whole(sampling.top_k, 1):
         yield f"top_k must be a whole number from 1 up, or none for off, not {sampling.top_k!r}"
     if sampling.top_p is not None and not (_is_number(sampling.top_p, 0, 1) and sampling.top_p):
@@ -202,7 +211,7 @@ def _problems(sampling: Sampling) -> Iterator[str]:
         yield f"stop must be a tuple of texts, none of them empty, not {sampling.stop!r}"
     if not isinstance(sampling.repetition_guard, bool):
         yield f"repetition_guard must be true or false, not {sampling.repetition_guard!r}"
-    if not _is_whole(sampling.seed, 0) or sampling.seed >= 2**63:
+    if not _is_whole(sampling.seed, 0) or sampling.seed >= SEEDS:
         yield f"seed must be a whole number from 0 to 2^63 - 1, not {sampling.seed!r}"
 
 
@@ -210,7 +219,7 @@ def _is_number(value: object, low: float, high: float) -> bool:
     """A finite number (never a bool) within both ends."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return low <= value <= min(high, 1e300)  # an integer may be beyond all floats
+    return low <= value <= high
 
 
 def _is_whole(value: object, low: int) -> bool:

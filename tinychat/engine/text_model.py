@@ -83,7 +83,8 @@ class TextModel:
         chat = self.tokenizer.format
         begin = self.tokenizer.encode(begin) if isinstance(begin, str) else list(begin)
         limit = self.context_length - min(max_new_tokens, self.context_length // 3)
-        if begin and len(begin) >= limit - len(chat.begin) - len(chat.opening["assistant"]):
+        around = [*chat.begin, *chat.opening["user"], *chat.opening["assistant"]]
+        if begin and len(begin) >= limit - len(around):
             raise SettingsError(
                 f"the answer is to begin with {len(begin)} tokens, which leaves the model no room: "
                 f"its context holds {self.context_length}"
@@ -91,7 +92,7 @@ class TextModel:
         if isinstance(prompt, str):
             # a model that knows no bos begins where another text has ended
             ids = [*chat.begin, *self.tokenizer.encode(prompt), *begin] or [chat.end]
-            kept = newest_that_fit(ids, self.context_length, max_new_tokens)
+            kept = newest_that_fit(ids, self.context_length, max_new_tokens, least=len(begin) + 1)
             dropped = len(ids) - len(kept)
             return Prompt(tuple(kept), "slide", dropped_tokens=dropped, begin=tuple(begin))
         turns = encode_turns(self.tokenizer, prompt)

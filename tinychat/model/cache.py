@@ -12,7 +12,9 @@ from tinychat.config import ModelSettings
 class KVCache:
     """One preallocated tensor a layer, shape (rows, context_length, n_kv_head, head_dim).
 
-    `lengths` (rows,) says how many tokens each row holds; rows may differ.
+    In memory a head's tokens lie side by side, because attention reads them so: on a CPU that
+    halves its time and more. `lengths` (rows,) says how many tokens each row holds; rows may
+    differ.
     """
 
     keys: list[Tensor]
@@ -23,11 +25,15 @@ class KVCache:
     def allocate(
         cls, model: ModelSettings, rows: int, device: torch.device, dtype: torch.dtype
     ) -> "KVCache":
-        shape = (rows, model.context_length, model.kv_heads, model.head_width)
-        layers = range(model.n_layer)
+        shape = (rows, model.kv_heads, model.context_length, model.head_width)
+
+        def empty() -> list[Tensor]:
+            zeros = (torch.zeros(shape, device=device, dtype=dtype) for _ in range(model.n_layer))
+            return [each.transpose(1, 2) for each in zeros]
+
         return cls(
-            [torch.zeros(shape, device=device, dtype=dtype) for _ in layers],
-            [torch.zeros(shape, device=device, dtype=dtype) for _ in layers],
+            empty(),
+            empty(),
             torch.zeros(rows, device=device, dtype=torch.long),
         )
 
@@ -59,13 +65,14 @@ class KVCache:
         held = len(self.lengths)
 
         def larger(tensor: Tensor) -> Tensor:
-            grown = tensor.new_zeros(rows, *tensor.shape[1:])
-            grown[:held] = tensor
-            return grown
+            inner = tensor.transpose(1, 2)  # as it lies in memory
+            grown = inner.new_zeros(rows, *inner.shape[1:])
+            grown[:held] = inner
+            return grown.transpose(1, 2)
 
-        return KVCache(
-            [larger(k) for k in self.keys], [larger(v) for v in self.values], larger(self.lengths)
-        )
+        lengths = self.lengths.new_zeros(rows)
+        lengths[:held] = self.lengths
+        return KVCache([larger(k) for k in self.keys], [larger(v) for v in self.values], lengths)
 
     def store(
         self, layer: int, positions: Tensor, k: Tensor, v: Tensor, used: int

@@ -4,9 +4,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
 
 from tinychat.server.errors import too_many
+from tinychat.server.hosts import is_loopback
 from tinychat.server.limits import Limits
 
 MINUTE = 60.0
@@ -60,11 +60,3 @@ class Admission:
             )
         times.append(now)
         self._each[address] = self._each.get(address, 0) + 1
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an address is this machine's own. A name is not, except localhost."""
-    try:
-        return ip_address(address.strip("[]")).is_loopback
-    except ValueError:
-        return address == "localhost"

@@ -7,8 +7,9 @@ threads, and the engine has its own. The gate that must stand before it is `gate
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import anyio
@@ -18,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from tinychat.config.sampling import SEEDS
 from tinychat.engine import Answer, Engine, OpenedModel, Prompt, Sampling, Shelf
 from tinychat.errors import (
     DataError,
@@ -44,15 +46,6 @@ from tinychat.server.schema import (
 from tinychat.text import Message
 from tinychat.words import inert
 
-API_ROUTES = (
-    "POST /v1/chat/completions",
-    "POST /v1/completions",
-    "GET /v1/models",
-    "GET /healthz",
-)
-"""Every route of the API, as the gate's list names them."""
-
-SEEDS = 2**63
 WARNING = "x-tinychat-warning"
 _GONE = 499  # nobody reads it
 _log = logging.getLogger("tinychat.server")
@@ -73,10 +66,10 @@ def create_app(
         openapi_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
-    app.add_api_route("/v1/chat/completions", api.chat, methods=["POST"], response_model=None)
-    app.add_api_route("/v1/completions", api.complete, methods=["POST"], response_model=None)
-    app.add_api_route("/v1/models", api.models, methods=["GET"], response_model=None)
-    app.add_api_route("/healthz", api.health, methods=["GET"], response_model=None)
+    for route, answer in API_ROUTES.items():
+        method, path = route.split(" ")
+        path = path.replace("*", "{name:path}")
+        app.add_api_route(path, partial(answer, api), methods=[method], response_model=None)
     return app
 
 
@@ -91,19 +84,24 @@ class Api:
         self._admission = Admission(limits)
         self._told: set[str] = set()  # remarks that stand in the log
 
-    async def health(self) -> Response:
+    async def health(self, request: Request) -> Response:
         """Alive, and how busy."""
         engine = self._engine
         return _json({"status": "ok", "running": engine.running, "waiting": engine.waiting})
 
-    async def models(self) -> Response:
+    async def models(self, request: Request) -> Response:
         """Every name that `model` may be."""
         found = await anyio.to_thread.run_sync(self._catalog.all)
-        data = [
-            {"id": each.id, "object": "model", "created": each.created, "owned_by": "tinychat"}
-            for each in found
-        ]
-        return _json({"object": "list", "data": data})
+        return _json({"object": "list", "data": [_described(each) for each in found]})
+
+    async def model(self, request: Request) -> Response:
+        """One of them."""
+        name = request.path_params["name"]
+        listed = await anyio.to_thread.run_sync(self._catalog.find, name)
+        if listed is None:
+            error = _no_model()
+            return _json(error.document(), error.status)
+        return _json(_described(listed))
 
     async def chat(self, request: Request) -> Response:
         """Answer a conversation."""
@@ -227,6 +225,16 @@ class Api:
         return opened
 
 
+API_ROUTES: Mapping[str, Callable[[Api, Request], Awaitable[Response]]] = {
+    "POST /v1/chat/completions": Api.chat,
+    "POST /v1/completions": Api.complete,
+    "GET /v1/models": Api.models,
+    "GET /v1/models/*": Api.model,
+    "GET /healthz": Api.health,
+}
+"""Every route of the API, as the gate's list names them, and what answers it."""
+
+
 class EventStream(StreamingResponse):
     """A reply as server-sent events. However it ends, the answers end with it."""
 
@@ -255,6 +263,13 @@ async def unless_gone(http: Request, work: Callable[[], Awaitable[Response]]) ->
 async def _until_gone(http: Request) -> None:
     while (await http.receive())["type"] != "http.disconnect":
         pass
+
+
+def _described(listed: Listed) -> dict[str, Any]:
+    """A model as OpenAI's API tells of it."""
+    return {
+        "id": listed.id, "object": "model", "created": listed.created, "owned_by": "tinychat",
+    }  # fmt: skip
 
 
 def _no_model() -> ApiError:

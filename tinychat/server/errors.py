@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 JSON = "application/json"
 
 
@@ -39,11 +37,6 @@ def error_document(
         status, "server_error" if status >= 500 else "invalid_request_error"
     )
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-def error_bytes(status: int, message: str, code: str | None = None) -> bytes:
-    """The body of an error, as it is sent."""
-    return orjson.dumps(error_document(status, message, code=code))
 
 
 def too_many(message: str, seconds: int = 1) -> ApiError:

@@ -11,12 +11,13 @@ import secrets
 from collections.abc import Iterable
 from urllib.parse import parse_qs
 
+import orjson
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tinychat.server.access import Access, page
 from tinychat.server.connection import HEADER_BYTES
-from tinychat.server.errors import JSON, error_bytes
+from tinychat.server.errors import JSON, ApiError, too_many
 from tinychat.server.hosts import Hosts
 from tinychat.server.limits import Limits
 
@@ -48,15 +49,6 @@ _LINGER_SECONDS = 2.0
 _log = logging.getLogger("tinychat.server")
 
 
-class Refusal(Exception):
-    """A request that does not pass, and what is answered instead."""
-
-    def __init__(self, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = headers
-
-
 class Gone(Exception):
     """The client left before its request was whole."""
 
@@ -76,6 +68,11 @@ class Routes:
         if ".." in path or "//" in path or "\\" in path or not path.isprintable():
             return False
         return any(method == m and path.startswith(begin) for m, begin in self._beginnings)
+
+    def methods(self, path: str) -> list[str]:
+        """By which methods a path may be asked."""
+        known = {method for method, _ in (*self._exact, *self._beginnings)}
+        return sorted(method for method in known if self.has(method, path))
 
     def missing(self, routes: Iterable[BaseRoute]) -> list[str]:
         """The routes of an app that are not on the list, for a test to compare."""
@@ -123,7 +120,7 @@ class Gate:
         try:
             headers = _Headers(scope)
             if headers.size > HEADER_BYTES:  # the parser bounds only one that comes in pieces
-                raise Refusal(431, "The header is too large.")
+                raise ApiError(431, "The header is too large.")
             self._judge_origin(headers)
             if await self._signed_in(scope, headers, out):
                 return
@@ -132,7 +129,7 @@ class Gate:
                 receive = await self._read(headers, receive)
         except Gone:
             return
-        except Refusal as refusal:
+        except ApiError as refusal:
             await self._refuse(refusal, scope, receive, out)
             return
         try:
@@ -143,21 +140,22 @@ class Gate:
             if out.started:
                 raise
             message = f"The server failed; its log says more under {mark}."
-            await out.respond(500, error_bytes(500, message, "internal_error"))
+            failure = ApiError(500, message, code="internal_error")
+            await self._refuse(failure, scope, receive, out)
 
     def _judge_origin(self, headers: "_Headers") -> None:
         host, origin = headers.one(b"host"), headers.one(b"origin")
         if host is None or not self._hosts.is_ours(host):
-            raise Refusal(421, "This server does not answer to that host name.")
+            raise ApiError(421, "This server does not answer to that host name.")
         if headers.count(b"origin") and (
             origin is None or not self._hosts.is_own_page(origin, host)
         ):
-            raise Refusal(403, "Pages of other sites may not ask this server.")
+            raise ApiError(403, "Pages of other sites may not ask this server.")
         # an image, a frame or a script on another page: no origin is sent with these
         told = [headers.one(b"sec-fetch-" + name) for name in (b"site", b"mode", b"dest")]
         is_foreign = told[0] not in (None, "same-origin", "none")
         if is_foreign and told[1:] != ["navigate", "document"]:
-            raise Refusal(403, "Pages of other sites may not ask this server.")
+            raise ApiError(403, "Pages of other sites may not ask this server.")
 
     async def _signed_in(self, scope: Scope, headers: "_Headers", out: "_Outlet") -> bool:
         """Whether a browser was signed in, which answers the request. Refuses who has no token."""
@@ -170,15 +168,14 @@ class Gate:
         address = scope["client"][0] if scope.get("client") else ""
         given, key = headers.one(b"authorization"), _key_of(scope)
         if given is None and key is None:
-            raise Refusal(
+            raise ApiError(
                 401,
                 "This server wants its token: `Authorization: Bearer TOKEN`, or in a browser the "
                 "link that it has printed.",
-                (b"www-authenticate", b"Bearer"),
+                headers={"www-authenticate": "Bearer"},
             )
         if wait := access.wait_of(address):
-            retry = (b"retry-after", str(wait).encode())
-            raise Refusal(429, f"Too many wrong tokens; try again in {wait} seconds.", retry)
+            raise too_many(f"Too many wrong tokens; try again in {wait} seconds.", wait)
         if given is not None and access.has_token(given.encode("latin-1"), address):
             return False
         if key is not None and access.use_link(key, address):
@@ -186,27 +183,30 @@ class Gate:
             body = page("Signed in", "This browser is signed in now.", onward=True)
             await out.respond(200, body, cookie, kind=b"text/html; charset=utf-8")
             return True
-        raise Refusal(
+        raise ApiError(
             401,
             "That is not the token, or the link was used already; the server has printed a new one."
             if key is not None
             else "That is not the token.",
-            (b"www-authenticate", b"Bearer"),
+            headers={"www-authenticate": "Bearer"},
         )
 
     def _judge_route(self, scope: Scope, headers: "_Headers") -> None:
-        if not self._routes.has(scope["method"], scope["path"]):
-            raise Refusal(404, "There is nothing here.")
+        method, path = scope["method"], scope["path"]
+        if not self._routes.has(method, path):
+            if others := ", ".join(self._routes.methods(path)):
+                raise ApiError(405, f"This route takes {others} only.", headers={"allow": others})
+            raise ApiError(404, "There is nothing here.")
         if scope["method"] == "POST":
             kind = (headers.one(b"content-type") or "").split(";")[0].strip().lower()
             if kind != JSON:
-                raise Refusal(415, f"The body must be JSON, and Content-Type say {JSON}.")
+                raise ApiError(415, f"The body must be JSON, and Content-Type say {JSON}.")
 
     async def _read(self, headers: "_Headers", receive: Receive) -> Receive:
         """The whole body, before anybody looks at it."""
         limit = self._limits.body_bytes
-        too_large = Refusal(
-            413, f"The body is larger than {limit:,} bytes.", (b"connection", b"close")
+        too_large = ApiError(
+            413, f"The body is larger than {limit:,} bytes.", headers={"connection": "close"}
         )
         if headers.content_length > limit:
             raise too_large
@@ -223,21 +223,22 @@ class Gate:
                     if not message.get("more_body", False):
                         return _Replay({**message, "body": bytes(body)}, receive)
         except TimeoutError:
-            raise Refusal(
-                408, "The body did not come in time.", (b"connection", b"close")
+            raise ApiError(
+                408, "The body did not come in time.", headers={"connection": "close"}
             ) from None
 
     async def _refuse(
-        self, refusal: Refusal, scope: Scope, receive: Receive, out: "_Outlet"
+        self, refusal: ApiError, scope: Scope, receive: Receive, out: "_Outlet"
     ) -> None:
         wants_page = refusal.status == 401 and b"text/html" in _Headers(scope).all(b"accept")
         if wants_page:
             body, kind = page("tinychat", str(refusal)), b"text/html; charset=utf-8"
         else:
-            body, kind = error_bytes(refusal.status, str(refusal)), JSON.encode()
+            body, kind = orjson.dumps(refusal.document()), JSON.encode()
         # closing while a body still comes would take the answer with it
         unread = receive if refusal.status == 413 else None
-        await out.respond(refusal.status, body, *refusal.headers, kind=kind, unread=unread)
+        headers = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
+        await out.respond(refusal.status, body, *headers, kind=kind, unread=unread)
 
 
 class _Headers:

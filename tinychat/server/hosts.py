@@ -9,8 +9,6 @@ import socket
 from collections.abc import Iterable
 from ipaddress import ip_address
 
-from tinychat.server.admission import is_loopback
-
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
@@ -44,6 +42,14 @@ class Hosts:
     def is_own_page(self, origin: str, host: str) -> bool:
         """Whether an Origin header is that of this server's own page, asked for as `host`."""
         return origin.lower() in (f"http://{host.lower()}", f"https://{host.lower()}")
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address is this machine's own. A name is not, except localhost."""
+    try:
+        return ip_address(address.strip("[]")).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 def _is_address(name: str) -> bool:

@@ -5,22 +5,27 @@ ignored and named in a warning, so that clients made for larger services work.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from tinychat.config.sampling import MOST_TEMPERATURE, SEEDS
 from tinychat.engine import Sampling
 from tinychat.errors import SettingsError
 from tinychat.server.errors import ApiError
 from tinychat.server.limits import Limits
 from tinychat.text import Message
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 MOST_TOKENS = 1_000_000
-LARGEST_SEED = 2**63 - 1
 DEFAULT = Sampling()
 
 
 def _one_or_many(value: Any) -> Any:
+    if not isinstance(value, str | list):
+        raise ValueError("must be a text or a list of texts")
     return [value] if isinstance(value, str) else value
 
 
@@ -36,7 +41,7 @@ def _text_of(value: Any) -> Any:
         and isinstance(part.get("text"), str)
     ]
     if len(texts) != len(value):
-        raise ValueError("content must be a text or a list of text parts")
+        raise ValueError("must be a text or a list of text parts")
     return "".join(texts)
 
 
@@ -69,13 +74,13 @@ class AnyRequest(Fields):
 
     model: Annotated[str, Field(min_length=1, max_length=300)]
     max_tokens: Tokens | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=MOST_TEMPERATURE)] | None = None
     top_k: Annotated[int, Field(ge=0, le=MOST_TOKENS)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
     stop: Stops | None = None
-    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=SEEDS)] | None = None
     n: Annotated[int, Field(ge=1, le=128)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -170,10 +175,10 @@ def parse(kind: type[Request], body: bytes) -> Request:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False, include_input=False)
-        told = "; ".join(_problem(problem["loc"], problem["msg"]) for problem in problems[:5])
+        problems = error.errors(include_url=False, include_input=False)
+        told = "; ".join(_problem(problem) for problem in problems[:5])
         where = _path(problems[0]["loc"]) or None
-        raise ApiError(400, told, param=where, code="invalid_value") from None
+        raise ApiError(400, f"{told}.", param=where, code="invalid_value") from None
 
 
 def sampling_of(request: AnyRequest, limits: Limits, seed: int) -> Sampling:
@@ -234,7 +239,37 @@ def _path(loc: tuple[int | str, ...]) -> str:
     return text
 
 
-def _problem(loc: tuple[int | str, ...], message: str) -> str:
-    message = message.removeprefix("Value error, ")
-    where = _path(loc)
-    return f"{where}: {message[:1].lower()}{message[1:]}" if where else message
+# What pydantic found, by its own names, in plain words; its sentences are made for programmers.
+_PROBLEMS = {
+    "missing": "is missing",
+    "bool_type": "must be true or false",
+    "dict_type": "must be an object",
+    "finite_number": "must be a finite number",
+    "float_type": "must be a number",
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be {ge:g} or more",
+    "int_from_float": "must be a whole number",
+    "int_parsing_size": "is too large a number",
+    "int_type": "must be a whole number",
+    "less_than": "must be below {lt:,}",
+    "less_than_equal": "must be {le:,.12g} or less",
+    "list_type": "must be a list",
+    "literal_error": "must be {expected}",
+    "model_type": "must be an object",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must not be empty",
+    "string_type": "must be a text",
+    "string_unicode": "must be valid Unicode",
+    "too_long": "must have at most {max_length} entries",
+    "too_short": "must not be empty",
+    "value_error": "{error}",
+}
+
+
+def _problem(problem: "ErrorDetails") -> str:
+    """One of pydantic's findings as the end of a sentence that its field begins."""
+    kind, where = problem["type"], _path(problem["loc"])
+    if kind == "json_invalid":
+        return f"The body is not valid JSON: {problem.get('ctx', {}).get('error', '')}"
+    told = _PROBLEMS.get(kind, "cannot be used").format(**problem.get("ctx", {}))
+    return f"{where or 'The body'} {told}"

@@ -11,10 +11,9 @@ from starlette.types import ASGIApp
 
 from tinychat.errors import ServerError, SettingsError
 from tinychat.server.access import Access
-from tinychat.server.admission import is_loopback
 from tinychat.server.connection import HEADER_BYTES, DeadlineConnection
 from tinychat.server.gate import Gate
-from tinychat.server.hosts import Hosts
+from tinychat.server.hosts import Hosts, is_loopback
 from tinychat.server.limits import Limits
 
 GOODBYE_SECONDS = 2  # for answers on their way, once Ctrl+C was pressed

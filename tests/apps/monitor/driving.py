@@ -8,6 +8,8 @@ from typing import Any
 from textual.pilot import Pilot
 
 from tinychat_monitor.app import MonitorApp
+from tinychat_monitor.screens.run import RunScreen
+from tinychat_monitor.widgets.headline import Headline
 from tinychat_monitor.widgets.inert import InertText
 
 Play = Callable[[Pilot[None]], Awaitable[None]]
@@ -48,3 +50,15 @@ def shown(pilot: Pilot[Any], selector: str) -> str:
 def told(pilot: Pilot[Any]) -> str:
     """The toasts that are shown."""
     return "\n".join(note.message for note in pilot.app._notifications)
+
+
+def run_screen(pilot: Pilot[None]) -> RunScreen:
+    assert isinstance(pilot.app.screen, RunScreen)
+    return pilot.app.screen
+
+
+def head(pilot: Pilot[None]) -> str:
+    """The headline of the run on top; empty while there is none."""
+    if not isinstance(pilot.app.screen, RunScreen):
+        return ""
+    return pilot.app.screen.query_one(Headline).shown.plain

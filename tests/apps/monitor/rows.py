@@ -1,5 +1,6 @@
 """Histories made in memory, with the rows that a test wants."""
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -39,3 +40,7 @@ def add(
         tokens, times = [s * 1000 for s in at], [s * seconds_a_step for s in at]
         table.extend(rows, at, tokens, times)
     made.version += 1
+
+
+def falling(step: int) -> float:
+    return 1.0 + 8.0 * math.exp(-step / 10) + 0.1 * (step % 2)

@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.apps.monitor.test_terminal import Terminal, until
-from tests.conftest import tiny, write_corpora
+from tests.apps.monitor.test_terminal import Terminal
+from tests.conftest import tiny, until, write_corpora
 from tinychat.runs import RunReader, Status
 
 STEPS = 1500

@@ -1,40 +1,19 @@
-"""What a chart shows and says, and how keys and mouse change the view."""
+"""What a chart shows and says."""
 
-import asyncio
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
-from textual.app import App, ComposeResult
-from textual.events import MouseScrollUp
-from textual.pilot import Pilot
 
-from tests.apps.monitor.rows import add, history
+from tests.apps.monitor.rows import falling, history
 from tinychat.config import Settings
 from tinychat.runs import RunWriter
 from tinychat.watch.history import History
 from tinychat.watch.plot import Line, Mark
-from tinychat_monitor.options import Options
-from tinychat_monitor.themes import THEMES
-from tinychat_monitor.widgets.chart import Chart
 from tinychat_monitor.widgets.chart_options import (
     ChartOptions,
-    between,
-    crosshair_moved,
-    crosshair_toggled,
-    followed,
-    log_x_toggled,
-    next_axis,
-    next_smoothing,
-    next_zoom,
-    panned,
-    shown_range,
-    whole_range,
-    whole_run,
-    zoomed,
 )
 from tinychat_monitor.widgets.chart_picture import Drawn, drawn
 from tinychat_monitor.widgets.chart_series import (
@@ -62,10 +41,6 @@ PALETTE = Palette(
 )  # fmt: skip
 
 
-def falling(step: int) -> float:
-    return 1.0 + 8.0 * math.exp(-step / 10) + 0.1 * (step % 2)
-
-
 def chart(
     *histories: History,
     series: Sequence[Series] = LOSS,
@@ -86,9 +61,6 @@ def chart(
 def lines(made: Drawn, style: str) -> list[Line]:
     assert made.picture is not None
     return [line for line in made.picture.lines if line.style == style]
-
-
-# --- what is drawn
 
 
 def test_the_raw_loss_stands_faint_behind_its_average_and_evaluations_before_it() -> None:
@@ -256,256 +228,6 @@ def test_only_marks_in_view_are_drawn_and_named() -> None:
     assert shown.picture is not None
     assert [mark.label for mark in shown.picture.marks] == ["alert"]
     assert shown.says.endswith("! alert")
-
-
-# --- views
-
-
-def test_the_whole_range_spans_all_runs_and_log_begins_above_0() -> None:
-    first = history(range(1, 51), {0: 9.0}, train_loss=falling)
-    second = history(range(1, 201), train_loss=falling)
-    assert whole_range([first, second], "step", log=False) == (0, 200)
-    assert whole_range([first, second], "step", log=True) == (1, 200)
-    assert whole_range([history()], "step", log=False) is None
-
-
-MADE = history(range(0, 1001), train_loss=falling)
-
-
-def seen(options: ChartOptions, *histories: History) -> tuple[float, float]:
-    found = shown_range(options, whole_range(histories or [MADE], options.axis, log=options.log_x))
-    assert found is not None
-    return found
-
-
-def test_zooming_keeps_the_newest_step_or_the_crosshair_in_its_place() -> None:
-    assert seen(zoomed(ChartOptions(), [MADE])) == (500, 1000)
-    at = ChartOptions(crosshair=250.0)
-    assert seen(zoomed(at, [MADE])) == (125, 625)
-    assert zoomed(zoomed(at, [MADE]), [MADE], 0.5).low is None  # the whole run again
-    log = zoomed(ChartOptions(log_x=True), [MADE])
-    assert seen(log)[0] == pytest.approx(math.sqrt(1000))
-
-
-def test_a_zoomed_view_moves_with_the_newest_step_if_it_follows() -> None:
-    made = history(range(0, 1001), train_loss=falling)
-    view = zoomed(ChartOptions(), [made])
-    add(made, range(1001, 1201), train_loss=falling)
-    assert seen(view, made) == (700, 1200)
-    stays = followed(view, [made])
-    add(made, range(1201, 1301), train_loss=falling)
-    assert seen(stays, made) == (700, 1200)
-    assert seen(followed(stays, [made]), made) == (800, 1300)
-
-
-def test_panning_stops_at_the_ends() -> None:
-    view = between(ChartOptions(), [MADE], 400, 600)
-    assert seen(view) == (400, 600)
-    assert seen(panned(view, [MADE], -0.25)) == pytest.approx((350, 550))
-    assert seen(panned(view, [MADE], -99)) == pytest.approx((0, 200))
-    assert seen(panned(view, [MADE], 99)) == pytest.approx((800, 1000))
-    assert panned(ChartOptions(), [MADE]) == ChartOptions()
-
-
-def test_zoom_goes_round() -> None:
-    view, parts = ChartOptions(), []
-    for _ in range(5):
-        view = next_zoom(view, [MADE])
-        parts.append(seen(view)[0])
-    assert parts == pytest.approx([500, 900, 990, 0, 500])
-
-
-def test_the_crosshair_moves_by_a_row_at_least_and_stays_in_view() -> None:
-    made = history(range(1, 11), train_loss=falling)
-    assert crosshair_moved(ChartOptions(), [made], 1) == ChartOptions()
-    view = crosshair_toggled(ChartOptions(), [made])
-    assert view.crosshair == 10
-    assert crosshair_moved(view, [made], -1, 1000).crosshair == 9
-    assert crosshair_moved(view, [made], 5).crosshair == 10
-    assert crosshair_toggled(view, [made]).crosshair is None
-
-
-def test_another_axis_keeps_the_part() -> None:
-    view = ChartOptions(low=250, high=500, crosshair=300, follow=False)
-    view = next_axis(view, [MADE])
-    assert (view.axis, view.low, view.high, view.crosshair) == ("tokens", 250e3, 500e3, 300e3)
-    view = next_axis(view, [MADE])
-    assert (view.axis, view.low, view.high) == ("time", 500.0, 1000.0)
-    assert next_axis(ChartOptions(axis="time"), [MADE]) == ChartOptions()
-
-
-def test_smoothing_goes_round_and_log_x_leaves_0_out() -> None:
-    weights = [next_smoothing(ChartOptions(ema=ema)).ema for ema in (0.0, 0.9, 0.98)]
-    assert weights == [0.9, 0.98, 0.0]
-    assert log_x_toggled(ChartOptions(low=0, high=10)) == ChartOptions(log_x=True)
-    assert log_x_toggled(ChartOptions(low=5, high=10)).low == 5
-
-
-def test_views_of_nothing_stay_as_they_are() -> None:
-    empty, view = [history()], ChartOptions()
-    for change in (zoomed, next_zoom, panned, crosshair_toggled, followed):
-        assert change(view, empty) == view
-    assert whole_run(view) == between(view, empty, 1, 2) == view
-
-
-# --- the widget
-
-
-class Charts(App[None]):
-    """One chart, and what its mouse asked for."""
-
-    CSS = "Chart { height: 100%; }"
-
-    def __init__(self, *, options: Options | None = None, series: Sequence[Series] = LOSS) -> None:
-        super().__init__()
-        self.options = options or Options()
-        self.series = series
-        self.asked: list[Chart.Zoom | Chart.Crosshair] = []
-
-    def compose(self) -> ComposeResult:
-        yield Chart(self.series, title="loss", unit="nats/token")
-
-    def on_mount(self) -> None:
-        for theme in THEMES:
-            self.register_theme(theme)
-        self.theme = "tinychat-dark"
-
-    def on_chart_zoom(self, message: Chart.Zoom) -> None:
-        self.asked.append(message)
-
-    def on_chart_crosshair(self, message: Chart.Crosshair) -> None:
-        self.asked.append(message)
-
-
-def play(app: Charts, size: tuple[int, int], steps: Callable[[Pilot[None], Chart], Any]) -> None:
-    async def run() -> None:
-        async with app.run_test(size=size) as pilot:
-            await steps(pilot, app.query_one(Chart))
-
-    asyncio.run(run())
-
-
-def text(app: App[None]) -> str:
-    return "\n".join(strip.text for strip in app.screen._compositor.render_strips())
-
-
-SOURCE = (Source("run-a", history(range(1, 1001), {500: 2.0}, train_loss=falling)),)
-
-
-@pytest.mark.parametrize("size", [(10, 3), (30, 6), (60, 16), (80, 24), (200, 50)])
-@pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
-def test_the_widget_is_drawn_at_every_size_in_every_theme(
-    size: tuple[int, int], theme: str
-) -> None:
-    app = Charts()
-
-    async def steps(pilot: Pilot[None], shown: Chart) -> None:
-        app.theme = theme
-        await pilot.pause()
-        shown.show((), ChartOptions())
-        shown.show(SOURCE, ChartOptions(crosshair=300.0))
-        await pilot.pause()
-        assert shown.drawn.picture is not None
-        if size[0] >= 60:
-            assert "loss (nats/token)" in text(app)
-            assert "step 300 · train 1.0" in text(app)
-
-    play(app, size, steps)
-
-
-def test_it_is_built_again_only_if_something_changed() -> None:
-    made = history(range(1, 101), train_loss=falling)
-    sources = (Source("run-a", made),)
-    app = Charts()
-
-    async def steps(pilot: Pilot[None], shown: Chart) -> None:
-        shown.show(sources, ChartOptions())
-        before = shown.drawn
-        shown.show((Source("run-a", made),), ChartOptions())
-        await pilot.hover(Chart)
-        assert shown.drawn is before
-        add(made, [101], train_loss=falling)
-        shown.show(sources, ChartOptions(frozen=True))
-        before = shown.drawn
-        add(made, [102], train_loss=falling)
-        shown.show(sources, ChartOptions(frozen=True))
-        assert shown.drawn is before
-        assert "FROZEN" in before.says
-        shown.show(sources, ChartOptions())
-        assert shown.drawn is not before
-        before = shown.drawn
-        app.theme = "tinychat-light"
-        await pilot.pause()
-        assert shown.drawn is not before
-        before = shown.drawn
-        await pilot.resize_terminal(100, 30)
-        await pilot.pause()
-        assert shown.drawn is not before
-
-    play(app, (80, 24), steps)
-
-
-def test_names_of_runs_are_never_markup() -> None:
-    hostile = "[@click=app.quit]press[/] \x1b]0;owned\x07 [/oops]"
-    made = history(range(1, 101), train_loss=falling)
-    app = Charts()
-
-    async def steps(pilot: Pilot[None], shown: Chart) -> None:
-        shown.show((Source("run-a", made), Source(hostile, made, 1)), ChartOptions())
-        await pilot.pause()
-        assert "[@click=app.quit]press[" in text(app)
-        assert "\x1b" not in text(app)
-
-    play(app, (160, 24), steps)
-
-
-def test_ascii_mode_draws_in_ascii() -> None:
-    app = Charts(options=Options(ascii=True))
-
-    async def steps(pilot: Pilot[None], shown: Chart) -> None:
-        shown.show(SOURCE, ChartOptions(), [Mark(500.0, "▲", "checkpoint")])
-        await pilot.pause()
-        inside = shown.render()
-        assert str(inside).isascii()
-        assert "*" in str(inside)
-        assert "^" in str(inside)
-
-    play(app, (80, 24), steps)
-
-
-def test_the_mouse_zooms_pans_and_points() -> None:
-    app = Charts()
-
-    async def steps(pilot: Pilot[None], shown: Chart) -> None:
-        shown.show(SOURCE, ChartOptions())
-        await pilot.click(Chart, offset=(40, 8))
-        (pointed,) = app.asked
-        assert isinstance(pointed, Chart.Crosshair)
-        assert 400 < pointed.x < 600
-        app.asked.clear()
-        await pilot.mouse_down(Chart, offset=(20, 8))
-        await pilot.hover(Chart, offset=(60, 8))
-        assert "let go to zoom in" in text(app)
-        await pilot.mouse_up(Chart, offset=(60, 8))
-        (part,) = app.asked
-        assert isinstance(part, Chart.Zoom)
-        assert 150 < part.low < 300 < 600 < part.high < 850
-        app.asked.clear()
-        view = replace(ChartOptions(), low=part.low, high=part.high, follow=False)
-        shown.show(SOURCE, view)
-        await pilot.mouse_down(Chart, offset=(40, 8), shift=True)
-        await pilot.mouse_up(Chart, offset=(50, 8), shift=True)
-        (moved,) = app.asked
-        assert isinstance(moved, Chart.Zoom)
-        assert moved.low < part.low
-        assert moved.high - moved.low == pytest.approx(part.high - part.low)
-        app.asked.clear()
-        await pilot._post_mouse_events([MouseScrollUp], Chart, (40, 8), button=0)
-        (closer,) = app.asked
-        assert isinstance(closer, Chart.Zoom)
-        assert closer.high - closer.low == pytest.approx((part.high - part.low) / 1.25)
-
-    play(app, (80, 24), steps)
 
 
 def test_it_follows_what_a_run_writes(

@@ -16,8 +16,8 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.widgets import Button
 
-from tests.apps.monitor.rows import history
-from tests.apps.monitor.test_chart import PALETTE, falling
+from tests.apps.monitor.rows import falling, history
+from tests.apps.monitor.test_chart import PALETTE
 from tinychat.watch.plot import Mark
 from tinychat_monitor.export import export, to_csv, to_png, to_svg
 from tinychat_monitor.screens.export import ExportScreen

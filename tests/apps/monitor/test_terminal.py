@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,11 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import tiny, write_corpora
+from tests.conftest import tiny, until, write_corpora
 from tinychat.model import load_model
 from tinychat.runs import Row, RunReader, Status, list_checkpoints
 
-PATIENCE_SECONDS = 120  # how long a failure takes, no more
 SIZES = [(80, 24), (160, 48)]
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
@@ -75,14 +73,6 @@ class Terminal:
             check=True, capture_output=True, text=True, encoding="utf-8",
         )  # fmt: skip
         return done.stdout
-
-
-def until(condition: Callable[[], object], told: Callable[[], str]) -> None:
-    """Wait for something to come true."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, told()
-        time.sleep(0.05)
 
 
 class Run:

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,10 @@ from playwright import sync_api as playwright
 from playwright.sync_api import Browser, Page
 
 from tinychat.cli.app import run as tinychat
+from tinychat.config import RuntimeSettings
+from tinychat.conversations import Conversations, Feedback, Votes
+from tinychat.engine import Engine, Shelf
+from tinychat_ui.context import PageContext, Runs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 ARGUMENTS = [
@@ -81,12 +84,28 @@ def trained_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def models(trained_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the trained runs that the tests of one file may chat with and hurt."""
+    """A copy of the trained runs to chat with; a test that adds a run or hurts one mends that."""
     folder = tmp_path_factory.mktemp("models") / "checkpoints"
     shutil.copytree(trained_models, folder)
     return folder
+
+
+OpenContext = Callable[[Path], PageContext]
+
+
+@pytest.fixture
+def page_context(tmp_path: Path) -> Iterator[OpenContext]:
+    """What the tabs work with, over a folder of runs; what is said goes to `tmp_path`."""
+    with Engine() as engine:
+
+        def open_(checkpoints: Path) -> PageContext:
+            shelf = Shelf(checkpoints, RuntimeSettings(device="cpu", dtype="fp32", threads=1))
+            kept = (Conversations(tmp_path), Feedback(tmp_path), Votes(tmp_path))
+            return PageContext(engine, shelf, *kept, Runs(checkpoints))
+
+        yield open_
 
 
 @dataclass
@@ -136,9 +155,9 @@ class Server:
         return (self.health()["running"], self.health()["waiting"]) == (0, 0)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(models: Path) -> Iterator[Server]:
-    """The page over the trained models, begun with `demo`."""
+    """The page over the trained models, begun with `demo`; all tests are its visitors."""
     server = Server(models, ("demo",)).start()
     yield server
     server.stop()
@@ -166,6 +185,10 @@ def open_page(browser: "Browser") -> Iterator[OpenPage]:
     """
     contexts, complaints = [], []
 
+    def heard(said: playwright.ConsoleMessage) -> None:
+        if said.type == "error":
+            complaints.append(told(said))
+
     def open_(
         url: str, *, width: int = 1280, height: int = 800, dark: bool = False, wait: bool = True
     ) -> "Page":
@@ -177,7 +200,7 @@ def open_page(browser: "Browser") -> Iterator[OpenPage]:
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda said: said.type == "error" and complaints.append(told(said)))
+        page.on("console", heard)
         page.on("framenavigated", lambda frame: complaints.clear())  # a stream that is cut off
         page.goto(url)
         if wait:
@@ -239,15 +262,6 @@ def idle(page: "Page") -> None:
 def wait_for(page: "Page", condition: str) -> None:
     """Until a JavaScript expression is true."""
     page.wait_for_function(condition, timeout=60_000)
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> float:
-    """Wait for a condition of the server; returns how long it took."""
-    begun = time.monotonic()
-    while not condition():
-        assert time.monotonic() < begun + seconds, "it never came"
-        time.sleep(0.01)
-    return time.monotonic() - begun
 
 
 def choose_run(page: "Page", name: str) -> None:

@@ -1,18 +1,18 @@
 """Thumbs, better answers and picks of four: as functions over a real engine, then in a browser."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.apps.ui.conftest import Page, Server, ask, ready, until, wait_for
-from tinychat.config import RuntimeSettings
-from tinychat.conversations import Answer, Conversation, Conversations, Feedback, Votes
-from tinychat.engine import Engine, Shelf
+from tests.apps.ui.conftest import OpenContext, Page, Server, ask, ready, wait_for
+from tests.apps.ui.tabs import ask_four as four_answers
+from tests.apps.ui.tabs import open_teach
+from tests.conftest import until
+from tinychat.conversations import Answer, Conversation
 from tinychat.errors import ConversationError
-from tinychat_ui.context import PageContext, Runs
+from tinychat_ui.context import PageContext
 from tinychat_ui.controls import PLAIN
 from tinychat_ui.feedback import Given, act, marks, review, take_back
 from tinychat_ui.pick import Picking, ask_four, pick, view, write_better
@@ -21,20 +21,14 @@ RAIL = [{**PLAIN, "seed": 7, "temperature": 1.2, "top_k": 0, "max_new_tokens": 1
 
 
 @pytest.fixture
-def context(trained_models: Path, tmp_path: Path) -> Iterator[PageContext]:
-    """The trained models, and an empty folder for what is said about them."""
-    shelf = Shelf(trained_models, RuntimeSettings(device="cpu", dtype="fp32", threads=1))
-    kept = (Conversations(tmp_path), Feedback(tmp_path), Votes(tmp_path))
-    with Engine() as engine:
-        yield PageContext(engine, shelf, *kept, Runs(trained_models))
+def context(page_context: OpenContext, trained_models: Path) -> PageContext:
+    return page_context(trained_models)
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[PageContext]:
+def kept(page_context: OpenContext, tmp_path: Path) -> PageContext:
     """No model at all: what was said once can be judged without one."""
-    stores = (Conversations(tmp_path), Feedback(tmp_path), Votes(tmp_path))
-    with Engine() as engine:
-        yield PageContext(engine, Shelf(tmp_path, RuntimeSettings()), *stores, Runs(tmp_path))
+    return page_context(tmp_path)
 
 
 def answered(context: PageContext, **changes: Any) -> tuple[Conversation, str]:
@@ -257,15 +251,6 @@ def entries(server: Server) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def teach(page: Page) -> None:
-    tab = page.get_by_role("tab", name="Teach")
-    if not tab.count():  # on a phone it is in a menu
-        page.get_by_role("button", name="More tabs").click()
-        tab = page.get_by_role("button", name="Teach", exact=True)
-    tab.click()
-    page.locator("#teach-prompt textarea").wait_for(state="visible")
-
-
 def counts(page: Page, words: str) -> None:
     wait_for(page, f"document.querySelector('.teach-counts strong').innerText === {words!r}")
 
@@ -296,20 +281,18 @@ def test_thumbs_reasons_and_better_answers_reach_the_disk(server: Server, page: 
     page.get_by_role("button", name="Earlier version").click()
     page.locator(".tc-assistant .tc-body", has_text=said).wait_for()
 
-    teach(page)
+    open_teach(page)
     page.locator(".teach-said li", has_text="thumb down, wrong").wait_for()
     page.locator(".teach-said li", has_text="Welcome, Mia!").wait_for()
 
 
 def test_one_of_four_is_picked_with_a_key_and_taken_back(server: Server, page: Page) -> None:
     ready(page)
-    teach(page)
+    open_teach(page)
     before = page.locator(".teach-counts strong").inner_text()
-    page.locator("#teach-prompt textarea").fill("Do you like boats?")
     page.get_by_role("button", name="Wild").click()
-    page.locator("#teach-ask").click()
+    four_answers(page, "Do you like boats?")
     best = page.get_by_role("button", name="Answer 2 is the best")
-    wait_for(page, "document.querySelectorAll('.teach-card button:enabled').length === 4")
     page.keyboard.press("2")
     page.locator(".teach-card.teach-chosen").wait_for()
     assert page.locator(".teach-card").nth(1).get_attribute("class") == "teach-card teach-chosen"
@@ -328,33 +311,11 @@ def test_one_of_four_is_picked_with_a_key_and_taken_back(server: Server, page: P
 
 
 def test_a_digit_that_is_typed_picks_nothing(server: Server, page: Page) -> None:
-    teach(page)
-    page.locator("#teach-prompt textarea").fill("What is 1 + 1?")
-    page.locator("#teach-ask").click()
-    wait_for(page, "document.querySelectorAll('.teach-card button:enabled').length === 4")
+    open_teach(page)
+    four_answers(page, "What is 1 + 1?")
     before = len(entries(server))
     page.locator("#teach-prompt textarea").press("3")
     page.get_by_role("tab", name="Chat").click()
     page.keyboard.press("3")
     ask(page, "Hello!")  # whatever the keys did is done
     assert len(entries(server)) == before
-
-
-@pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("dark", [False, True])
-def test_every_button_of_the_teach_tab_has_a_name_and_is_large_enough(
-    server: Server, open_page: Any, width: int, dark: bool
-) -> None:
-    page = open_page(server.url, width=width, dark=dark)
-    teach(page)
-    page.locator("#teach-prompt textarea").fill("Hello!")
-    page.locator("#teach-ask").click()
-    wait_for(page, "document.querySelectorAll('.teach-card button:enabled').length === 4")
-    small = page.evaluate(
-        """() => [...document.querySelectorAll('#teach-four button, #teach-said button')]
-            .filter((each) => each.offsetParent).map((each) => [
-                each.ariaLabel || each.textContent, each.offsetWidth, each.offsetHeight])
-            .filter(([name, width, height]) => !name || width < 24 || height < 24)"""
-    )
-    assert small == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

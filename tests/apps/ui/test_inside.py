@@ -2,21 +2,19 @@
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.apps.ui.conftest import OpenPage, Page, Server, answers, ask, idle, last, ready, wait_for
-from tinychat.config import RuntimeSettings
-from tinychat.conversations import Conversations, Feedback, Node, Votes
-from tinychat.engine import Engine, Shelf
+from tests.apps.ui.conftest import OpenContext, Page, answers, ask, idle, last, ready, wait_for
+from tests.apps.ui.tabs import look_inside
+from tinychat.conversations import Node
 from tinychat.errors import SettingsError
 from tinychat_ui import answers as chat
 from tinychat_ui import inside
-from tinychat_ui.context import PageContext, Runs
+from tinychat_ui.context import Details, PageContext
 from tinychat_ui.controls import PLAIN
 from tinychat_ui.inside import Look
 from tinychat_ui.session import Session
@@ -25,11 +23,8 @@ RULES = {**PLAIN, "max_new_tokens": 12, "seed": 5, "top_k": 5}
 
 
 @pytest.fixture
-def context(trained_runs: Path, tmp_path: Path) -> Iterator[PageContext]:
-    shelf = Shelf(trained_runs, RuntimeSettings(device="cpu", dtype="fp32", threads=1))
-    kept = (Conversations(tmp_path), Feedback(tmp_path), Votes(tmp_path))
-    with Engine() as engine:
-        yield PageContext(engine, shelf, *kept, Runs(trained_runs))
+def context(page_context: OpenContext, trained_runs: Path) -> PageContext:
+    return page_context(trained_runs)
 
 
 class Chat:
@@ -38,11 +33,10 @@ class Chat:
     def __init__(self, context: PageContext, model: str = "talk@20") -> None:
         self.context = context
         self.session = Session(model=model)
-        self.details: chat.Details = {}
 
     def say(self, **asked: Any) -> Node:
         """Ask, and return the answer as it is stored."""
-        for _ in chat.ask(self.context, self.session, asked, [RULES], self.details):
+        for _ in chat.ask(self.context, self.session, asked, [RULES]):
             pass
         assert self.session.conversation is not None
         node = self.context.conversations.open(self.session.conversation).branch()[-1]
@@ -51,7 +45,8 @@ class Chat:
 
     def look(self, node: Node, *, remembered: bool = True) -> Look:
         selected = (self.session.conversation, node.id)
-        found = inside.find(self.context, selected, self.details if remembered else {})
+        context = self.context if remembered else replace(self.context, details=Details())
+        found = inside.find(context, selected)
         assert found is not None
         return found
 
@@ -180,7 +175,7 @@ def test_an_answer_whose_model_is_gone_says_so(talk: Chat) -> None:
 
 @pytest.mark.parametrize("selected", [None, ("nobody", "1"), ["../x", "y"]])
 def test_nothing_selected_is_an_invitation(context: PageContext, selected: Any) -> None:
-    assert inside.find(context, selected, {}) is None
+    assert inside.find(context, selected) is None
     html, again, raw = inside.drawn(context, None)
     assert "ask something first" in html
     assert not again["visible"]
@@ -188,11 +183,6 @@ def test_nothing_selected_is_an_invitation(context: PageContext, selected: Any) 
 
 
 # In the browser
-
-
-def look_inside(page: Page) -> None:
-    page.get_by_role("button", name="Look inside").last.click()
-    page.wait_for_selector(".inside-answer .inside-token")
 
 
 def picture(page: Page, name: str) -> None:
@@ -255,29 +245,3 @@ def test_after_a_reload_it_is_worked_out_again(page: Page) -> None:
     page.get_by_role("button", name="Work it out again").click()
     page.wait_for_selector(".inside-answer .inside-token")
     assert page.locator(".inside-answer").inner_text().replace("\n", "").strip() == said
-
-
-def test_on_a_phone_it_fits(server: Server, open_page: OpenPage) -> None:
-    page = open_page(server.url, width=390, height=800, dark=True)
-    page.get_by_role("textbox", name="Message", exact=True).fill("Do you like cats?")
-    page.get_by_role("button", name="Send", exact=True).click()
-    page.wait_for_selector(".tc-assistant .tc-tools")
-    look_inside(page)
-    page.locator(".inside-answer .inside-token").nth(1).click()
-    page.wait_for_selector(".inside-place")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    small = page.locator("#tc-inside button:visible").evaluate_all(
-        "all => all.filter(b => Math.min(b.offsetWidth, b.offsetHeight) < 24).map(b => b.innerText)"
-    )
-    assert small == []
-    picture(page, "inside-phone")
-
-
-def test_what_is_typed_runs_nowhere(page: Page) -> None:
-    ask(page, "<img src=x onerror=window.hit=1> `${window.hit=2}` {{value}} </span><b>bold")
-    look_inside(page)
-    page.get_by_role("button", name="Raw: the exact token ids").click()
-    page.wait_for_selector("#inside-ids li")
-    assert "&lt;" not in page.locator("#inside-ids").inner_text()
-    assert page.locator("#tc-inside :is(img, b)").count() == 0
-    assert page.evaluate("window.hit") is None

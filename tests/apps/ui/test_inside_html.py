@@ -123,10 +123,6 @@ def test_no_token_becomes_markup(payload: str) -> None:
     assert not [n for e in page.elements for n in e.attributes if n.startswith("on") or n == "href"]
 
 
-def test_there_are_sixty_payloads() -> None:
-    assert len(set(HOSTILE)) >= 60
-
-
 def test_a_text_is_shown_as_it_is_with_blanks_marked(bpe: Tokenizer) -> None:
     text = "the  cat\n\n\tsat on"
     pieces = inside_html.spell(bpe, bpe.encode(text))

@@ -20,8 +20,8 @@ from tests.apps.ui.conftest import (
     Server,
     ask,
     ready,
-    wait_for,
 )
+from tests.apps.ui.tabs import compare, open_tab, travel
 
 ROOT = Path(__file__).parents[3]
 SAID = "Hello! Nice to see you."
@@ -77,6 +77,12 @@ def told(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def models(trained_models: Path, tmp_path: Path) -> Path:
+    """A copy of its own for a server of its own."""
+    return shutil.copytree(trained_models, tmp_path / "checkpoints")
+
+
+@pytest.fixture
 def watched(models: Path, told: Path) -> Iterator[Server]:
     """The page in a process that notes, and forbids, every way out of this machine."""
     command = (sys.executable, "-c", WATCH + PAGE, str(told))
@@ -85,33 +91,14 @@ def watched(models: Path, told: Path) -> Iterator[Server]:
     server.stop()
 
 
-def compare(page: Page) -> None:
-    """Ask the two checkpoints that the tab offers."""
-    page.get_by_role("tab", name="Compare", exact=True).click()
-    wait_for(page, "document.querySelector('#compare-second input')?.value === 'demo @ 0'")
-    page.get_by_label("Prompt for both").fill("Hello!")
-    page.get_by_role("button", name="Ask both").click()
-    page.wait_for_selector(".compare-votes button:enabled", timeout=60_000)
-
-
-def travel(page: Page) -> None:
-    """Let every step answer."""
-    page.get_by_role("tab", name="Time travel", exact=True).click()
-    wait_for(page, "document.querySelector('#travel-run input')?.value === 'demo'")
-    page.get_by_label("Prompt for all steps").fill("Hello!")
-    page.get_by_role("button", name="Travel", exact=True).click()
-    page.wait_for_selector(".travel-rows li")
-    page.wait_for_selector("#travel-ask:enabled", timeout=60_000)
-
-
 def visit(page: Page) -> str:
     """A whole visit of the page; returns what the model has said."""
     page.get_by_role("button", name="Exact").click()
     said = ask(page, "Hello!")
-    compare(page)
-    travel(page)
+    compare(page, "Hello!")
+    travel(page, "Hello!")
     for tab in ("Teach", "API & about"):
-        page.get_by_role("tab", name=tab).click()
+        open_tab(page, tab)
         page.get_by_role("tabpanel").first.wait_for()
     return said
 

@@ -19,11 +19,11 @@ from tests.apps.ui.conftest import (
     idle,
     say,
     train,
-    until,
     wait_for,
     write_endless,
     write_talks,
 )
+from tests.conftest import until
 from tinychat.runs import RunPaths, list_checkpoints
 from tinychat.watch.states import LIVE
 
@@ -43,13 +43,13 @@ def live_run(models: Path, tmp_path: Path) -> Iterator[Path]:
     """A run that trains in a process of its own, and saves a checkpoint again and again."""
     words = ["train", "--name", "live", "--data", str(write_endless(tmp_path / "tale.txt"))]
     words += [*SHAPE, "--checkpoints", str(models), "--max-steps=1000000"]
-    words += ["--checkpoint.every-steps=40", "--eval.every-steps=none", "--sample.every-steps=none"]
+    words += ["--checkpoint.every-steps=15", "--eval.every-steps=none", "--sample.every-steps=none"]
     process = subprocess.Popen(
         [sys.executable, "-m", "tinychat", *words],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"COLUMNS": "100"},
     )  # fmt: skip
     run = models / "live"
-    until(lambda: len(list_checkpoints(run)) > 1, 120)
+    until(lambda: len(list_checkpoints(run)) > 1)
     yield run
     process.kill()
     process.wait()

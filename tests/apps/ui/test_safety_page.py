@@ -9,13 +9,16 @@ import httpx
 import pytest
 from starlette.routing import Mount
 
-from tests.apps.ui.conftest import OpenPage, Server, ask, ready
-from tinychat.config import RuntimeSettings
-from tinychat.conversations import Conversations, Feedback, Votes
-from tinychat.engine import Engine, Shelf
+from tests.apps.ui.conftest import OpenContext, OpenPage, Page, Server, ask, ready
+from tests.apps.ui.tabs import (
+    ask_four,
+    compare,
+    open_teach,
+    travel,
+)
 from tinychat.server import API_ROUTES, Routes, create_app
 from tinychat_ui.__main__ import main
-from tinychat_ui.context import PageContext, Runs
+from tinychat_ui.context import PageContext
 from tinychat_ui.page import build_page, mount_page
 from tinychat_ui.routes import CLOSED, OPEN
 
@@ -34,15 +37,16 @@ SHUT = [
     ("POST", "/gradio_api/process_recording"), ("POST", "/gradio_api/vibe-edit"),
     ("POST", "/login"), ("GET", "/gradio_api/token"), ("GET", "/svelte/x"),
 ]  # fmt: skip
+PAYLOADS = [
+    "<img src=x onerror=window.hit=1>", "${window.hit=2}", "`{{value}}", "</p>",
+    "</span><b>bold", "[x](javascript:window.hit=3)",
+]  # fmt: skip
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> Iterator[PageContext]:
+def context(page_context: OpenContext, tmp_path: Path) -> PageContext:
     """A page over a folder without a run."""
-    shelf = Shelf(tmp_path, RuntimeSettings(device="cpu"))
-    kept = (Conversations(tmp_path), Feedback(tmp_path), Votes(tmp_path))
-    with Engine() as engine:
-        yield PageContext(engine, shelf, *kept, Runs(tmp_path))
+    return page_context(tmp_path)
 
 
 def routes_of(routes: Iterable[object]) -> Iterator[str]:
@@ -137,6 +141,33 @@ def test_the_page_asks_nobody_but_its_own_server(server: Server, open_page: Open
     assert not [url for url in asked if not url.startswith((server.url, "data:", "blob:"))]
     kept = page.evaluate("JSON.stringify(localStorage)")
     assert "Hello" not in kept
+
+
+def test_what_looks_like_code_stays_text_on_every_tab(page: Page) -> None:
+    page.locator("#tc-rail details", has_text="More rules").locator("summary").click()
+    page.get_by_label("Longest answer").fill("4")
+    page.keyboard.press("Tab")
+    for number, payload in enumerate(PAYLOADS):
+        ask(page, payload)
+        assert page.locator(".tc-user .tc-words").nth(number).inner_text() == payload
+    assert page.locator(".tc-turn :is(img, b, a)").count() == 0
+    together = " ".join(PAYLOADS)
+    ask(page, together)
+    page.locator(".talks-title", has_text=PAYLOADS[0]).first.wait_for()
+    assert page.locator("#tc-rail :is(img, b)").count() == 0
+    page.get_by_role("button", name="Look inside").last.click()
+    page.get_by_role("button", name="Raw: the exact token ids").click()
+    page.wait_for_selector("#inside-ids li")
+    assert "&lt;" not in page.locator("#inside-ids").inner_text()
+    assert page.locator("#tc-inside :is(img, b)").count() == 0
+    compare(page, together)
+    assert page.locator("#compare-panes :is(img, b)").count() == 0
+    travel(page, together)
+    assert page.locator(".travel-rows :is(img, b)").count() == 0
+    open_teach(page)
+    ask_four(page, together)
+    assert page.locator("#teach-four :is(img, b)").count() == 0
+    assert page.evaluate("window.hit") is None
 
 
 def test_nobody_gets_in_without_the_token(models: Path) -> None:

@@ -18,9 +18,9 @@ from tests.apps.ui.conftest import (
     choose_run,
     idle,
     say,
-    until,
     wait_for,
 )
+from tests.conftest import until
 from tinychat.model import Decoder, load_model, model_files
 from tinychat.runs import publish_checkpoint
 
@@ -43,8 +43,8 @@ def press_escape(page: Page) -> None:
 both_ways = pytest.mark.parametrize("stop", [press_stop, press_escape])
 
 
-@pytest.fixture(scope="module")
-def models(models: Path) -> Path:
+@pytest.fixture(scope="module", autouse=True)
+def long_run(models: Path) -> Iterator[None]:
     """Beside the others the run `long`: untrained, and seconds at work on a full context."""
     run, step = models / "long", 60
     shutil.copytree(models / "tale", run, ignore=shutil.ignore_patterns("step-*"))
@@ -56,7 +56,8 @@ def models(models: Path) -> Path:
     card = replace(small.card, model=shape)
     files = model_files(Decoder(shape, card.vocab_size), small.tokenizer, card)
     publish_checkpoint(run, step, files)
-    return models
+    yield
+    shutil.rmtree(run)
 
 
 def stream(server: Server, model: str, prompt: str) -> socket.socket:
