@@ -54,6 +54,7 @@ def ask(
     if session.asking:
         return
     session.asking, session.stopped, session.answer = True, False, None
+    session.asked_at = time.time_ns()
     session.conversation = session.conversation or _text(asked, "conversation") or None
     notice = give_back = ""
     try:

@@ -63,7 +63,8 @@ def _connect(context: PageContext, chat: ChatTab, controls: SamplingControls) ->
             session.conversation = request.get("conversation") or session.conversation
             yield from told(session, ask(context, session, request, [values]))
             return
-        if request.get("do") == "open" and not session.asking:
+        late = request.get("n", 0) < session.asked_at  # the person has asked something since
+        if request.get("do") == "open" and not session.asking and not late:
             session.conversation = request.get("conversation")
             if (conversation := opened(context, session)) is not None:
                 pick_last(context, session, conversation)

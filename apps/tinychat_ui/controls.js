@@ -5,14 +5,17 @@ const id = `tc-${Math.random().toString(36).slice(2)}`;
 const fields = {};
 
 function change(changed) {
-  props.value = { ...props.value, ...changed };
-  if (!compact) store("rules", props.value);
+  const value = { ...props.value, ...changed };
+  if (!compact) store("rules", value);
+  props.value = value;
   show();
 }
 
+/** Also when the page, once it is put together, brings the value that it was made with. */
 function restore() {
-  const { n, ...rules } = stored("rules") || {};
-  props.value = { ...props.value, ...rules };
+  const { n, ...rules } = (compact ? null : stored("rules")) || {};
+  const value = { ...props.value, ...rules };
+  if (JSON.stringify(value) !== JSON.stringify(props.value)) props.value = value;
 }
 
 function preset(name) {
@@ -99,5 +102,4 @@ function show() {
 }
 
 if (!compact) window.addEventListener("tc-keep-seed", (event) => change({ seed: event.detail }));
-if (!compact) restore();
-follow(props, watch, show);
+follow(props, watch, () => { restore(); show(); });

@@ -27,6 +27,7 @@ class Session:
     refused: dict[str, str] = field(default_factory=dict)  # checkpoint -> why it cannot answer
     answer: Answer | None = None  # on its way
     asking: bool = False  # from the click to the last word
+    asked_at: int = 0  # nanoseconds of the last click
     stopped: bool = False  # by the person, perhaps before there was an answer to cancel
     told: dict[str, Any] = field(default_factory=dict)  # what each component was last sent
 

@@ -53,5 +53,5 @@ def assert_sound(page: Page) -> None:
     page.mouse.move(0, 0)  # what is below the mouse has colours of its own
     wrong = {name: found for name, code in CHECKS.items() if (found := page.evaluate(code))}
     width, room = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-    assert not wrong
-    assert width <= room
+    assert not wrong, wrong
+    assert width <= room, (width, room)

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from tests.apps.ui.conftest import OpenContext, Page, answers, ask, idle, last, ready, wait_for
+from tests.apps.ui.conftest import (
+    OpenContext,
+    OpenPage,
+    Page,
+    Server,
+    answers,
+    ask,
+    idle,
+    last,
+    wait_for,
+)
 from tests.apps.ui.tabs import look_inside
 from tinychat.conversations import Node
 from tinychat.errors import SettingsError
@@ -236,10 +246,14 @@ def test_a_fork_becomes_a_new_version(page: Page) -> None:
     wait_for(page, "document.querySelectorAll('.inside-answer .inside-given').length === 1")
 
 
-def test_after_a_reload_it_is_worked_out_again(page: Page) -> None:
+def test_after_a_restart_it_is_worked_out_again(server: Server, open_page: OpenPage) -> None:
+    page = open_page(server.url)
     said = ask(page, "Hello!")
-    page.reload()
-    ready(page)
+    address = page.url
+    page.close()
+    server.stop()
+    server.start()
+    page = open_page(address)
     page.wait_for_selector(".tc-assistant .tc-tools")
     page.get_by_role("button", name="Look inside").last.click()
     page.get_by_role("button", name="Work it out again").click()

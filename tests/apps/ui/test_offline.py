@@ -175,6 +175,7 @@ def visit_alone(checkpoints: str) -> None:
     print(json.dumps({"said": said, "networks": list(psutil.net_if_addrs())}))
 
 
+@pytest.mark.slow  # the watched visit shows most of it in less time
 def test_the_page_works_without_a_network(alone: list[str], models: Path, browser: object) -> None:
     code = f"from {__name__} import visit_alone; visit_alone({str(models)!r})"
     assert json.loads(run_alone(alone, "-c", code)) == {"said": [SAID, SAID], "networks": ["lo"]}
