@@ -16,9 +16,14 @@ def test_what_was_cut_off_is_there_for_whoever_reads_the_folder(
 ) -> None:
     talk = store.create()
     asked = talk.add("user", "Hi", parent=None)
-    talk.add("assistant", "Hel", parent=asked.id, answer=make_answer("Hel", finish_reason=CUT_OFF))
+    talk.add(
+        "assistant",
+        "Hello th",
+        parent=asked.id,
+        answer=make_answer("Hello th", finish_reason=CUT_OFF),
+    )
     (_, node) = Conversations(checkpoints).open(talk.id).branch()
-    assert node.text == "Hel"
+    assert node.text == "Hello th"
     assert node.answer is not None
     assert node.answer.finish_reason == CUT_OFF
 
@@ -28,10 +33,10 @@ def test_the_whole_answer_takes_the_place_of_its_beginning(
 ) -> None:
     talk = store.create()
     asked = talk.add("user", "Hi", parent=None)
-    cut = make_answer("Hel", finish_reason=CUT_OFF)
-    begun = talk.add("assistant", "Hel", parent=asked.id, answer=cut)
+    cut = make_answer("Hello th", finish_reason=CUT_OFF)
+    begun = talk.add("assistant", "Hello th", parent=asked.id, answer=cut)
     after = talk.add("user", "And?", parent=begun.id)  # by another tab, meanwhile
-    assert talk.branch()[1].text == "Hel"
+    assert talk.branch()[1].text == "Hello th"
     whole = talk.add("assistant", "Hello.", parent=asked.id, answer=make_answer(), of=begun.id)
     for each in (talk, Conversations(checkpoints).open(talk.id)):
         assert whole.id == begun.id

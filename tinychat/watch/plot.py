@@ -247,10 +247,10 @@ def _places(picture: Picture, line: Line, canvas: Canvas) -> list[tuple[int, flo
     """The line's points in dots of the canvas: whole columns, heights that may lie outside."""
     wide, high = canvas.wide, canvas.high
     rights = _positions(line.xs, *_x(picture))
-    aboves = _positions(line.ys, *_y(picture))
+    heights = _positions(line.ys, *_y(picture))
     return [
         (math.floor(right * wide + 0.5), min(_FAR, max(-_FAR, above)) * high)  # it may be infinite
-        for right, above in zip(rights, aboves, strict=False)
+        for right, above in zip(rights, heights, strict=False)
         if right is not None and above is not None and 0 <= right <= 1
     ]
 
