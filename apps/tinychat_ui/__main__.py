@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve(given: argparse.Namespace) -> None:
-    from tinychat.runs import default_checkpoints, find_model
+    from tinychat.runs import default_checkpoints, find_model, is_foreign
 
     checkpoints: Path = given.checkpoints or default_checkpoints()
     first = given.checkpoint or given.run
@@ -39,10 +39,12 @@ def _serve(given: argparse.Namespace) -> None:
         raise SettingsError("RUN and --checkpoint say the same; please give one of them.")
     if first is not None:  # a wrong name is told before anything slow begins
         run, step = find_model(first, checkpoints)
-        if run.absolute().parent != checkpoints.absolute():
-            first = str(Path(first).absolute())
-        elif os.sep in first:
-            first = run.name if step is None else f"{run.name}@{step}"
+        if run.absolute().parent != checkpoints.absolute() or is_foreign(run):
+            first = str(Path(first).absolute() if os.sep in first else run.absolute())
+        elif os.sep in first:  # "checkpoints/demo@best" is demo@best
+            _, at, which = Path(first).name.rpartition("@")
+            which = which if at and which in ("best", "latest") else step
+            first = run.name if which is None else f"{run.name}@{which}"
     token = given.token if given.token is not None else os.environ.get(TOKEN_VARIABLE) or None
     print("tinychat-ui is starting …", file=sys.stderr, flush=True)
     _keep_quiet()

@@ -14,7 +14,7 @@ from typing import Any
 from tinychat.conversations import CUT_OFF, FAILED, Conversation, Node
 from tinychat.conversations import Answer as KeptAnswer
 from tinychat.engine import Answer, Completion, OpenedModel, Prompt, Sampling, kept_answer
-from tinychat.errors import EngineError, SettingsError, TinychatError
+from tinychat.errors import SettingsError, TinychatError
 from tinychat.text import Message
 from tinychat.words import number
 from tinychat_ui.context import PageContext, stream
@@ -92,7 +92,8 @@ def _ask(
         question = Question(node, Beginning(_text(asked, "begin")))
     if question.penalty is not None:
         sampling = replace(sampling, repetition_penalty=question.penalty)
-    live = Live(question.node, question.begin.text, name, waiting=f"opening {name} …")
+    called = context.shown(name)
+    live = Live(question.node, question.begin.text, called, waiting=f"opening {called} …")
     yield view(context, session, live=live)
     model = context.shelf.open(name)
     begin = _begin_ids(model, question.begin)
@@ -126,8 +127,9 @@ def _ask(
         with suppress(TinychatError):
             keeping.end(CUT_OFF)
         raise
-    except EngineError:
-        keeping.end(FAILED)
+    except Exception:  # of the engine, or of a conversation that was replaced under us
+        with suppress(TinychatError):
+            keeping.end(FAILED)
         raise
     # a server that ends cancels too
     node = keeping.end("cancelled" if session.stopped else CUT_OFF)
@@ -162,9 +164,12 @@ class Keeping:
         seconds = self.answer.stats().seconds
         if seconds < max(_KEPT_SECONDS, _KEPT_SHARE * self.seconds):
             return
+        done = self._so_far()
+        if not done.ids:  # it waits, or reads the prompt
+            return
         self.seconds = seconds
         with suppress(TinychatError):  # told at the end, if it goes on
-            self._write(replace(self._so_far(), finish_reason=CUT_OFF))
+            self._write(replace(done, finish_reason=CUT_OFF))
 
     def end(self, cancelled: str) -> Node | None:
         """Keep all that came; nothing if it ended before its first word. `cancelled` is the reason
@@ -220,7 +225,7 @@ def _question(
 
 def _is_kept(context: PageContext, session: Session, asked: Mapping[str, Any]) -> bool:
     """Whether the text that was sent stands in the conversation already."""
-    if asked.get("do") != "send":
+    if asked.get("do") not in ("send", "edit"):
         return True
     conversation = opened(context, session)
     last = conversation.branch()[-1:] if conversation else []

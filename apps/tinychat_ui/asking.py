@@ -46,8 +46,9 @@ class Growing:
 
     def cancel(self) -> None:
         """End it after the token in progress."""
-        if self._answer is not None:
-            self._answer.cancel()
+        answer = self._answer  # once: another thread may be taking its last words
+        if answer is not None:
+            answer.cancel()
 
     def let_go(self) -> None:
         """End it; nobody waits for its last words."""

@@ -8,6 +8,7 @@ let shown = {};  // the newest value
 let stuck = true;  // to the end; a person who scrolls up lets go
 let lastTop = 0;
 let sent = null;  // a message on its way to the server
+let sentBegin = "";
 let away = false;  // the server
 
 const list = h("div", { class: "tc-turns", role: "log", "aria-live": "off", "aria-label": "Conversation" });
@@ -51,7 +52,7 @@ element.append(h("div", { class: "tc-chat" }, scroller, toEnd, announced,
 // --- asking and stopping ---
 
 function ask(data) {
-  if (busy) return;
+  if (busy || away) return;
   setBusy(true);  // at once: the server says the same a moment later
   stuck = true;
   trigger("ask", { ...data, conversation: addressed() });
@@ -61,6 +62,7 @@ function sendBox() {
   const text = box.value;
   if (busy || !text.trim() || send.disabled) return;
   sent = text;
+  sentBegin = begin.value;
   box.value = "";
   fit();
   ask({ do: "send", text, begin: begin.value });
@@ -80,7 +82,12 @@ function saveDraft() {
 
 function takeBack(text) {
   sent = null;
-  box.value = box.value || text;
+  if (!box.value.startsWith(text)) box.value = [text, box.value].filter(Boolean).join("\n");
+  if (text && sentBegin && !begin.value) {
+    unfold(true);
+    begin.value = sentBegin;
+  }
+  sentBegin = "";
   fit();
   saveDraft();
 }
@@ -214,7 +221,7 @@ function edit(turn) {
   const close = () => { kept.told = ""; kept.editing = false; draw(shown); };
   const save = () => {
     const text = field.value;
-    if (!text.trim() || busy) return;
+    if (!text.trim() || busy || away) return;  // the editor keeps it until the server is back
     close();
     if (answer) trigger("act", { do: "rewrite", id: turn.id, text });
     else ask({ do: "edit", id: turn.id, text });

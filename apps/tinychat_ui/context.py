@@ -23,7 +23,7 @@ FLUSH_SECONDS = 0.05
 one message a token."""
 
 _LOOK_SECONDS = 1.0
-_DETAILED = 50  # answers whose tokens' details are kept
+_DETAILED_TOKENS = 40_000  # whose details are kept, of all answers together
 
 
 @dataclass(frozen=True)
@@ -120,13 +120,15 @@ class Details:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._of: OrderedDict[str, Sequence[TokenDetail]] = OrderedDict()
+        self._tokens = 0
 
     def keep(self, node: str, details: Sequence[TokenDetail]) -> None:
         """Of the answer that is this message; the oldest are let go."""
         with self._lock:
+            self._tokens += len(details) - len(self._of.pop(node, ()))
             self._of[node] = details
-            while len(self._of) > _DETAILED:
-                self._of.popitem(last=False)
+            while self._tokens > _DETAILED_TOKENS and len(self._of) > 1:
+                self._tokens -= len(self._of.popitem(last=False)[1])
 
     def of(self, node: str) -> Sequence[TokenDetail]:
         """None of them where they are not known any more."""
@@ -168,6 +170,8 @@ class PageContext:
         if self.first is not None and os.sep in self.first:  # a model from elsewhere
             folders.append(Path(self.first).parent)
         for folder in folders:
+            if folder.absolute() == Path(folder.anchor):  # "/" stands in every path
+                continue
             for each in (str(folder.resolve()), str(folder.absolute()), str(folder)):
                 text = text.replace(f"{each}{os.sep}", "")
                 text = text.replace(each, folder.name) if os.sep in each else text

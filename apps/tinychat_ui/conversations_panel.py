@@ -118,11 +118,11 @@ def view(context: PageContext, listing: Listing, current: str | None) -> View:
     try:
         if listing.words.strip():
             for hit in context.conversations.search(listing.words, most=_FOUND):
-                rows.append(_row(hit.summary, current) | {"excerpt": hit.excerpt})
+                rows.append(_row(context, hit.summary, current) | {"excerpt": hit.excerpt})
         else:
             summaries = context.conversations.summaries()
             hidden = max(0, len(summaries) - _LISTED)
-            rows = [_row(summary, current) for summary in summaries[:_LISTED]]
+            rows = [_row(context, summary, current) for summary in summaries[:_LISTED]]
     except TinychatError as error:
         notice = context.told(error)
     nothing = "No conversation has these words." if listing.words.strip() else ""
@@ -136,11 +136,12 @@ def view(context: PageContext, listing: Listing, current: str | None) -> View:
     }
 
 
-def _row(summary: Summary, current: str | None) -> dict[str, Any]:
+def _row(context: PageContext, summary: Summary, current: str | None) -> dict[str, Any]:
     return {
         "id": summary.id,
         "title": summary.title,
-        "about": summary.problem or f"{_ago(summary.time)} · {count(summary.messages, 'message')}",
+        "about": context.told(summary.problem)
+        or f"{_ago(summary.time)} · {count(summary.messages, 'message')}",
         "current": summary.id == current,
         "broken": bool(summary.problem),
     }

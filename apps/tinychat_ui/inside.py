@@ -7,6 +7,7 @@ stored answer, the details that came with it or are worked out again, and what a
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -178,7 +179,8 @@ def fork_request(look: Look | None, current: str | None, token: Any) -> dict[str
     run = (current or "").rpartition("@")[0]
     if look.answer.step is not None and run != look.answer.run:
         raise SettingsError(
-            f"This answer came from {look.model}, but {current or 'no model'} answers now: choose "
+            f"This answer came from {look.model}, but {Path(current or 'no model').name} answers "
+            "now: choose "
             f"the run {look.answer.run} to fork here."
         )
     begin = [*look.ids[: look.chosen], token]

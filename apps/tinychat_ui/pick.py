@@ -52,7 +52,7 @@ def ask_four(
         picking.question, picking.system = question_of(text, context), system_of(rail)
         rules = _four(sampling_of(rail, most_new_tokens=context.limits.new_tokens))
         picking.seeds = [sampling.seed for sampling in rules]
-        picking.notice = f"Opening {name} …"
+        picking.notice = f"Opening {context.shown(name)} …"
         yield
         model = context.shelf.open(name)
         if not model.is_chat:  # it goes on with the text alone

@@ -46,7 +46,7 @@ function sparkline(values) {
 // A reload changes nothing; but a server that was begun with another RUN means that one.
 const before = stored("model") || {};
 const ours = before.begun === props.begun_with;
-trigger("pick", ours ? { run: before.run, step: before.step } : {});
+trigger("pick", ours ? { run: before.run, step: before.step || undefined } : {});
 let last = "";
 
 follow(props, watch, (value) => {

@@ -63,7 +63,7 @@ def pick(context: PageContext, session: Session, chosen: Mapping[str, Any]) -> N
             session.note = f"There is no run {clip(run, 60)!r} any more."
             return
         session.run, session.step = name, NEWEST
-    if isinstance(step, str) and session.run is not None:
+    if isinstance(step, str) and step and session.run is not None:
         known = {NEWEST, BEST, *(str(stop.step) for stop in context.runs.stops(session.run))}
         if step in known:
             session.step = step
@@ -75,7 +75,8 @@ def pick_last(context: PageContext, session: Session, conversation: Conversation
     """Choose what a conversation was last answered with; if it is gone, a note says so."""
     session.note = ""
     said = [node.answer for node in conversation.branch() if node.answer is not None]
-    if not said or said[-1].label == session.model:
+    about = session.about
+    if not said or (about is not None and said[-1].label == about.label):
         return
     answer = said[-1]
     stop = next((s for s in context.runs.stops(answer.run) if s.step == answer.step), None)
@@ -123,14 +124,14 @@ def picker_view(context: PageContext, session: Session) -> dict[str, Any]:
         trouble.append(f"The run {context.shown(session.run)} is gone: choose another one.")
     shown_name = context.shown
     trouble += [f"{shown_name(name)} is passed over: {w}" for name, w in session.refused.items()]
-    shown = session.model.rpartition("@")[2] if session.model else ""
+    _, has_step, shown = (session.model or "").rpartition("@")
     return {
         "n": made,
         "runs": [(name, name) for name in _names(context)],
         "run": session.run and context.shown(session.run),
         "steps": _step_choices(stops),
         "step": session.step if stops else "",
-        "shown_step": shown,
+        "shown_step": shown if has_step else "",
         "status": f"loading {context.shown(session.loading)} …" if session.loading else "",
         "trouble": " ".join(trouble + list(session.about.remarks if session.about else ())),
         "training": _training(overview) if overview else None,
@@ -241,7 +242,7 @@ def _about(context: PageContext, session: Session, opened: OpenedModel) -> About
     length = opened.text.context_length
     passport.append((f"context {number(length)}", f"it sees at most {number(length)} tokens"))
     prompts = _prompts(context, run) if opened.is_chat else ()
-    return About(opened.is_chat, tuple(passport), prompts, opened.remarks)
+    return About(opened.label, opened.is_chat, tuple(passport), prompts, opened.remarks)
 
 
 def _prompts(context: PageContext, run: str) -> tuple[str, ...]:

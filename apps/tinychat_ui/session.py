@@ -36,6 +36,7 @@ class Session:
 class About:
     """What the page says of the model that answers."""
 
+    label: str  # as answers of it are stamped
     is_chat: bool
     passport: tuple[tuple[str, str], ...]  # what is shown, and what it means
     prompts: tuple[str, ...]  # to begin with

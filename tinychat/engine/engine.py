@@ -197,7 +197,11 @@ class Engine:
                 if isinstance(event, Finish):
                     del self._going[row]
                     event = ends.get(row, event)
-                answer.hear(event)
+                try:
+                    answer.hear(event)
+                except Exception as error:  # it may stand in `_going` no more
+                    answer.fail(_as_engine_error(error))
+                    raise
         except Exception as error:  # also of a text that cannot be made: nobody must wait for ever
             self._give_up(batch, _as_engine_error(error))
 

@@ -83,7 +83,9 @@ class TextModel:
         chat = self.tokenizer.format
         begin = self.tokenizer.encode(begin) if isinstance(begin, str) else list(begin)
         limit = self.context_length - min(max_new_tokens, self.context_length // 3)
-        around = [*chat.begin, *chat.opening["user"], *chat.opening["assistant"]]
+        around = [*chat.begin]
+        if not isinstance(prompt, str):
+            around += [*chat.opening["user"], *chat.opening["assistant"]]
         if begin and len(begin) >= limit - len(around):
             raise SettingsError(
                 f"the answer is to begin with {len(begin)} tokens, which leaves the model no room: "

@@ -11,7 +11,7 @@ import pytest
 from tests.apps.ui.conftest import OpenContext
 from tests.conftest import until
 from tinychat.conversations import CUT_OFF, FAILED, Conversations, Node
-from tinychat.engine import Sampling
+from tinychat.engine import Sampling, TokenDetail
 from tinychat_ui import answers, asking
 from tinychat_ui.compare import Match, compare
 from tinychat_ui.context import PageContext
@@ -222,10 +222,17 @@ def test_a_closed_tab_holds_no_model(context: PageContext) -> None:
 
 
 def test_only_the_newest_answers_keep_their_details(context: PageContext) -> None:
-    for place in range(60):
-        context.details.keep(str(place), ())
-    kept = context.details._of  # pyright: ignore[reportPrivateUsage]
-    assert list(kept) == [str(place) for place in range(10, 60)]
+    token = TokenDetail(id=0, logprob=0.0, rank=1, entropy=0.0, candidates=())
+    for place in range(6):
+        context.details.keep(str(place), [token] * 10_000)
+    assert [len(context.details.of(str(place))) for place in range(6)] == [0, 0, *[10_000] * 4]
+    context.details.keep("5", [token])  # again, and shorter: room for more
+    context.details.keep("6", [token] * 9_999)
+    assert [bool(context.details.of(str(place))) for place in range(7)] == [
+        False,
+        False,
+        *[True] * 5,
+    ]
 
 
 def test_whoever_looks_from_elsewhere_learns_no_folder(

@@ -135,8 +135,11 @@ def test_a_browser_that_leaves_frees_the_model(context: PageContext) -> None:
     for _ in going:
         if journey.rows[0].answer is not None and journey.rows[0].answer.text:
             break
-    (answer,) = journey.asking.answers
+    (growing,) = journey.asking.going
+    answer = growing._answer  # pyright: ignore[reportPrivateUsage]
+    assert answer is not None
     going.close()  # what Gradio does
+    assert growing.is_over
     assert list(answer) is not None  # it ends
     assert answer.completion is not None
     assert answer.completion.finish_reason == "cancelled"
