@@ -12,7 +12,7 @@ import time
 
 from tinychat.config import ModelSettings, RuntimeSettings
 from tinychat.engine import Engine, Sampling, TextModel
-from tinychat.model import Decoder, choose_runtime
+from tinychat.model import Decoder, choose_runtime, for_answering
 from tinychat.text import train_bpe
 
 _TEXT = ["The cat sat on the mat. The dog sat on the log. What is your name? My name is Tom. "]
@@ -59,7 +59,8 @@ def build(layers: int, width: int, vocabulary: int) -> TextModel:
     )
     decoder = Decoder(settings, vocabulary)
     decoder.initialise(0)
-    runtime = choose_runtime(RuntimeSettings())
+    parameters = sum(each.numel() for each in decoder.parameters())
+    runtime = for_answering(choose_runtime(RuntimeSettings()), RuntimeSettings(), parameters)
     runtime.apply()
     return TextModel(decoder.to(runtime.torch_device).eval(), tokenizer, runtime)
 

@@ -14,6 +14,7 @@ from tinychat.model import (
     ModelCard,
     Runtime,
     choose_runtime,
+    for_answering,
     load_foreign,
     load_model,
 )
@@ -105,6 +106,8 @@ class Shelf:
             load = load_foreign if foreign else load_model
             key = _key(path)
             loaded = load(path, runtime.torch_device)
+            parameters = sum(each.numel() for each in loaded.decoder.parameters())
+            runtime = for_answering(runtime, self.settings, parameters)
             text, remarks = _checked(loaded, runtime)
             step = None if foreign else loaded.card.step
             opened = OpenedModel(run, path, step, loaded.card, text, remarks)

@@ -21,6 +21,7 @@ from tinychat.model.device import (
     available_devices,
     choose_runtime,
     cpu_computes_bf16,
+    for_answering,
     memory_bytes,
     synchronize,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "count_parameters",
     "cpu_computes_bf16",
     "family_of",
+    "for_answering",
     "foreign_parent",
     "foreign_shape",
     "foreign_tokenizer",

@@ -6,7 +6,7 @@ Nothing is chosen twice: a run settles its runtime once, writes it down, and rep
 import contextlib
 import os
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
@@ -15,6 +15,7 @@ import torch
 from tinychat.config import RuntimeSettings
 from tinychat.errors import SettingsError
 
+ONE_THREAD_PARAMETERS = 8_000_000  # measured at 2 and 26 million: benchmarks/README.md
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -73,6 +74,14 @@ def choose_runtime(settings: RuntimeSettings, *, training: bool = False) -> Runt
     return Runtime(
         device, dtype, settings.threads or usable_cores(), settings.gradient_checkpointing
     )
+
+
+def for_answering(runtime: Runtime, settings: RuntimeSettings, parameters: int) -> Runtime:
+    """One thread for a small model on a CPU, unless somebody named a number: at each token the
+    threads would wait for each other for longer than they compute."""
+    named = settings.threads is not None or "OMP_NUM_THREADS" in os.environ
+    small = runtime.device == "cpu" and parameters < ONE_THREAD_PARAMETERS
+    return replace(runtime, threads=1) if small and not named else runtime
 
 
 def cpu_computes_bf16() -> bool:

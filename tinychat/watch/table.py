@@ -16,7 +16,7 @@ Axis = Literal["step", "tokens", "time"]
 BLOCK = 32  # values under one block's minimum and maximum; the same again for the level above
 _AVERAGES = 2  # kept per column: the ones drawn lately
 _AT_ONCE = 4096  # values
-_REMEMBERED = 4096  # extremes of stretches, a column: those of some charts
+_REMEMBERED = 1024  # extremes of stretches, a column: those of its chart
 _WHOLE = 1 - 1e-13  # beyond it the beginning of an average weighs nothing
 
 

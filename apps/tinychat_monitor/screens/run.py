@@ -42,6 +42,7 @@ from tinychat_monitor.widgets.samples import SamplesPane
 from tinychat_monitor.widgets.settings import SettingsPane
 
 SECONDS_BETWEEN_CHARTS = 0.9  # so that every second look draws them
+LONG_ROWS = 200_000
 READING_SECONDS = 0.4  # of a long history at once, between two pictures
 _MARKS = 200  # the newest, that a chart shows
 _DEAD = ("crashed", "failed")  # the log tells why
@@ -156,7 +157,9 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
         reading = any(history.reading for history in self.histories())
         if not self.view.frozen:
             self._draw_panes(seen)
-            between = SECONDS_BETWEEN_CHARTS * (3 if reading else 1)  # reading comes first
+            between = SECONDS_BETWEEN_CHARTS
+            if reading or len(self._watch.history.train) > LONG_ROWS:
+                between *= 3  # reading comes first; one row more moves a long chart by no dot
             rows = (*(each.version for each in self.histories()), seen.plan is None)
             if first:
                 self.call_after_refresh(self.draw_charts)  # the numbers need not wait for them

@@ -13,6 +13,7 @@ from tinychat_monitor.keys import key_of, steers
 from tinychat_monitor.options import options_of
 
 SECONDS_BETWEEN_LOOKS = 0.5
+TURNS_AT_REST = 3  # between looks at what does not change
 
 Seen = TypeVar("Seen")
 
@@ -36,7 +37,7 @@ class LookingScreen(Screen[None], Generic[Seen]):
         super().__init__()
         self._looking = False
         self._on_top = True
-        self._passed = False  # whether the last turn went by without a look
+        self._turns = 0
         self._timer: Timer | None = None
 
     def look(self) -> Seen:
@@ -48,7 +49,7 @@ class LookingScreen(Screen[None], Generic[Seen]):
         raise NotImplementedError
 
     def at_rest(self) -> bool:
-        """Whether nothing that is shown goes on, so that half the looks will do."""
+        """Whether nothing that is shown goes on, so that fewer looks will do."""
         return False
 
     def on_mount(self) -> None:
@@ -100,8 +101,8 @@ class LookingScreen(Screen[None], Generic[Seen]):
         self.refresh_bindings()
 
     def _take_turn(self) -> None:
-        self._passed = self.at_rest() and not self._passed
-        if not self._passed:
+        self._turns += 1
+        if not self.at_rest() or self._turns % TURNS_AT_REST == 0:
             self.look_now()
 
     def look_now(self) -> None:
