@@ -28,6 +28,7 @@ from tinychat.model import (
 from tinychat.runs import (
     AttemptRecord,
     CheckpointFiles,
+    Disk,
     RunLock,
     RunPaths,
     RunReader,
@@ -79,23 +80,30 @@ class Outcome:
 
 
 def train(
-    plan: Plan, lock: RunLock, listener: Listener, progress: ReadingProgress | None = None
+    plan: Plan,
+    lock: RunLock,
+    listener: Listener,
+    progress: ReadingProgress | None = None,
+    *,
+    disk: Disk | None = None,
 ) -> Outcome:
     """Start the run, or go on with it, until it is finished or stopped. The caller holds the lock.
 
-    Raises a TinychatError for everything that stops it; the run's status then says "failed".
+    `disk` carries all writes into the run and of its token files (else the real one). Raises a
+    TinychatError for everything that stops it; the run's status then says "failed".
     """
     run, settings = plan.run, plan.resolved.settings
     family_of(settings.model)  # refuse a shape that no checkpoint can hold, before any work
-    leftovers = sweep(run)
-    start, problems = find_start(run, plan.from_step)
-    tell_starting(RunWriter(run), start.step if start else 0, "reading the data")
+    disk = disk or Disk()
+    leftovers = sweep(run, disk=disk)
+    start, problems = find_start(run, plan.from_step, disk)
+    tell_starting(RunWriter(run, disk), start.step if start else 0, "reading the data")
     facts = settle_facts(run, settings)
     facts.runtime.apply()
-    prepared = prepare_corpus(run, settings, progress)
+    prepared = prepare_corpus(run, settings, progress, disk)
     decoder, tokenizer = build_model(settings, prepared, start, facts.runtime)
     with StopSignals() as signals:
-        job = _Job(plan, lock, facts, prepared, decoder, tokenizer, start, signals, listener)
+        job = _Job(plan, lock, facts, prepared, decoder, tokenizer, start, signals, listener, disk)
         del start  # its bytes are several times the model's
         job.announce(leftovers, problems)
         return job.run()
@@ -115,8 +123,9 @@ class _Job:
         start: CheckpointFiles | None,
         signals: StopSignals,
         listener: Listener,
+        disk: Disk,
     ) -> None:
-        self.plan, self.facts, self.prepared = plan, facts, prepared
+        self.plan, self.facts, self.prepared, self.disk = plan, facts, prepared, disk
         self.decoder, self.tokenizer = decoder, tokenizer
         self.resumed = start is not None
         self.listener = listener
@@ -137,7 +146,7 @@ class _Job:
             )
         self.changes = what_changed(reader, facts, plan.changed)
         self.lineage = lineage_line(reader, start.step if start else None, self.changes)
-        self.writer = RunWriter(plan.run)
+        self.writer = RunWriter(plan.run, disk)
         if start is None:
             self._write_birth()
         else:
@@ -152,6 +161,7 @@ class _Job:
             progress=self.progress,
             checkpoint_files=self.checkpoint_files,
             log_every=lambda: self.trainer.settings.log.every_steps,
+            disk=disk,
         )
         self.trainer = self._make_trainer(signals)
 
@@ -324,7 +334,7 @@ class _Job:
         steps = list_checkpoints(self.plan.run)
         newer = {s for s in steps if s > step}
         if newer:
-            prune(self.plan.run, set(steps) - newer, newer)
+            prune(self.plan.run, set(steps) - newer, newer, disk=self.disk)
 
     def _attempt(self, start: CheckpointFiles | None) -> AttemptRecord:
         resume_class = None if start is None else ("B" if self.changes else "A")

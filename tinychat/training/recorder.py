@@ -13,6 +13,7 @@ from tinychat.config import CheckpointSettings
 from tinychat.errors import RunError
 from tinychat.runs import (
     BestCheckpoint,
+    Disk,
     LastCommand,
     Pruned,
     RunLock,
@@ -62,12 +63,14 @@ class RunRecorder:
         progress: Progress,
         checkpoint_files: Callable[[Progress], Mapping[str, bytes]],
         log_every: Callable[[], int],
+        disk: Disk,
     ) -> None:
         self._writer = writer
         self._run: Path = writer.paths.root
         self._lock = lock
         self._checkpoint_files = checkpoint_files
         self._log_every = log_every
+        self._disk = disk
         self._beat_at = float("-inf")
         self._step_seconds = 0.0
         steps = [step for step in list_checkpoints(self._run) if step <= progress.step]
@@ -134,7 +137,7 @@ class RunRecorder:
             )
         files = self._checkpoint_files(progress)
         self._writer.sync()
-        publish_checkpoint(self._run, progress.step, files)
+        publish_checkpoint(self._run, progress.step, files, disk=self._disk)
         pruned = self._thin(progress, keep, pinned)
         for problem in pruned.problems:
             self(Noted("warning", progress.step, problem))
@@ -152,7 +155,8 @@ class RunRecorder:
             pinned=pinned | pinned_by_people(self._run),
             milestones=keep.milestones,
         )
-        return prune(self._run, retention.keep, retention.weights_only | later)
+        weights_only = retention.weights_only | later
+        return prune(self._run, retention.keep, weights_only, disk=self._disk)
 
     def finish(self, state: str, step: int, message: str = "") -> None:
         """The last word of this process on the run."""

@@ -23,6 +23,7 @@ from tinychat.model import (
 )
 from tinychat.runs import (
     CheckpointFiles,
+    Disk,
     RunPaths,
     RunReader,
     is_foreign,
@@ -39,7 +40,7 @@ from tinychat.training.trainer import FIRST_LOSS_SCALE, Progress
 
 
 def find_start(
-    run: Path, from_step: int | None
+    run: Path, from_step: int | None, disk: Disk
 ) -> tuple[CheckpointFiles | None, list[CheckpointError]]:
     """The checkpoint to go on from (None: fresh), and what was wrong with newer ones."""
     if from_step is not None:
@@ -49,18 +50,18 @@ def find_start(
     except NoCheckpointError:
         return None, []
     if problems:
-        _set_damaged_aside(run, good.step)
+        _set_damaged_aside(run, good.step, disk)
     return good, problems
 
 
-def _set_damaged_aside(run: Path, good_step: int) -> None:
+def _set_damaged_aside(run: Path, good_step: int, disk: Disk) -> None:
     """Out of the way with newer checkpoints that do not read, so that none is met again."""
     for step in list_checkpoints(run):
         if step > good_step:
             try:
                 read_checkpoint(RunPaths(run).checkpoint(step))
             except CheckpointError:
-                quarantine(run, step)
+                quarantine(run, step, disk=disk)
 
 
 def settle_facts(run: Path, settings: Settings) -> Facts:
@@ -79,7 +80,9 @@ def settle_facts(run: Path, settings: Settings) -> Facts:
     return Facts(choose_runtime(chosen, training=True), settings.rows_per_micro_batch)
 
 
-def prepare_corpus(run: Path, settings: Settings, progress: ReadingProgress | None) -> Prepared:
+def prepare_corpus(
+    run: Path, settings: Settings, progress: ReadingProgress | None, disk: Disk
+) -> Prepared:
     """The corpus as token files. A run that exists must find the corpus and tokenizer it had."""
     cache = run.parent / ".cache"
 
@@ -90,6 +93,7 @@ def prepare_corpus(run: Path, settings: Settings, progress: ReadingProgress | No
             seed=settings.seed,
             cache=cache,
             progress=progress,
+            disk=disk,
         )
 
     paths = RunPaths(run)
