@@ -15,8 +15,10 @@ from tinychat.text import ChatFormat, tinychat_format
 from tinychat.training.batches import Batch, Row
 from tinychat.training.evaluate import Evaluation, summed_loss
 from tinychat.training.events import Stepped
+from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import Optimizer
-from tinychat.training.trainer import Progress, Trainer
+from tinychat.training.progress import Progress
+from tinychat.training.trainer import Trainer
 
 VOCAB, CONTEXT = 50, 16
 VALUES = {
@@ -254,10 +256,10 @@ def train(model: ModelSettings, micro_batch_size: int) -> tuple[list[float], Dec
         decoder=made,
         optimizer=Optimizer(made, settings.optim),
         rows=Windows(),
-        runtime=Runtime("cpu", "fp32", threads=1),
+        facts=Facts(Runtime("cpu", "fp32", threads=1), micro_batch_size),
         progress=Progress(),
-        evaluator=lambda beat: Evaluation(1.0, None, 1, 0),
-        sampler=lambda step, prompt: (),
+        evaluator=lambda beat, at_once: Evaluation(1.0, None, 1, 0),
+        sampler=lambda step, prompt, cancelled: (),
         store=nobody,
         requests=nobody,
         emit=lambda event: losses.append(event.train_loss) if isinstance(event, Stepped) else None,

@@ -1,16 +1,19 @@
 """Real runs of a tiny model on a few hundred sentences, in this process or in one of their own."""
 
 import hashlib
+import math
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
+import torch
 
 from tinychat.cli.app import run as tinychat
 from tinychat.runs import RunPaths
+from tinychat.training import updates
 
 SHAPE = [
     "--model.n-layer=2", "--model.n-head=2", "--model.n-embd=32", "--model.context-length=32",
@@ -81,13 +84,15 @@ def resume(tmp_path: Path) -> Callable[..., Path]:
 def spawn(tmp_path: Path, corpus: Path) -> Callable[..., subprocess.Popen[str]]:
     """Train or resume in a process of its own, which a test may kill."""
 
-    def start(command: str, name: str, *flags: str) -> subprocess.Popen[str]:
+    def start(
+        command: str, name: str, *flags: str, folder: Path = tmp_path
+    ) -> subprocess.Popen[str]:
         words = [sys.executable, "-m", "tinychat", command]
         if command == "train":
             words += ["--name", name, "--data", str(corpus), *SHAPE]
         else:
             words += [name]
-        words += ["--checkpoints", str(tmp_path), *flags]
+        words += ["--checkpoints", str(folder), *flags]
         return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
     return start
@@ -100,3 +105,20 @@ def digests(run: Path, step: int) -> dict[str, str]:
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
         for name in ("model.safetensors", "optimizer.safetensors")
     }
+
+
+def poison(
+    monkeypatch: pytest.MonkeyPatch, steps: Collection[int], factor: float = math.nan
+) -> None:
+    """From the outside: the loss of some updates becomes NaN, gradients with it."""
+    real, done = updates.summed_loss, [0]
+
+    def poisoned(*args: object) -> torch.Tensor:
+        loss = real(*args)  # type: ignore[arg-type]
+        if torch.is_grad_enabled():
+            done[0] += 1
+            if done[0] in steps:
+                return loss * factor
+        return loss
+
+    monkeypatch.setattr(updates, "summed_loss", poisoned)

@@ -22,10 +22,9 @@ from tinychat.runs import (
     wait_for_ack,
 )
 from tinychat.runs.layout import RESUME_FILES
-from tinychat.training import trainer
 from tinychat.training.recorder import FIRST_STEP_SECONDS, PATIENCE_SECONDS
 
-from .conftest import digests
+from .conftest import digests, poison
 
 Train = Callable[..., Path]
 
@@ -145,7 +144,7 @@ def test_half_precision_learns_and_stores_fp32(dtype: str, train: Train, resume:
 def test_a_step_that_is_not_finite_is_skipped_and_counted(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _poison(monkeypatch, steps={5, 6})
+    poison(monkeypatch, steps={5, 6})
     run = train("skips", "--max-steps=12")
     rows = [row for row in RunReader(run).rows("metrics") if row["kind"] == "train"]
     assert [row["step"] for row in rows if "train_loss" in row.get("nonfinite", ())] == [5, 6]
@@ -157,7 +156,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(
 
 
 def test_a_jump_of_the_loss_becomes_an_event(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    _poison(monkeypatch, steps={150}, factor=30.0)
+    poison(monkeypatch, steps={150}, factor=30.0)
     run = train("spikes", "--max-steps=152", "--eval.every-steps=none", "--sample.every-steps=none")
     alerts = [row for row in RunReader(run).rows("events") if row["kind"] == "alert"]
     spikes = [row for row in alerts if row["about"] == "spike"]
@@ -178,33 +177,6 @@ def test_pinned_checkpoints_outlive_the_others_whole(train: Train, resume: Train
     unpin(run, 5)
     resume("pins", "--max-steps=35")
     assert list_checkpoints(run) == [30, 35]
-
-
-def test_steps_that_never_become_finite_end_the_run_with_a_sentence(
-    train: Train, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _poison(monkeypatch, steps=set(range(4, 100)))
-    run = train("fails", "--max-steps=50", "--optim.max-bad-steps=3", exit_code=1)
-    assert "3 steps in a row up to step 6" in capsys.readouterr().err
-    status = RunReader(run).status
-    assert status is not None
-    assert status.state == "failed"
-    assert list_checkpoints(run) == [0], "nothing of it was published"
-
-
-def _poison(monkeypatch: pytest.MonkeyPatch, steps: set[int], factor: float = math.nan) -> None:
-    """From the outside: the loss of some updates becomes NaN, gradients with it."""
-    real, done = trainer.summed_loss, [0]
-
-    def poisoned(*args: object) -> torch.Tensor:
-        loss = real(*args)  # type: ignore[arg-type]
-        if torch.is_grad_enabled():
-            done[0] += 1
-            if done[0] in steps:
-                return loss * factor
-        return loss
-
-    monkeypatch.setattr(trainer, "summed_loss", poisoned)
 
 
 def test_commands_are_obeyed_acknowledged_and_change_no_bit(

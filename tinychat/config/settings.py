@@ -143,8 +143,9 @@ class OptimSettings:
     """AdamW's guard against dividing by zero."""
     max_grad_norm: PositiveFloat | None = 1.0
     """Gradients longer than this are shortened to it (none: never)."""
-    max_bad_steps: Positive = 10
-    """Steps in a row without a finite loss and gradient after which the run stops."""
+    max_bad_steps: Positive = 3
+    """Steps in a row without a finite loss and gradient after which the run is rolled back to its
+    newest checkpoint, with half the learning rate."""
 
 
 @dataclass(frozen=True, kw_only=True)

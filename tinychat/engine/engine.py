@@ -10,14 +10,13 @@ from collections import deque
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
-import torch
-
 from tinychat.engine.answer import Answer
 from tinychat.engine.decoding import Batch, Finish, Row
 from tinychat.engine.prompt import Prompt
 from tinychat.engine.sampling import Sampling
 from tinychat.engine.text_model import TextModel
 from tinychat.errors import EngineBusyError, EngineError
+from tinychat.model import is_out_of_memory
 
 PIECE_TOKENS = 256  # of a prompt between two tokens of the others, and between two looks at cancel
 
@@ -216,7 +215,7 @@ class Engine:
 
 
 def _as_engine_error(error: Exception) -> EngineError:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if is_out_of_memory(error):
         return EngineError(
             "There is not enough memory for this answer; use a smaller model, a shorter "
             "conversation, or --dtype fp16."

@@ -22,7 +22,9 @@ from tinychat.model.device import (
     choose_runtime,
     cpu_computes_bf16,
     for_answering,
+    is_out_of_memory,
     memory_bytes,
+    release_memory,
     synchronize,
 )
 from tinychat.model.families import family_of
@@ -44,6 +46,7 @@ __all__ = [
     "foreign_parent",
     "foreign_shape",
     "foreign_tokenizer",
+    "is_out_of_memory",
     "load_foreign",
     "load_model",
     "memory_bytes",
@@ -51,6 +54,7 @@ __all__ = [
     "open_model",
     "read_foreign",
     "read_tensors",
+    "release_memory",
     "synchronize",
     "to_json",
     "trainer_files",

@@ -114,3 +114,19 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize()
     elif device == "mps":
         torch.mps.synchronize()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out. CUDA has a class for it; MPS and the CPU only say so."""
+    told = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in told or "can't allocate" in told)
+    )
+
+
+def release_memory(device: str) -> None:
+    """Give back what the device's allocator keeps for later."""
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    elif device == "mps":
+        torch.mps.empty_cache()

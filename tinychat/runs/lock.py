@@ -58,12 +58,16 @@ class RunLock:
         self._close()
 
     def still_held(self) -> bool:
-        """False once the lock file was removed or replaced under us: then we hold nothing."""
+        """False once the lock file was removed or replaced under us: then we hold nothing.
+
+        Raises OSError if that cannot be told now, as when the whole folder is away.
+        """
         if self._fd is None:
             return False
         try:
             there = self.path.stat()
-        except OSError:
+        except FileNotFoundError:
+            self.run.stat()
             return False
         ours = os.fstat(self._fd)
         return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)

@@ -90,6 +90,7 @@ class AttemptRecord(_Record):
     compile: bool = False
     attention: str = ""
     micro_batch_size: int | None = None
+    rate_factor: float = 1.0  # share of the planned learning rate, after roll-backs
     cpu_flags: tuple[str, ...] = ()
     autotune: dict[str, Any] | None = None  # what was measured before the choice
     resume_class: str | None = None  # A bit-exact, B same data, C allowed by a flag; None: new

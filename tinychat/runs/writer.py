@@ -9,9 +9,9 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Protocol, TypeVar, Unpack
 
 from tinychat.errors import RunError, RunExistsError
 from tinychat.runs.durable import Disk, LineLog, replace_file
@@ -41,12 +41,32 @@ class _Logs:
     train_log: LineLog
 
 
+T = TypeVar("T")
+
+
+class Patience(Protocol):
+    """Carries out a write, and decides what to do if the disk refuses."""
+
+    def __call__(self, action: Callable[[], T], /) -> T: ...
+
+
+def once(action: Callable[[], T]) -> T:
+    """Do it, and let it fail."""
+    return action()
+
+
 class RunWriter:
-    """Writes one run. Every method raises OSError if the disk refuses."""
+    """Writes one run. Every method raises OSError if the disk refuses.
+
+    Unless `patiently` says otherwise: it carries out each write of a row, a record or the status,
+    and may try it again.
+    """
 
     def __init__(self, run: Path, disk: Disk | None = None) -> None:
         self.paths = RunPaths(run)
+        self.patiently: Patience = once
         self._disk = disk or Disk()
+        self._record: AttemptRecord | None = None
         self._logs: _Logs | None = None
         self._seq = _last_seq(self.paths)
         self._mutex = threading.Lock()
@@ -80,7 +100,8 @@ class RunWriter:
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Write settings.json: the resolved settings and where each came from."""
         text = json.dumps(finite(dict(settings)), ensure_ascii=False, indent=2) + "\n"
-        replace_file(self._disk, self.paths.settings_json, text.encode("utf-8"))
+        data = text.encode("utf-8")
+        self.patiently(lambda: replace_file(self._disk, self.paths.settings_json, data))
 
     def write_tokenizer(self, tokenizer_json: str) -> None:
         """Write tokenizer.json, so that the run is complete by itself."""
@@ -91,58 +112,78 @@ class RunWriter:
 
         Rows of older attempts beyond `record.from_step` no longer count.
         """
-        self.close()
+        return self.patiently(lambda: self._begin_attempt(record))
+
+    def _begin_attempt(self, record: AttemptRecord) -> int:
         number = max(self.paths.attempt_numbers(), default=0) + 1
         paths = self.paths.attempt(number)
         self._disk.make_folder(paths.root)
         self._disk.fsync_folder(self.paths.attempts)
         replace_file(self._disk, paths.attempt_json, record.to_json())
         files = (paths.metrics, paths.samples, paths.events, paths.train_log)
-        self._logs = _Logs(*(LineLog(file, self._disk) for file in files))
+        logs = _Logs(*(LineLog(file, self._disk) for file in files))
         self._disk.fsync_folder(paths.root)
+        self.close()
+        self._logs, self._record = logs, record
         return number
 
     def train_row(self, **row: Unpack[TrainRow]) -> None:
         """One update, into metrics.jsonl. `time` is filled in if it is not given."""
-        self._append(self._open.metrics, {"kind": "train", **row})
+        self._append("metrics", {"kind": "train", **row})
 
     def eval_row(self, **row: Unpack[EvalRow]) -> None:
         """One evaluation, into metrics.jsonl; keys beyond EvalRow are kept."""
-        self._append(self._open.metrics, {"kind": "eval", **row})
+        self._append("metrics", {"kind": "eval", **row})
 
     def sample_row(self, **row: Unpack[SampleRow]) -> None:
         """One sampled text, into samples.jsonl."""
-        self._append(self._open.samples, row)
+        self._append("samples", row)
 
     def event_row(self, kind: str, *, step: int | None, message: str, **more: Any) -> None:
         """Something that happened, into events.jsonl; `more` are keys of this kind of event."""
         row = {"kind": kind, "step": step, "message": message, **more}
-        self._append(self._open.events, row)
+        self._append("events", row)
 
     def log_line(self, text: str) -> None:
         """A line of what a person would have seen, into train.log."""
-        with self._mutex:
-            self._open.train_log.append(text.encode("utf-8", errors="backslashreplace"))
+        data = text.encode("utf-8", errors="backslashreplace")
+        self.patiently(lambda: self._write_line("train_log", data))
 
     def status(self, status: Status) -> Status:
         """Replace status.json, counting `seq` up; returns what was written.
 
         Costs a rename but no flush; the caller sees to it that this is at most once a second.
         """
+        return self.patiently(lambda: self._write_status(status))
+
+    def _write_status(self, status: Status) -> Status:
         with self._mutex:
             self._seq += 1
             status = dataclasses.replace(status, seq=self._seq)
             replace_file(self._disk, self.paths.status_json, status.to_json(), sync=False)
         return status
 
-    def sync(self) -> None:
-        """Make all rows survive a power cut; comes before each checkpoint is published.
+    def sync(self, step: int) -> None:
+        """Make all rows up to `step` survive a power cut; comes before a checkpoint is published.
 
-        After an OSError these files prove nothing any more: go on with `begin_attempt`.
+        After an OSError the files so far prove nothing any more, so it is tried again in those of
+        a new attempt, which goes on from that step.
         """
-        with self._mutex:
-            for log in (self._open.metrics, self._open.samples, self._open.events):
-                log.sync()
+        self.patiently(lambda: self._sync(step))
+
+    def _sync(self, step: int) -> None:
+        try:
+            with self._mutex:
+                for log in (self._open.metrics, self._open.samples, self._open.events):
+                    log.sync()
+        except OSError as error:
+            assert self._record is not None  # it is what opened the files
+            why = f"new files: the old ones could not be made durable ({error.strerror})"
+            again = dataclasses.replace(
+                self._record, from_step=step, reason=why, resume_class="A", changed=()
+            )
+            self._begin_attempt(again)
+            raise
 
     def close(self) -> None:
         """Close the attempt's files."""
@@ -158,9 +199,13 @@ class RunWriter:
             raise ValueError("no attempt has begun")
         return self._logs
 
-    def _append(self, log: LineLog, row: Mapping[str, Any]) -> None:
+    def _append(self, name: str, row: Mapping[str, Any]) -> None:
         line = encode_row({"time": round(time.time(), 3), **row})
+        self.patiently(lambda: self._write_line(name, line))
+
+    def _write_line(self, name: str, line: bytes) -> None:
         with self._mutex:
+            log: LineLog = getattr(self._open, name)  # asked anew: a new attempt has other files
             log.append(line)
 
     def _refuse_unless_half_born(self) -> None:

@@ -19,7 +19,8 @@ from tinychat.training.events import (
     Stepped,
 )
 from tinychat.training.job import Outcome, Plan, train
-from tinychat.training.trainer import Progress, Trainer
+from tinychat.training.progress import Progress
+from tinychat.training.trainer import Trainer
 
 __all__ = [
     "Beat",

@@ -48,6 +48,7 @@ class Stepped:
     memory_bytes: int
     eta_seconds: float | None
     skipped: bool = False
+    held_up_seconds: float = 0.0  # the process stood still meanwhile; not in step_seconds
 
 
 @dataclass(frozen=True)

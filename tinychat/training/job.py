@@ -12,17 +12,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
 from tinychat import __version__
+from tinychat.config import CheckpointSettings
 from tinychat.config.load import Resolved
-from tinychat.errors import CheckpointError, SettingsError, TrainingError
+from tinychat.errors import CheckpointError, RunError, SettingsError, TrainingError
 from tinychat.model import (
     Decoder,
     ModelCard,
     count_parameters,
     family_of,
+    is_out_of_memory,
     model_files,
+    open_model,
     trainer_files,
 )
 from tinychat.runs import (
@@ -35,6 +36,7 @@ from tinychat.runs import (
     RunRecord,
     RunWriter,
     list_checkpoints,
+    newest_good,
     prune,
     sweep,
 )
@@ -45,8 +47,9 @@ from tinychat.training.evaluate import Evaluation, evaluate
 from tinychat.training.events import Began, Event, Listener, Noted, State
 from tinychat.training.lineage import Facts, lineage_line, what_changed
 from tinychat.training.optimizer import Optimizer
-from tinychat.training.recorder import RunRecorder, tell_starting
-from tinychat.training.requests import RunRequests, StopSignals
+from tinychat.training.progress import Progress
+from tinychat.training.recorder import RunRecorder, tell
+from tinychat.training.requests import AskedToEndError, RunRequests, StopSignals
 from tinychat.training.samples import LiveSampler, prompt_book
 from tinychat.training.start import (
     build_model,
@@ -55,7 +58,7 @@ from tinychat.training.start import (
     restore,
     settle_facts,
 )
-from tinychat.training.trainer import Progress, Trainer
+from tinychat.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -95,14 +98,20 @@ def train(
     run, settings = plan.run, plan.resolved.settings
     family_of(settings.model)  # refuse a shape that no checkpoint can hold, before any work
     disk = disk or Disk()
-    leftovers = sweep(run, disk=disk)
-    start, problems = find_start(run, plan.from_step, disk)
-    tell_starting(RunWriter(run, disk), start.step if start else 0, "reading the data")
-    facts = settle_facts(run, settings)
-    facts.runtime.apply()
-    prepared = prepare_corpus(run, settings, progress, disk)
-    decoder, tokenizer = build_model(settings, prepared, start, facts.runtime)
     with StopSignals() as signals:
+        leftovers = sweep(run, disk=disk)
+        start, problems = find_start(run, plan.from_step, disk)
+        step = start.step if start else 0
+        writer = RunWriter(run, disk)
+        tell(writer, "starting", step, "reading the data")
+        facts = settle_facts(run, settings, plan.changed)
+        facts.runtime.apply()
+        try:
+            prepared = prepare_corpus(run, settings, signals.ending(progress), disk)
+        except AskedToEndError:
+            tell(writer, "stopped", step, "before its data was ready")
+            return Outcome("stopped", step, None, None)
+        decoder, tokenizer = build_model(settings, prepared, start, facts.runtime)
         job = _Job(plan, lock, facts, prepared, decoder, tokenizer, start, signals, listener, disk)
         del start  # its bytes are several times the model's
         job.announce(leftovers, problems)
@@ -145,13 +154,13 @@ class _Job:
                 f"{self.max_steps}; leave it out, or name a higher number"
             )
         self.changes = what_changed(reader, facts, plan.changed)
-        self.lineage = lineage_line(reader, start.step if start else None, self.changes)
         self.writer = RunWriter(plan.run, disk)
         if start is None:
             self._write_birth()
         else:
             self._drop_other_future(start.step)
-        self.writer.begin_attempt(self._attempt(start))
+        self.writer.begin_attempt(self._first_attempt(start))
+        self.lineage = lineage_line(reader)
         # only now: a start that was refused or killed before has changed nothing
         self.writer.write_settings(self.resolved.to_json())
         self.recorder = RunRecorder(
@@ -162,6 +171,8 @@ class _Job:
             checkpoint_files=self.checkpoint_files,
             log_every=lambda: self.trainer.settings.log.every_steps,
             disk=disk,
+            signals=lambda: signals.count,
+            tell=listener,
         )
         self.trainer = self._make_trainer(signals)
 
@@ -172,8 +183,7 @@ class _Job:
             self.decoder, self.tokenizer, runtime, prompt_book(settings, prepared), settings.seed
         )
 
-        def evaluate_now(beat: Callable[[], None]) -> Evaluation:
-            rows_at_once = settings.rows_per_micro_batch
+        def evaluate_now(beat: Callable[[], None], rows_at_once: int) -> Evaluation:
             return evaluate(self.decoder, self.valid_rows, token_bytes, runtime, rows_at_once, beat)
 
         return Trainer(
@@ -182,11 +192,13 @@ class _Job:
             decoder=self.decoder,
             optimizer=self.optimizer,
             rows=self.rows,
-            runtime=runtime,
+            facts=self.facts,
             progress=self.progress,
             evaluator=evaluate_now,
-            sampler=lambda step, prompt: sampler(step, prompt, self.trainer.settings.sample),
-            store=self.recorder,
+            sampler=lambda step, prompt, cancelled: sampler(
+                step, prompt, self.trainer.settings.sample, cancelled
+            ),
+            store=self,
             requests=RunRequests(
                 self.plan.run,
                 signals,
@@ -282,17 +294,35 @@ class _Job:
             ended = self.trainer.run()
         except BaseException as error:
             message = str(error) or type(error).__name__
-            with suppress(OSError):  # the disk may be what failed
+            with suppress(OSError, RunError):  # the disk may be what failed
                 self.emit(Noted("error", state.step, message))
                 self.recorder.finish("failed", state.step, message)
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise TrainingError(
                     f"memory ran out at step {state.step}; resume with a smaller "
-                    f"--micro-batch-size (it is {self.trainer.settings.rows_per_micro_batch})"
+                    f"--micro-batch-size (it is {self.trainer.facts.micro_batch_size})"
                 ) from None
             raise
         self.recorder.finish(ended, state.step)
         return Outcome(ended, state.step, state.best_step, state.best_val_loss)
+
+    def publish(
+        self, progress: Progress, keep: CheckpointSettings, pinned: set[int]
+    ) -> tuple[int, tuple[int, ...]]:
+        return self.recorder.publish(progress, keep, pinned)
+
+    def restore(self) -> Progress:
+        good, problems = newest_good(self.plan.run)
+        for problem in problems:
+            self.emit(Noted("warning", self.progress.step, str(problem)))
+        self.decoder.load_state_dict(open_model(good).decoder.state_dict())
+        self._drop_other_future(good.step)
+        return restore(self.optimizer, good, self.facts.runtime.dtype)
+
+    def begin_stretch(self, step: int, facts: Facts, why: str) -> None:
+        self.facts = facts
+        self.writer.begin_attempt(self._attempt(step, why, "B"))
+        self.lineage = lineage_line(RunReader(self.plan.run))
 
     def checkpoint_files(self, progress: Progress) -> Mapping[str, bytes]:
         card = ModelCard(
@@ -336,11 +366,15 @@ class _Job:
         if newer:
             prune(self.plan.run, set(steps) - newer, newer, disk=self.disk)
 
-    def _attempt(self, start: CheckpointFiles | None) -> AttemptRecord:
+    def _first_attempt(self, start: CheckpointFiles | None) -> AttemptRecord:
+        why = ("resume" if start else "new") + (f": {self.changes}" if self.changes else "")
         resume_class = None if start is None else ("B" if self.changes else "A")
+        return self._attempt(start.step if start else 0, why, resume_class)
+
+    def _attempt(self, from_step: int, why: str, resume_class: str | None) -> AttemptRecord:
         return AttemptRecord(
-            from_step=start.step if start else 0,
-            reason=("resume" if start else "new") + (f": {self.changes}" if self.changes else ""),
+            from_step=from_step,
+            reason=why,
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             host=platform.node(),
             argv=tuple(self.plan.argv),
@@ -359,11 +393,3 @@ def _with_max_steps(resolved: Resolved, rows_per_epoch: int) -> Resolved:
     steps = max(1, round(settings.max_epochs * rows_per_epoch / settings.batch_size))
     sources = resolved.sources | {"max_steps": resolved.sources["max_epochs"]}
     return Resolved(replace(settings, max_steps=steps, max_epochs=None), sources)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """CUDA has a class for it; MPS and the CPU only say so."""
-    told = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in told or "can't allocate" in told)
-    )

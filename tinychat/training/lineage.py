@@ -20,6 +20,7 @@ class Facts:
 
     runtime: Runtime
     micro_batch_size: int
+    rate_factor: float = 1.0  # share of the planned learning rate; each roll-back halves it
 
     def to_record(self) -> dict[str, Any]:
         """As fields of an AttemptRecord."""
@@ -29,6 +30,7 @@ class Facts:
             "threads": self.runtime.threads,
             "attention": "sdpa",
             "micro_batch_size": self.micro_batch_size,
+            "rate_factor": self.rate_factor,
             "torch": torch.__version__,
             "cpu_flags": (torch.backends.cpu.get_cpu_capability(),),
         }
@@ -52,15 +54,13 @@ def what_changed(reader: RunReader, facts: Facts, changed_settings: Sequence[str
     return ", ".join(differs)
 
 
-def lineage_line(reader: RunReader, from_step: int | None, changes: str) -> str:
+def lineage_line(reader: RunReader) -> str:
     """How far back the weights are bit-exact, and where and why that was given up."""
     breaks = [
         (attempt.from_step, attempt.reason.partition(": ")[2])
         for _, attempt in reader.attempts()
         if attempt.resume_class == "B"
     ]
-    if changes and from_step is not None:
-        breaks.append((from_step, changes))
     if not breaks:
         return "bit-exact from step 0"
     first = min(step for step, _ in breaks)

@@ -6,6 +6,7 @@ The trainer hands it events and asks it to publish; where things lie is known he
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from tinychat.runs import (
     Pruned,
     RunLock,
     RunWriter,
+    State,
     Status,
     list_checkpoints,
     plan_retention,
     process_identity,
     prune,
     publish_checkpoint,
+    sweep,
 )
 from tinychat.runs import pinned as pinned_by_people
 from tinychat.training.events import (
@@ -33,12 +36,14 @@ from tinychat.training.events import (
     CommandAnswered,
     Evaluated,
     Event,
+    Listener,
     Noted,
     Sampled,
     StateChanged,
     Stepped,
 )
-from tinychat.training.trainer import Progress
+from tinychat.training.patience import DiskPatience
+from tinychat.training.progress import Progress
 
 BEAT_SECONDS = 1.0
 # how long a silence is still normal: the slowest single thing between two beats is a step
@@ -64,6 +69,8 @@ class RunRecorder:
         checkpoint_files: Callable[[Progress], Mapping[str, bytes]],
         log_every: Callable[[], int],
         disk: Disk,
+        signals: Callable[[], int],
+        tell: Listener,
     ) -> None:
         self._writer = writer
         self._run: Path = writer.paths.root
@@ -71,6 +78,10 @@ class RunRecorder:
         self._checkpoint_files = checkpoint_files
         self._log_every = log_every
         self._disk = disk
+        self._tell = tell
+        self._refused_at: float | None = None  # when the disk began to refuse
+        self._patience = DiskPatience(signals, self._tell_of_disk)
+        writer.patiently = self._patience
         self._beat_at = float("-inf")
         self._step_seconds = 0.0
         steps = [step for step in list_checkpoints(self._run) if step <= progress.step]
@@ -130,22 +141,46 @@ class RunRecorder:
         self, progress: Progress, keep: CheckpointSettings, pinned: set[int]
     ) -> tuple[int, tuple[int, ...]]:
         """Make the log durable, publish the checkpoint, then thin the older ones."""
+        files = self._checkpoint_files(progress)
+        self._patience(self._check_lock)
+        self._writer.sync(progress.step)
+        self._patience(lambda: publish_checkpoint(self._run, progress.step, files, disk=self._disk))
+        pruned = self._patience(lambda: self._thin(progress, keep, pinned))
+        for problem in pruned.problems:
+            self(Noted("warning", progress.step, problem))
+        return sum(map(len, files.values())), tuple(pruned.deleted)
+
+    def _check_lock(self) -> None:
         if not self._lock.still_held():
             raise RunError(
                 f"the lock of {self._run.name} was removed while it trained, so another trainer "
                 "may be writing there; this one stops before it overwrites anything"
             )
-        files = self._checkpoint_files(progress)
-        self._writer.sync()
-        publish_checkpoint(self._run, progress.step, files, disk=self._disk)
-        pruned = self._thin(progress, keep, pinned)
-        for problem in pruned.problems:
-            self(Noted("warning", progress.step, problem))
-        return sum(map(len, files.values())), tuple(pruned.deleted)
+
+    def _tell_of_disk(self, refusal: str | None) -> None:
+        """Show that the trainer waits for the disk; once it takes data again, write that down."""
+        now, step = time.monotonic(), self._now["step"]
+        if refusal is None:
+            waited = now - (self._refused_at or now)
+            self._refused_at = None
+            told = f"the disk takes data again after {waited:,.1f} s; nothing was lost"
+            self._tell(Noted("disk", step, told))
+            self(Noted("disk", step, told, {"seconds": waited}))
+            self._beat(at_once=True)
+            return
+        if self._refused_at is None:
+            self._refused_at = now
+            self._tell(StateChanged("paused", step, refusal))
+            with suppress(RunError):  # it may be the very file that cannot be written
+                self._log(f"step {step}: paused {refusal}")
+        waiting = {"state": "paused", "message": refusal, "eta_seconds": None}
+        with suppress(RunError):
+            self._writer.status(self._status(self._now | waiting))
 
     def _thin(self, progress: Progress, keep: CheckpointSettings, pinned: set[int]) -> Pruned:
         """Keep what is to be kept. Checkpoints beyond this step are another future's (the run was
         extended from an earlier step): they stay as weights and never count."""
+        sweep(self._run, disk=self._disk)  # what the disk did not let us finish earlier
         steps = list_checkpoints(self._run)
         later = {step for step in steps if step > progress.step}
         retention = plan_retention(
@@ -240,21 +275,24 @@ class RunRecorder:
         if not at_once and now - self._beat_at < BEAT_SECONDS:
             return
         self._beat_at = now
+        self._writer.status(self._status(self._now))
+
+    def _status(self, now: Mapping[str, Any]) -> Status:
         patience = FIRST_STEP_SECONDS
         if self._step_seconds:
             patience = max(PATIENCE_SECONDS, PATIENCE_STEPS * self._step_seconds)
-        if self._now["state"] in LONG_STATES:
+        if now["state"] in LONG_STATES:
             patience = LONG_PATIENCE_SECONDS
         beat = time.time()
-        self._writer.status(Status(time=beat, next_beat_by=beat + patience, **self._now))
+        return Status(time=beat, next_beat_by=beat + patience, **now)
 
 
-def tell_starting(writer: RunWriter, step: int, message: str) -> None:
+def tell(writer: RunWriter, state: State, step: int, message: str) -> None:
     """status.json while nothing is trained yet: data is read, a model is built."""
     now = time.time()
     writer.status(
         Status(
-            state="starting",
+            state=state,
             step=step,
             max_steps=None,
             message=message,

@@ -14,13 +14,19 @@ from tinychat.config import Settings
 from tinychat.config.load import Resolved
 from tinychat.config.resume import change_setting
 from tinychat.runs import Command, ControlInbox, Refusal
+from tinychat.text import Progress
+
+
+class AskedToEndError(Exception):
+    """The process was asked to end while it was still preparing."""
 
 
 class StopSignals(AbstractContextManager["StopSignals"]):
     """SIGINT and SIGTERM as a count: the first saves and stops, the second stops without saving,
     the third ends the process at once. A closed terminal (SIGHUP) is survived.
 
-    The handler only counts; the trainer looks between steps and inside evaluations.
+    The handler only counts; the trainer looks between steps and inside evaluations and samples,
+    and so does the preparation of data.
     """
 
     def __init__(self) -> None:
@@ -33,6 +39,17 @@ class StopSignals(AbstractContextManager["StopSignals"]):
         if hasattr(signal, "SIGHUP"):
             self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         return self
+
+    def ending(self, progress: Progress | None) -> Progress:
+        """The same progress of a preparation, but it raises AskedToEndError after a signal."""
+
+        def told(stage: str, done_bytes: int, total_bytes: int) -> None:
+            if self.count:
+                raise AskedToEndError
+            if progress is not None:
+                progress(stage, done_bytes, total_bytes)
+
+        return told
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():

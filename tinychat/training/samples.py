@@ -5,7 +5,7 @@ through the validation data. A round has one seed, keyed by (seed, step), and go
 engine that everybody asks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tinychat.config import SampleSettings, Settings
@@ -46,8 +46,14 @@ class LiveSampler:
         self._book = book
         self._seed = seed
 
-    def __call__(self, step: int, typed: str | None, settings: SampleSettings) -> Iterator[Sampled]:
-        """A round of the book, or one sample of a typed prompt."""
+    def __call__(
+        self,
+        step: int,
+        typed: str | None,
+        settings: SampleSettings,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Sampled]:
+        """A round of the book, or one sample of a typed prompt; nothing once it is cancelled."""
         if typed is not None:
             prompts = [typed]
         else:
@@ -62,7 +68,9 @@ class LiveSampler:
         asked = [[Message("user", p)] if self._book.chat else p for p in prompts]
         # a loop is shown as it is: that is what one wants to see getting better
         rules = Sampling(**told, seed=seed, repetition_guard=False)
-        completions = self._model.complete(asked, rules)
+        completions = self._model.complete(asked, rules, cancelled=cancelled)
+        if cancelled():
+            return
         for prompt, completion in zip(prompts, completions, strict=True):
             yield Sampled(step, prompt, completion.text, seed, told)
 

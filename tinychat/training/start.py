@@ -4,6 +4,7 @@ Everything here is about finding and checking; `job` puts the parts together.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -36,7 +37,7 @@ from tinychat.text import Prepared, Tokenizer, prepare
 from tinychat.text import Progress as ReadingProgress
 from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import Optimizer
-from tinychat.training.trainer import FIRST_LOSS_SCALE, Progress
+from tinychat.training.progress import FIRST_LOSS_SCALE, Progress
 
 
 def find_start(
@@ -64,9 +65,10 @@ def _set_damaged_aside(run: Path, good_step: int, disk: Disk) -> None:
                 quarantine(run, step, disk=disk)
 
 
-def settle_facts(run: Path, settings: Settings) -> Facts:
-    """The runtime: what the run was computed on before, unless the settings say otherwise."""
+def settle_facts(run: Path, settings: Settings, changed: Sequence[str]) -> Facts:
+    """What the run was computed on before, unless the settings that `changed` say otherwise."""
     chosen = settings.runtime
+    rows, factor = settings.rows_per_micro_batch, 1.0
     attempts = RunReader(run).attempts()
     if attempts:
         _, last = attempts[-1]
@@ -77,7 +79,10 @@ def settle_facts(run: Path, settings: Settings) -> Facts:
             threads=chosen.threads or last.threads,
             gradient_checkpointing=chosen.gradient_checkpointing,
         )
-    return Facts(choose_runtime(chosen, training=True), settings.rows_per_micro_batch)
+        factor = last.rate_factor
+        if last.micro_batch_size and not any(c.startswith("micro_batch_size ") for c in changed):
+            rows = last.micro_batch_size  # smaller than planned where memory ran out
+    return Facts(choose_runtime(chosen, training=True), rows, factor)
 
 
 def prepare_corpus(

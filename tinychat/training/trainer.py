@@ -9,21 +9,20 @@ Step n means n updates are done. Everything random in the update from n to n + 1
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
 import torch
 
-from tinychat.config import CheckpointSettings, Settings, learning_rate
+from tinychat.config import CheckpointSettings, Settings
 from tinychat.config.schedule import decay_start
-from tinychat.errors import TinychatError, TrainingError
-from tinychat.keys import draw_key
-from tinychat.model import Decoder, Runtime, memory_bytes, synchronize
+from tinychat.errors import DataError, TinychatError, TrainingError
+from tinychat.model import Decoder, is_out_of_memory, release_memory
 from tinychat.runs import Command, State
 from tinychat.training.alerts import Alerts
-from tinychat.training.batches import Rows, batch_at
-from tinychat.training.evaluate import Evaluation, summed_loss
+from tinychat.training.batches import Rows
+from tinychat.training.evaluate import Evaluation
 from tinychat.training.events import (
     Beat,
     CheckpointSaved,
@@ -33,38 +32,18 @@ from tinychat.training.events import (
     Noted,
     Sampled,
     StateChanged,
-    Stepped,
 )
-from tinychat.training.optimizer import Optimizer, gradient_norm
-from tinychat.training.pace import Pace
+from tinychat.training.gaps import Clocks
+from tinychat.training.lineage import Facts
+from tinychat.training.optimizer import Optimizer
+from tinychat.training.progress import Progress
 from tinychat.training.requests import RunRequests
+from tinychat.training.updates import Updates
 
 POLL_SECONDS = 0.1
-# fp16 gradients are computed on a scaled loss, or the small ones would vanish
-FIRST_LOSS_SCALE = 2.0**14
-STEPS_UNTIL_LARGER_SCALE = 1000
+LEAST_RATE_FACTOR = 1 / 8  # three roll-backs, each of which halves the learning rate
 
-
-@dataclass
-class Progress:
-    """Where a run stands; state.json is this, word for word."""
-
-    step: int = 0
-    tokens_seen: int = 0
-    best_step: int | None = None
-    best_val_loss: float | None = None
-    skipped_steps: int = 0
-    bad_steps_in_a_row: int = 0
-    dtype: str = "fp32"  # what loss_scale belongs to
-    loss_scale: float = 1.0
-    steps_at_this_scale: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        return {"format": 1, **asdict(self)}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> "Progress":
-        return cls(**{name: document[name] for name in cls.__dataclass_fields__})
+T = TypeVar("T")
 
 
 class _AbandonedError(Exception):
@@ -72,7 +51,7 @@ class _AbandonedError(Exception):
 
 
 class Store(Protocol):
-    """Where checkpoints go."""
+    """Where checkpoints go and come from."""
 
     def publish(
         self, progress: Progress, keep: CheckpointSettings, pinned: set[int]
@@ -80,27 +59,49 @@ class Store(Protocol):
         """Write a checkpoint durably, then thin older ones: (bytes written, steps removed)."""
         ...
 
+    def restore(self) -> Progress:
+        """Put weights and the optimizer's memory back to the newest good checkpoint."""
+        ...
+
+    def begin_stretch(self, step: int, facts: Facts, why: str) -> None:
+        """Write down that from `step` on other facts decide the bits."""
+        ...
+
 
 @dataclass
 class Trainer:
-    """One unbroken stretch of steps: everything it needs is handed to it."""
+    """One attempt: everything it needs is handed to it.
+
+    `evaluator` is called with a sign of life and the rows that fit into memory at once, `sampler`
+    with the step, a typed prompt or None, and what tells it to leave off.
+    """
 
     settings: Settings
     max_steps: int
     decoder: Decoder
     optimizer: Optimizer
     rows: Rows
-    runtime: Runtime
+    facts: Facts
     progress: Progress
-    evaluator: Callable[[Callable[[], None]], Evaluation]
-    sampler: Callable[[int, str | None], Iterable[Sampled]]
+    evaluator: Callable[[Callable[[], None], int], Evaluation]
+    sampler: Callable[[int, str | None, Callable[[], bool]], Iterable[Sampled]]
     store: Store
     requests: RunRequests
     emit: Listener
 
     def __post_init__(self) -> None:
-        self.pace = Pace()
+        self.updates = Updates(
+            self.settings,
+            self.max_steps,
+            self.decoder,
+            self.optimizer,
+            self.rows,
+            self.facts,
+            self.progress,
+        )
+        self.pace = self.updates.pace
         self.alerts = Alerts()
+        self.clocks = Clocks()
         self.paused = False
         self.stop: bool | None = None  # None: go on; else stop, True = save first
         self.saved_step: int | None = None
@@ -109,6 +110,9 @@ class Trainer:
     def run(self) -> State:
         """Train to the end or until told to stop. Returns "finished" or "stopped"."""
         self.decoder.train()
+        if self.progress.step and self._evaluation_is_due():
+            self.evaluate()  # that was interrupted when the run last ended
+            self.checkpoint()
         while True:
             self._turn_to("training")
             self.obey()
@@ -116,97 +120,96 @@ class Trainer:
                 time.sleep(POLL_SECONDS)
                 self.emit(Beat())
                 self.obey()
-            if self.stop is not None or self.progress.step >= self.max_steps:
+            for told in self.clocks.look():
+                self._note("gap", told)
+            if self.stop is None and self.progress.step < self.max_steps:
+                self.update()
+            elif self.stop is False or self.checkpoint() or self.stop:
                 break
-            stepped = self.update()
-            self.emit(stepped)
-            for alert in self.alerts.look(stepped):
-                self.emit(alert)
-            self.do_what_is_due()
-        if self.stop is not False:
-            self.checkpoint()
         return "finished" if self.stop is None else "stopped"
 
-    def update(self) -> Stepped:
-        """One optimizer update: from `progress.step` to the next."""
+    def update(self) -> None:
+        """One optimizer update, and what is due after it."""
         began = time.monotonic()
-        progress, optim = self.progress, self.settings.optim
-        step = progress.step
-        batch = batch_at(self.rows, self.settings.seed, step, self.settings.batch_size)
-        targets = batch.target_tokens
-        rate = learning_rate(step, self.max_steps, optim)
-        loss = torch.zeros((), device=self.runtime.torch_device)
-        for micro_step, micro in enumerate(batch.split(self.settings.rows_per_micro_batch)):
-            if self.settings.model.dropout:
-                torch.manual_seed(draw_key(self.settings.seed, "dropout", step, micro_step, 0))
-            with self.runtime.autocast():
-                part = summed_loss(self.decoder, micro.to(self.runtime.torch_device)) / targets
-            (part * progress.loss_scale).backward()
-            loss += part.detach()
-        norm = gradient_norm(self.decoder).item() / progress.loss_scale
-        good = math.isfinite(norm) and bool(torch.isfinite(loss))
-        if good:
-            self._apply(rate, norm)
-        self.optimizer.zero_grad()
-        progress.step += 1
-        progress.tokens_seen += int((batch.ids != self.rows.file.format.pad).sum())
-        self._count(good, step)
-        synchronize(self.runtime.device)
-        seconds = time.monotonic() - began
-        self.pace.note("step", seconds)
-        return Stepped(
-            step=progress.step,
-            train_loss=loss.item(),
-            learning_rate=rate,
-            grad_norm=norm,
-            tokens_seen=progress.tokens_seen,
-            tokens_per_second=batch.ids.numel() / seconds,
-            step_seconds=seconds,
-            memory_bytes=memory_bytes(self.runtime.device),
-            eta_seconds=self.pace.eta_seconds(progress.step, self.max_steps, self.settings),
-            skipped=not good,
+        try:
+            batch = self.updates.batch()
+        except DataError:  # somebody cut or changed the file; the weights are good
+            self.checkpoint()
+            raise
+        loss = self._sparing_memory(lambda: self.updates.gradients(batch))
+        stepped = self.updates.apply(batch, loss, began)
+        self.emit(stepped)
+        if stepped.held_up_seconds:
+            held_up = f"the process was held up for {stepped.held_up_seconds:,.1f} s; "
+            self._note("gap", held_up + "that time is not counted")
+        for alert in self.alerts.look(stepped):
+            self.emit(alert)
+        if stepped.skipped and self.progress.bad_steps_in_a_row:
+            self._note("skipped", "loss or gradient not finite: the update was skipped")
+        bad = self.progress.bad_steps_in_a_row
+        if bad and bad >= self.settings.optim.max_bad_steps:
+            self.roll_back(f"{bad} steps in a row had no finite loss or gradient")
+        else:
+            self.do_what_is_due()
+
+    def roll_back(self, why: str) -> None:
+        """Go on from the newest good checkpoint with half the learning rate, three times at most.
+
+        Raises TrainingError after that: the recipe itself is wrong then.
+        """
+        step, factor = self.progress.step, self.facts.rate_factor / 2
+        if factor < LEAST_RATE_FACTOR:
+            raise TrainingError(
+                f"{why} up to step {step}, and rolling back to lower learning rates has not "
+                "helped; start again with a lower optim.learning_rate"
+            )
+        self.progress.become(self.store.restore())
+        self.saved_step = self.progress.step
+        changed = f"rate_factor {self.facts.rate_factor:g} -> {factor:g}"
+        self._begin_stretch(replace(self.facts, rate_factor=factor), f"roll-back: {changed}")
+        self._note(
+            "roll_back",
+            f"{why} up to step {step}: back to step {self.progress.step}, with the learning rate "
+            f"at {factor:g} of its plan from here on",
         )
 
-    def _apply(self, rate: float, norm: float) -> None:
-        longest = self.settings.optim.max_grad_norm
-        factor = min(1.0, longest / (norm + 1e-6)) if longest else 1.0
-        factor /= self.progress.loss_scale
-        if factor != 1.0:
-            for parameter in self.decoder.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.mul_(factor)
-        self.optimizer.step(rate)
+    def _sparing_memory(self, action: Callable[[], T]) -> T:
+        """Do what takes memory, with fewer rows at once when it runs out."""
+        while True:
+            try:
+                return action()
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            self._halve_micro_batch()  # only here the failed pass has let go of its tensors
 
-    def _count(self, good: bool, step: int) -> None:
-        """Keep the loss scale and the count of steps that came to nothing."""
-        progress = self.progress
-        scaled = self.runtime.dtype == "fp16"
-        if good:
-            progress.bad_steps_in_a_row = 0
-            progress.steps_at_this_scale += 1
-            if scaled and progress.steps_at_this_scale >= STEPS_UNTIL_LARGER_SCALE:
-                progress.loss_scale *= 2
-                progress.steps_at_this_scale = 0
-            return
-        progress.skipped_steps += 1
-        if scaled and progress.loss_scale > 1:  # how fp16 finds its scale; nothing is wrong
-            progress.loss_scale /= 2
-            progress.steps_at_this_scale = 0
-            return
-        progress.bad_steps_in_a_row += 1
-        self.emit(Noted("skipped", step + 1, "loss or gradient not finite: the update was skipped"))
-        if progress.bad_steps_in_a_row >= self.settings.optim.max_bad_steps:
+    def _halve_micro_batch(self) -> None:
+        rows = self.facts.micro_batch_size
+        if rows == 1:
             raise TrainingError(
-                f"{progress.bad_steps_in_a_row} steps in a row up to step {step + 1} had no finite "
-                "loss or gradient; resume from the newest checkpoint will do the same, so start "
-                "again with a lower optim.learning_rate"
+                f"memory ran out at step {self.progress.step} with one row at a time; resume with "
+                "--runtime.gradient-checkpointing, or start again with a smaller model or a "
+                "shorter context"
             )
+        release_memory(self.facts.runtime.device)
+        changed = f"micro_batch_size {rows} -> {rows // 2}"
+        self._begin_stretch(
+            replace(self.facts, micro_batch_size=rows // 2), f"out of memory: {changed}"
+        )
+        self._note(
+            "out_of_memory",
+            f"memory ran out: {changed}; batches stay the same, bits may differ from here on",
+        )
+
+    def _begin_stretch(self, facts: Facts, why: str) -> None:
+        self.facts = self.updates.facts = facts
+        self.store.begin_stretch(self.progress.step, facts, why)
 
     def do_what_is_due(self) -> None:
         """After each step: evaluate, sample, checkpoint, in this order."""
         step, settings = self.progress.step, self.settings
         is_best = False
-        if _due(step, settings.eval.every_steps) or step == self.max_steps:
+        if self._evaluation_is_due():
             is_best = self.evaluate()
         if _due(step, settings.sample.every_steps):
             self.sample(None)
@@ -215,22 +218,30 @@ class Trainer:
         if is_best or late or _due(step, settings.checkpoint.every_steps) or step in self._pinned():
             self.checkpoint()
 
+    def _evaluation_is_due(self) -> bool:
+        step = self.progress.step
+        due = _due(step, self.settings.eval.every_steps) or step == self.max_steps
+        return due and self.progress.evaluated_step != step
+
     def evaluate(self) -> bool:
         """Evaluate now; True when no earlier evaluation was as good."""
         self._turn_to("evaluating")
         began = time.monotonic()
         try:
-            result = self.evaluator(self._beat_in_evaluation)
+            result = self._sparing_memory(
+                lambda: self.evaluator(self._beat_in_evaluation, self.facts.micro_batch_size)
+            )
         except _AbandonedError:
             return False
         seconds = time.monotonic() - began
         self.pace.note("evaluate", seconds)
         progress = self.progress
+        progress.evaluated_step = progress.step
+        self.saved_step = None  # a checkpoint of this step does not know of it
         best = progress.best_val_loss
         is_best = math.isfinite(result.val_loss) and (best is None or result.val_loss < best)
         if is_best:
             progress.best_step, progress.best_val_loss = progress.step, result.val_loss
-            self.saved_step = None  # a checkpoint of this step does not know it is the best
         self.emit(
             Evaluated(
                 progress.step,
@@ -245,33 +256,41 @@ class Trainer:
 
     def _beat_in_evaluation(self) -> None:
         self.emit(Beat())
-        if self.requests.stop_signals():
+        if self._asked_to_end():
             raise _AbandonedError
+
+    def _asked_to_end(self) -> bool:
+        return self.requests.stop_signals() > 0
 
     def sample(self, prompt: str | None) -> None:
         """A round of live samples, or one of a prompt that somebody typed."""
         self._turn_to("sampling")
         began = time.monotonic()
         try:
-            for sampled in self.sampler(self.progress.step, prompt):
+            for sampled in self.sampler(self.progress.step, prompt, self._asked_to_end):
                 self.emit(sampled)
-        except TinychatError as error:
-            if prompt is not None:
+        except Exception as error:
+            out_of_memory = is_out_of_memory(error)
+            if not isinstance(error, TinychatError) and not out_of_memory:
                 raise
-            self.emit(Noted("warning", self.progress.step, f"no samples: {error}"))
+            told = "memory ran out" if out_of_memory else str(error)
+            if prompt is not None:
+                raise TrainingError(f"no sample: {told}") from None
+            self._note("warning", f"no samples: {told}")
         self.pace.note("sample", time.monotonic() - began)
         self._turn_to("training")
 
-    def checkpoint(self) -> None:
-        """Publish the weights as they are now. Does nothing when that has been done already."""
+    def checkpoint(self) -> bool:
+        """Publish the weights as they are now, unless that has been done already.
+
+        Weights that are not finite are never published: False then, and the run is rolled back.
+        """
         progress = self.progress
         if self.saved_step == progress.step:
-            return
+            return True
         if not self._all_finite():
-            raise TrainingError(
-                f"the weights at step {progress.step} are not finite, so they are not saved; "
-                "resume from the newest checkpoint with a lower optim.learning_rate"
-            )
+            self.roll_back("the weights are not finite")
+            return False
         self._turn_to("saving")
         began = time.monotonic()
         size, pruned = self.store.publish(progress, self.settings.checkpoint, self._pinned())
@@ -284,6 +303,7 @@ class Trainer:
             )
         )
         self._turn_to("training")
+        return True
 
     def _all_finite(self) -> bool:
         tensors = [*self.decoder.parameters(), *self.optimizer.tensors().values()]
@@ -331,7 +351,8 @@ class Trainer:
                 self._turn_to("training")
                 return f"going on at step {step}"
             case "checkpoint":
-                self.checkpoint()
+                if not self.checkpoint():
+                    raise TrainingError(f"the weights of step {step} were not finite: rolled back")
                 return f"checkpoint of step {step} is saved"
             case "sample":
                 self.sample(command.args.get("prompt"))
@@ -353,6 +374,9 @@ class Trainer:
         """Where an extended run may go on from: the last weights before the decay."""
         start = decay_start(self.max_steps, self.settings.optim)
         return set() if start is None else {start}
+
+    def _note(self, kind: str, message: str) -> None:
+        self.emit(Noted(kind, self.progress.step, message))
 
     def _turn_to(self, state: State, message: str = "") -> None:
         if self.paused and state == "training":

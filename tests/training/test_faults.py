@@ -1,0 +1,380 @@
+"""What goes wrong in the middle of a run, for real, and that nothing is lost by it."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tinychat.runs import Disk, RunPaths, RunReader, list_checkpoints
+from tinychat.runs.durable import Disk as RealDisk
+from tinychat.runs.reader import Row
+from tinychat.training import job, patience
+from tinychat.training.gaps import Clocks, held_up_seconds
+
+from .conftest import SHAPE, digests, poison
+
+Train = Callable[..., Path]
+Spawn = Callable[..., "subprocess.Popen[str]"]
+QUIET = ("--eval.every-steps=none", "--sample.every-steps=none")
+
+
+def train_rows(run: Path) -> list[Row]:
+    return [row for row in RunReader(run).rows("metrics") if row["kind"] == "train"]
+
+
+def events(run: Path, kind: str) -> list[Row]:
+    return [row for row in RunReader(run).rows("events") if row["kind"] == kind]
+
+
+def until(process: "subprocess.Popen[str]", condition: Callable[[], object]) -> None:
+    """Wait until that is true of what a process does."""
+    deadline = time.monotonic() + 60
+    while process.poll() is None:
+        try:
+            if condition():
+                return
+        except (OSError, ValueError):
+            pass
+        assert time.monotonic() < deadline, "the condition never came true"
+        time.sleep(0.01)
+    raise AssertionError(f"it ended too early: {process.communicate()[1]}")
+
+
+# --- numbers that are not finite
+
+
+def test_bad_steps_in_a_row_roll_the_run_back_to_half_the_rate(
+    train: Train, resume: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison(monkeypatch, steps={8, 9, 10})
+    flags = ("--optim.warmup-steps=1", "--optim.schedule=cosine", *QUIET)
+    run = train("poisoned", "--max-steps=20", "--checkpoint.every-steps=5", *flags)
+    rows = train_rows(run)
+    assert [row["step"] for row in rows] == list(range(1, 21))
+    assert not any("nonfinite" in row for row in rows), "the bad steps were done again"
+    (event,) = events(run, "roll_back")
+    assert "3 steps in a row had no finite loss or gradient up to step 10" in event["message"]
+    _, attempt = RunReader(run).attempts()[-1]
+    assert (attempt.from_step, attempt.rate_factor, attempt.resume_class) == (5, 0.5, "B")
+    plain = {row["step"]: row for row in train_rows(train("plain", "--max-steps=20", *flags))}
+    for row in rows:
+        factor = 1.0 if row["step"] <= 5 else 0.5
+        assert row["learning_rate"] == pytest.approx(factor * plain[row["step"]]["learning_rate"])
+    resume("poisoned", "--max-steps=25")
+    _, attempt = RunReader(run).attempts()[-1]
+    assert attempt.rate_factor == 0.5, "a resume goes on with it"
+    card = json.loads((RunPaths(run).checkpoint(25) / "tinychat.json").read_text("utf-8"))
+    assert "step 5: rate_factor 1 -> 0.5" in card["lineage"]
+
+
+def test_a_recipe_that_never_becomes_finite_ends_with_a_sentence(
+    train: Train, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    poison(monkeypatch, steps=range(4, 100))
+    run = train("fails", "--max-steps=50", *QUIET, exit_code=1)
+    assert "start again with a lower optim.learning_rate" in capsys.readouterr().err
+    assert [a.rate_factor for _, a in RunReader(run).attempts()] == [1.0, 0.5, 0.25, 0.125]
+    status = RunReader(run).status
+    assert status is not None
+    assert status.state == "failed"
+    assert list_checkpoints(run) == [0], "nothing of it was published"
+
+
+# --- the disk
+
+
+class RefusingDisk(RealDisk):
+    """Refuses an operation on names that hold `word`, from its first to its last time."""
+
+    def __init__(self, operation: str, word: str, times: range, number: int) -> None:
+        self.left, self.seen, self.error = times, 0, number
+        real = getattr(self, operation)
+
+        def refusing(path: Path, *rest: object) -> object:
+            if word in str(path):
+                self.seen += 1
+                if self.seen in times:
+                    raise OSError(number, os.strerror(number), str(path))
+            return real(path, *rest)
+
+        setattr(self, operation, refusing)
+
+
+@pytest.mark.parametrize(
+    ("operation", "word", "number"),
+    [
+        ("write_file", "model.safetensors", errno.ENOSPC),
+        ("fsync", "optimizer.safetensors", errno.EIO),
+        ("fsync", "metrics.jsonl", errno.EIO),
+        ("rename", ".tmp-step", errno.EROFS),
+        ("replace", "status.json", errno.EDQUOT),
+        ("remove_folder", ".del-", errno.EIO),
+    ],
+)
+def test_a_disk_that_refuses_is_waited_for(
+    operation: str, word: str, number: int, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--max-steps=24", "--checkpoint.every-steps=4", "--model.dropout=0.1",
+             "--checkpoint.milestones=0", *QUIET)  # fmt: skip
+    reference = train("reference", *flags)
+    monkeypatch.setattr(patience, "FIRST_WAIT_SECONDS", 0.01)
+    disk = RefusingDisk(operation, word, range(3, 6), number)
+    monkeypatch.setattr(job, "Disk", lambda: disk)
+    run = train("refused", *flags)
+    assert disk.seen > 5
+    told = events(run, "disk")
+    assert told
+    assert "nothing was lost" in told[-1]["message"]
+    assert [row["step"] for row in train_rows(run)] == list(range(1, 25))
+    assert digests(run, 24) == digests(reference, 24)
+    assert not [p.name for p in run.iterdir() if p.name.startswith(".")]
+
+
+def test_a_row_that_was_half_written_is_written_again(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Narrow(Disk):
+        """Has room for half a row, three times."""
+
+        rows = 0
+
+        def append(self, fd: int, data: bytes) -> int:
+            self.rows += 1
+            if self.rows in (40, 41, 42):
+                return super().append(fd, data[: len(data) // 2])
+            return super().append(fd, data)
+
+    monkeypatch.setattr(patience, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(job, "Disk", Narrow)
+    run = train("narrow", "--max-steps=30", *QUIET)
+    assert [row["step"] for row in train_rows(run)] == list(range(1, 31))
+
+
+def test_a_run_whose_folder_goes_away_waits_and_goes_on(
+    train: Train, spawn: Spawn, tmp_path: Path
+) -> None:
+    flags = ("--max-steps=300", "--checkpoint.every-steps=20", *QUIET)
+    reference = train("reference", *flags)
+    process = spawn("train", "away", *flags)
+    run, elsewhere = tmp_path / "away", tmp_path / "elsewhere"
+    until(process, lambda: len(list_checkpoints(run)) > 1)
+    run.rename(elsewhere)
+    until(
+        process, lambda: b"the disk refuses" in (elsewhere / "attempts/0001/train.log").read_bytes()
+    )
+    at = len(train_rows(elsewhere))
+    elsewhere.rename(run)
+    assert process.wait(120) == 0
+    assert at < 300
+    assert [row["step"] for row in train_rows(run)] == list(range(1, 301))
+    assert digests(run, 300) == digests(reference, 300)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts a tmpfs")
+def test_a_full_disk_in_mid_run_pauses_it(train: Train, spawn: Spawn, tmp_path: Path) -> None:
+    flags = ("--max-steps=150", "--checkpoint.every-steps=10", *QUIET)
+    reference = train("reference", *flags)
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(small)], check=True)
+    try:
+        process = spawn("train", "full", *flags, folder=small)
+        run, ballast = small / "full", small / "ballast"
+        until(process, lambda: len(list_checkpoints(run)) > 1)
+        _fill(ballast)
+        os.truncate(ballast, ballast.stat().st_size - 100_000)  # rows find room, a checkpoint not
+        until(process, lambda: (s := RunReader(run).status) is not None and s.state == "paused")
+        status = RunReader(run).status
+        assert status is not None
+        assert "No space left on device" in status.message
+        assert status.step % 10 == 0, "at the step whose save failed"
+        before = list_checkpoints(run)
+        _fill(ballast)  # also what the failed save gave back
+        ballast.unlink()
+        assert process.wait(60) == 0
+        assert before
+        assert [row["step"] for row in train_rows(run)] == list(range(1, 151))
+        assert digests(run, 150) == digests(reference, 150)
+        assert events(run, "disk")
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+def _fill(path: Path) -> None:
+    with open(path, "ab", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            try:
+                while True:
+                    file.write(bytes(size))
+            except OSError:
+                continue
+
+
+def test_asked_to_end_while_the_disk_refuses(spawn: Spawn, tmp_path: Path) -> None:
+    process = spawn("train", "gone", "--max-steps=100000", "--checkpoint.every-steps=20", *QUIET)
+    run, elsewhere = tmp_path / "gone", tmp_path / "elsewhere"
+    until(process, lambda: len(list_checkpoints(run)) > 1)
+    run.rename(elsewhere)
+    until(
+        process, lambda: b"the disk refuses" in (elsewhere / "attempts/0001/train.log").read_bytes()
+    )
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "could not be saved; make room or mend the disk, then resume" in told
+    assert "Traceback" not in told
+
+
+def test_a_corpus_that_is_cut_under_a_run_ends_it_whole(
+    train: Train, spawn: Spawn, resume: Train, tmp_path: Path
+) -> None:
+    flags = ("--max-steps=300", "--checkpoint.every-steps=none", *QUIET)
+    reference = train("reference", *flags)
+    process = spawn("train", "cut", *flags)
+    run = tmp_path / "cut"
+    until(process, lambda: len(train_rows(run)) > 20)
+    (tokens,) = (tmp_path / ".cache").glob("*/train.bin")
+    os.truncate(tokens, 100)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "train.bin cannot be used" in told
+    saved = list_checkpoints(run)[-1]
+    assert saved == train_rows(run)[-1]["step"] > 20, "no step is redone"
+    resume("cut")  # prepares it again
+    assert digests(run, 300) == digests(reference, 300)
+
+
+# --- memory
+
+LIMITED = """
+import resource, sys
+import psutil, torch
+import tinychat.training
+from tinychat.cli.app import run
+room = int(sys.argv[1]) * 2**20
+hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + room, hard))
+sys.exit(run(sys.argv[2:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+def test_when_memory_runs_out_the_micro_batch_halves(
+    train: Train, resume: Train, corpus: Path, tmp_path: Path
+) -> None:
+    big = ("--model.context-length=256", "--model.n-embd=128", "--batch-size=32",
+           "--max-steps=3", "--dtype=fp32", *QUIET)  # fmt: skip
+    whole = train("whole", *big)
+    shape = [w for w in SHAPE if not w.startswith(("--model.context", "--model.n-embd", "--batch"))]
+    words = ["train", "--name=limited", f"--data={corpus}", f"--checkpoints={tmp_path}"]
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, "400", *words, *shape, *big],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "limited"
+    assert events(run, "out_of_memory")
+    sizes = [attempt.micro_batch_size for _, attempt in RunReader(run).attempts()]
+    assert sizes == [32 // 2**i for i in range(len(sizes))]
+    assert len(sizes) > 1
+    _, last = RunReader(run).attempts()[-1]
+    assert last.resume_class == "B"
+    assert last.reason == f"out of memory: micro_batch_size {sizes[-2]} -> {sizes[-1]}"
+    for row, there in zip(train_rows(run), train_rows(whole), strict=True):
+        assert row["step"] == there["step"]
+        assert row["train_loss"] == pytest.approx(there["train_loss"], rel=1e-5)
+    resume("limited", "--max-steps=5")
+    assert RunReader(run).attempts()[-1][1].micro_batch_size == sizes[-1], "it is kept"
+
+
+# --- time
+
+
+def test_a_process_that_was_stopped_tells_of_the_gap(
+    train: Train, spawn: Spawn, tmp_path: Path
+) -> None:
+    flags = ("--max-steps=400", *QUIET)
+    reference = train("reference", *flags)
+    process = spawn("train", "held", *flags)
+    run = tmp_path / "held"
+    until(process, lambda: len(train_rows(run)) > 60)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(2.0)  # what is tested is that this very time is told, and not counted
+    process.send_signal(signal.SIGCONT)
+    assert process.wait(120) == 0
+    told = [row["message"] for row in events(run, "gap")]
+    assert len(told) == 1
+    assert "held up for" in told[0]
+    assert max(row["step_seconds"] for row in train_rows(run)[5:]) < 2.0
+    assert digests(run, 400) == digests(reference, 400)
+
+
+def test_what_clocks_tell() -> None:
+    now = Clocks()
+    assert not now.look()
+    now.awake += 60  # it stood still for a minute
+    assert now.look() == ["the machine slept for 60 s; that time is not counted"]
+    now.wall += 86_400
+    (told,) = now.look()
+    assert told.startswith("the clock was set back by 86,400 s")
+    assert not now.look()
+
+
+def test_a_long_step_among_short_ones_was_held_up() -> None:
+    assert held_up_seconds(5.0, [0.1] * 20) == pytest.approx(4.9)
+    assert held_up_seconds(0.9, [0.01] * 20) == 0.0, "too short to be told"
+    assert held_up_seconds(12.0, [5.0] * 20) == 0.0, "merely slow"
+    assert held_up_seconds(100.0, [0.1]) == 0.0, "nobody knows what is usual"
+
+
+# --- signals
+
+
+@pytest.mark.parametrize("state", ["evaluating", "sampling"])
+def test_a_signal_ends_what_takes_long(
+    state: str, train: Train, spawn: Spawn, resume: Train, tmp_path: Path
+) -> None:
+    """Zero steps are redone, and an evaluation that was cut short is done at the next start."""
+    flags = ("--max-steps=8", "--eval.every-steps=4", "--sample.every-steps=4",
+             "--micro-batch-size=1")  # fmt: skip
+    reference = train("reference", *flags)
+    process = spawn("train", "ended", *flags)
+    run = tmp_path / "ended"
+    until(process, lambda: (s := RunReader(run).status) is not None and s.state == state)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    status = RunReader(run).status
+    assert status is not None
+    assert status.state == "stopped"
+    assert list_checkpoints(run)[-1] == status.step == train_rows(run)[-1]["step"]
+    resume("ended")
+    assert digests(run, 8) == digests(reference, 8)
+    evaluated = [row for row in RunReader(run).rows("metrics") if row["kind"] == "eval"]
+    assert [row["step"] for row in evaluated] == [4, 8]
+
+
+def test_a_signal_while_the_data_is_read_ends_cleanly(tmp_path: Path) -> None:
+    data = tmp_path / "long.txt"
+    data.write_text("\n".join(f"line {i} of a long text" for i in range(400_000)), encoding="utf-8")
+    words = [sys.executable, "-m", "tinychat", "train", "--name=early", f"--data={data}"]
+    process = subprocess.Popen(
+        [*words, f"--checkpoints={tmp_path}", *SHAPE, "--max-steps=5"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    run = tmp_path / "early"
+    until(process, lambda: (s := RunReader(run).status) is not None and s.state == "starting")
+    process.send_signal(signal.SIGTERM)
+    told, problems = process.communicate(timeout=120)
+    assert process.returncode == 0, problems
+    assert "tinychat resume early" in told
+    status = json.loads((run / "status.json").read_bytes())
+    assert status["state"] == "stopped"

@@ -1,0 +1,132 @@
+"""One optimizer update: the batch of a step, its gradients, the guard, the clip, the step.
+
+Step n means n updates are done. Everything random in the update from n to n + 1 is keyed by
+(seed, n), so a resumed run needs the weights, the optimizer's memory and this one number.
+"""
+
+import math
+import time
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from tinychat.config import Settings, learning_rate
+from tinychat.keys import draw_key
+from tinychat.model import Decoder, memory_bytes, synchronize
+from tinychat.training.batches import Batch, Rows, batch_at
+from tinychat.training.evaluate import summed_loss
+from tinychat.training.events import Stepped
+from tinychat.training.gaps import held_up_seconds
+from tinychat.training.lineage import Facts
+from tinychat.training.optimizer import Optimizer, gradient_norm
+from tinychat.training.pace import Pace
+from tinychat.training.progress import Progress
+
+STEPS_UNTIL_LARGER_SCALE = 1000
+
+
+@dataclass
+class Updates:
+    """Makes the updates of one attempt, one at a time; `progress` says where it stands.
+
+    `facts` may be replaced between updates: how many rows go through the model at once, and the
+    share of the planned learning rate.
+    """
+
+    settings: Settings
+    max_steps: int
+    decoder: Decoder
+    optimizer: Optimizer
+    rows: Rows
+    facts: Facts
+    progress: Progress
+    pace: Pace = field(default_factory=Pace)
+
+    def batch(self) -> Batch:
+        """The whole batch of the next step. Raises DataError if its file is not what it was."""
+        return batch_at(self.rows, self.settings.seed, self.progress.step, self.settings.batch_size)
+
+    def gradients(self, batch: Batch) -> Tensor:
+        """Compute the batch's gradients; returns its loss, nats per target token.
+
+        Nothing is left behind if that fails, so it can be tried again with smaller micro-batches.
+        """
+        device, targets = self.facts.runtime.torch_device, batch.target_tokens
+        loss = torch.zeros((), device=device)
+        try:
+            for micro_step, micro in enumerate(batch.split(self.facts.micro_batch_size)):
+                if self.settings.model.dropout:
+                    key = draw_key(self.settings.seed, "dropout", self.progress.step, micro_step, 0)
+                    torch.manual_seed(key)
+                with self.facts.runtime.autocast():
+                    part = summed_loss(self.decoder, micro.to(device)) / targets
+                (part * self.progress.loss_scale).backward()
+                loss += part.detach()
+        except BaseException:
+            self.optimizer.zero_grad()
+            raise
+        return loss
+
+    def apply(self, batch: Batch, loss: Tensor, began: float) -> Stepped:
+        """Take the step, or skip it if loss or gradient is not finite. `began` is a monotonic time.
+
+        Time in which the process was held up does not count as the step's.
+        """
+        progress, device = self.progress, self.facts.runtime.device
+        planned = learning_rate(progress.step, self.max_steps, self.settings.optim)
+        rate = planned * self.facts.rate_factor
+        norm = gradient_norm(self.decoder).item() / progress.loss_scale
+        good = math.isfinite(norm) and bool(torch.isfinite(loss))
+        if good:
+            self._clip(norm)
+            self.optimizer.step(rate)
+        self.optimizer.zero_grad()
+        progress.step += 1
+        progress.tokens_seen += int((batch.ids != self.rows.file.format.pad).sum())
+        self._count(good)
+        synchronize(device)
+        seconds = time.monotonic() - began
+        held_up = held_up_seconds(seconds, self.pace.steps)
+        seconds -= held_up
+        self.pace.note("step", seconds)
+        return Stepped(
+            step=progress.step,
+            train_loss=loss.item(),
+            learning_rate=rate,
+            grad_norm=norm,
+            tokens_seen=progress.tokens_seen,
+            tokens_per_second=batch.ids.numel() / seconds,
+            step_seconds=seconds,
+            memory_bytes=memory_bytes(device),
+            eta_seconds=self.pace.eta_seconds(progress.step, self.max_steps, self.settings),
+            skipped=not good,
+            held_up_seconds=held_up,
+        )
+
+    def _clip(self, norm: float) -> None:
+        longest = self.settings.optim.max_grad_norm
+        factor = min(1.0, longest / (norm + 1e-6)) if longest else 1.0
+        factor /= self.progress.loss_scale
+        if factor != 1.0:
+            for parameter in self.decoder.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor)
+
+    def _count(self, good: bool) -> None:
+        """Keep the loss scale and the count of steps that came to nothing."""
+        progress = self.progress
+        scaled = self.facts.runtime.dtype == "fp16"
+        if good:
+            progress.bad_steps_in_a_row = 0
+            progress.steps_at_this_scale += 1
+            if scaled and progress.steps_at_this_scale >= STEPS_UNTIL_LARGER_SCALE:
+                progress.loss_scale *= 2
+                progress.steps_at_this_scale = 0
+            return
+        progress.skipped_steps += 1
+        if scaled and progress.loss_scale > 1:  # how fp16 finds its scale; nothing is wrong
+            progress.loss_scale /= 2
+            progress.steps_at_this_scale = 0
+        else:
+            progress.bad_steps_in_a_row += 1
