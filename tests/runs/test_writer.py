@@ -1,5 +1,6 @@
 """What the trainer's pen writes, and what it does on a disk that refuses."""
 
+import errno
 import json
 import os
 import stat
@@ -186,17 +187,42 @@ def test_sync_flushes_each_log_and_a_new_attempt_gets_new_files(
     disk = recording()
     watched = RunWriter(writer.paths.root, disk)
     with pytest.raises(ValueError):
-        watched.sync()
+        watched.sync(0)
     begin(0)
     writer.close()
     watched = RunWriter(writer.paths.root, disk)
     reader = RunReader(writer.paths.root)
     watched.begin_attempt(reader.attempts()[0][1])
     disk.operations.clear()
-    watched.sync()
+    watched.sync(0)
     flushed = ["metrics.jsonl", "samples.jsonl", "events.jsonl"]
     assert disk.operations == [("fsync", name) for name in flushed]
     watched.close()
+
+
+def test_after_a_failed_sync_rows_go_on_in_new_files(run: Path, begin: Begin) -> None:
+    class Failing(Disk):
+        left = 1
+
+        def fsync(self, path: Path) -> None:
+            if self.left and path.name == "samples.jsonl":
+                self.left -= 1
+                raise OSError(errno.EIO, "Input/output error", str(path))
+            super().fsync(path)
+
+    begin(0)
+    writer = RunWriter(run, Failing())
+    writer.begin_attempt(RunReader(run).attempts()[0][1])
+    writer.event_row("start", step=0, message="begins")
+    with pytest.raises(OSError):
+        writer.sync(7)
+    writer.sync(7)
+    writer.event_row("end", step=7, message="ends")
+    number, attempt = RunReader(run).attempts()[-1]
+    assert (number, attempt.from_step, attempt.resume_class) == (3, 7, "A")
+    assert "could not be made durable" in attempt.reason
+    assert [row["kind"] for row in RunReader(run).rows("events")] == ["start", "end"]
+    writer.close()
 
 
 def test_replacing_a_file_on_a_failing_disk_keeps_the_old_one(
