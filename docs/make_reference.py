@@ -1,5 +1,5 @@
-"""Write docs/cli.md, docs/configuration.md and the keys of docs/monitor.md from the code, or with
---check say if they are stale.
+"""Write docs/cli.md, docs/configuration.md, the keys of docs/monitor.md and the resume classes of
+docs/reliability.md from the code, or with --check say if they are stale.
 
 python docs/make_reference.py [--check]
 """
@@ -17,13 +17,13 @@ from rich.console import Console
 from tinychat.cli.app import COMMANDS, make_app
 from tinychat.cli.flags import GivenSettings
 from tinychat.config import Settings
+from tinychat.config.classes import CIRCUMSTANCES, SETTINGS, Rule, rule_of
 from tinychat.config.load import preset_names
-from tinychat.config.resume import resume_class
 from tinychat_monitor import keys
 
 DOCS = Path(__file__).parent
 MADE = "<!-- made by docs/make_reference.py; do not edit -->\n"
-CLASSES = {"free": "any time", "bits": "at a resume (class B)", "fixed": "never"}
+CLASSES = {"A": "at a resume", "B": "at a resume (class B)", "C": "never"}
 
 
 def cli_page() -> str:
@@ -81,17 +81,37 @@ def _section(prefix: str, section: typing.Any) -> list[str]:
         name = f"{prefix}{field.name}"
         lines.append(
             f"| `{name}` | {default if default != () else 'none'} | "
-            f"{told[field.name]} | {CLASSES[resume_class(name)]} |"
+            f"{told[field.name]} | {_may_change(rule_of(name))} |"
         )
     return [*lines, ""]
 
 
-def monitor_page() -> str:
-    """The page as it stands, with the table of keys as it is now."""
-    page = (DOCS / "monitor.md").read_text(encoding="utf-8")
+def _may_change(rule: Rule) -> str:
+    if rule.while_training:
+        return "any time"
+    return f"at a resume with `{rule.flag}`" if rule.flag else CLASSES[rule.resume_class]
+
+
+def classes_table() -> str:
+    """What may change when a run goes on: the settings, then the circumstances."""
+    lines = ["| class | what | why | when it changes |", "|---|---|---|---|"]
+    for what, rules in (("", SETTINGS), ("circumstance ", CIRCUMSTANCES)):
+        for rule in rules:
+            names = ", ".join(f"`{name}`" for name in rule.names)
+            then = {"A": "bit-exact", "B": "told, and bit-exact until there"}
+            told = then.get(rule.resume_class, f"refused: {rule.instead}")
+            if rule.while_training:
+                told += "; also while it trains"
+            lines.append(f"| {rule.resume_class} | {what}{names} | {rule.why} | {told} |")
+    return "\n".join([*lines, ""])
+
+
+def _with_part(name: str, mark: str, part: str) -> str:
+    """A page as it stands, with what stands between the marks as it is now."""
+    page = (DOCS / name).read_text(encoding="utf-8")
     before, _, after = page.partition("do not edit -->\n")
-    _, mark, after = after.partition("<!-- /keys -->")
-    return f"{before}do not edit -->\n\n{keys.markdown()}{mark}{after}"
+    _, end, after = after.partition(f"<!-- /{mark} -->")
+    return f"{before}do not edit -->\n\n{part}{end}{after}"
 
 
 def main() -> int:
@@ -100,7 +120,8 @@ def main() -> int:
     pages = {
         "cli.md": cli_page(),
         "configuration.md": configuration_page(),
-        "monitor.md": monitor_page(),
+        "monitor.md": _with_part("monitor.md", "keys", keys.markdown()),
+        "reliability.md": _with_part("reliability.md", "classes", classes_table()),
     }
     for name, page in pages.items():
         path = DOCS / name

@@ -17,7 +17,7 @@ from tinychat.config.load import (
     resolve,
     setting_names,
 )
-from tinychat.config.resume import change_setting, continue_with, resume_class
+from tinychat.config.resume import change_setting, continue_with
 from tinychat.errors import SettingsError
 from tinychat.model import count_parameters
 
@@ -124,15 +124,6 @@ def test_every_setting_has_one_sentence_of_help() -> None:
                 assert told.get(field.name, "").strip().endswith("."), (
                     f"{cls.__name__}.{field.name}"
                 )
-
-
-def test_every_setting_is_in_one_resume_class() -> None:
-    classes = {name: resume_class(name) for name in setting_names()}
-    assert set(classes.values()) == {"free", "bits", "fixed"}
-    assert classes["sample.every_steps"] == "free"
-    assert classes["runtime.threads"] == classes["max_steps"] == "bits"
-    for name in ("seed", "data.paths", "model.n_layer", "optim.learning_rate", "batch_size"):
-        assert classes[name] == "fixed", name
 
 
 def test_what_would_make_another_run_is_refused_by_name() -> None:

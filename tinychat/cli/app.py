@@ -44,6 +44,7 @@ COMMANDS = [
     (LEARN, "resume"),
     (WATCH, "runs"),
     (WATCH, "show"),
+    (WATCH, "verify"),
     (WATCH, "control"),
     (TALK, "chat"),
     (TALK, "generate"),

@@ -18,6 +18,7 @@ def resume_command(
     dtype: str | None = None,
     start: Annotated[str | None, Parameter(name="--from")] = None,
     rewarm: Annotated[bool, Parameter(negative="")] = False,
+    accept_new_data: Annotated[bool, Parameter(negative="")] = False,
     settings: SettingsFlags = SETTINGS,
     given: GivenFlags,
 ) -> int:
@@ -42,11 +43,22 @@ def resume_command(
         weights and stays at the floor.
     rewarm
         When extending cosine or linear: plan the whole curve anew over the longer run.
+    accept_new_data
+        Go on although the data is another than before; the run says so for ever after.
     """
     from tinychat.runs import default_checkpoints
 
     root = checkpoints or default_checkpoints()
-    return go_on(run, root, given, device=device, dtype=dtype, start=start, rewarm=rewarm)
+    return go_on(
+        run,
+        root,
+        given,
+        device=device,
+        dtype=dtype,
+        start=start,
+        rewarm=rewarm,
+        accept_new_data=accept_new_data,
+    )
 
 
 def go_on(
@@ -58,8 +70,10 @@ def go_on(
     dtype: str | None = None,
     start: str | None = None,
     rewarm: bool = False,
+    accept_new_data: bool = False,
 ) -> int:
     """Resume the run `name` with the given changes."""
+    from tinychat.config.classes import ACCEPT_NEW_DATA
     from tinychat.config.load import FLAGS, Layer, from_json, nest
     from tinychat.config.resume import continue_with
     from tinychat.runs import RunLock, RunReader
@@ -73,13 +87,18 @@ def go_on(
         flags["runtime.device"] = device
     if dtype:
         flags["runtime.dtype"] = dtype
+    if paths := flags.get("data.paths"):  # a run must find its files again from any folder
+        words = (paths,) if isinstance(paths, str) else paths
+        flags["data.paths"] = tuple(str(Path(word).absolute()) for word in words)
     from_step, extension = _extension(run, before, flags, start, rewarm, step)
-    resolved, changed = continue_with(before, Layer(FLAGS, nest(flags | extension), text=True))
+    layer = Layer(FLAGS, nest(flags | extension), text=True)
+    allowed = (ACCEPT_NEW_DATA,) if accept_new_data else ()
+    resolved, changed = continue_with(before, layer, allowed)
     with RunLock(run) as lock:
         from tinychat.cli.train import train_to_the_end
         from tinychat.training import Plan
 
-        plan = Plan(run, resolved, command_line(), changed, from_step)
+        plan = Plan(run, resolved, command_line(), changed, from_step, accept_new_data)
         return train_to_the_end(plan, lock)
 
 

@@ -94,7 +94,7 @@ def _print(reader: RunReader, overview: Overview, history: History) -> None:
     console.print()
     _print_chart(console, history)
     console.print()
-    for line in table([*_facts(reader, overview, history), *_lineage(reader, history)]):
+    for line in table([*_facts(reader, overview, history), *_lineage(reader, overview, history)]):
         console.print(line)
     _print_settings(console, reader)
     _print_samples(console, history)
@@ -150,12 +150,14 @@ def _facts(reader: RunReader, overview: Overview, history: History) -> list[tupl
     return [*told, ("checkpoints", _checkpoints_in_words(reader))]
 
 
-def _lineage(reader: RunReader, history: History) -> list[tuple[str, str]]:
+def _lineage(reader: RunReader, overview: Overview, history: History) -> list[tuple[str, str]]:
     """Where the weights come from: another run, and the attempts of this one."""
     lines = []
     parent = reader.run.parent
     if parent:
         lines.append(("grew from", parent))
+    if overview.lineage:
+        lines.append(("lineage", overview.lineage))
     for number_, attempt in history.attempts[-_ATTEMPTS:]:
         told = f"{number_}: from step {number(attempt.from_step)}, {attempt.reason}"
         if attempt.resume_class == "A":

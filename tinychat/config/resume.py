@@ -1,48 +1,31 @@
-"""What may change when a run goes on.
+"""The settings of a run that goes on with changes: what may change, and what is refused.
 
-free     decides nothing about the weights: may even change while the run trains
-free*    changes bits but neither data nor meaning ("class B"): said in the lineage line
-fixed    would make it another run ("class C"): refused
+Which setting is of which class stands in `classes`.
 """
 
-from typing import Any, Literal
+from collections.abc import Collection
+from typing import Any
 
+from tinychat.config.classes import SETTINGS, may_change_and_decides_bits, rule_of
 from tinychat.config.load import Layer, Resolved, json_to_layer, nest, resolve
 from tinychat.errors import SettingsError
-
-ResumeClass = Literal["free", "bits", "fixed"]
-
-_FREE = ("eval.", "sample.", "checkpoint.", "log.")
-_BITS = (
-    "runtime.",
-    "micro_batch_size",
-    "max_steps",
-    "max_epochs",
-    "optim.schedule_steps",
-    "optim.max_bad_steps",
-)
-
-
-def resume_class(name: str) -> ResumeClass:
-    """What a change of this setting means for a run that goes on."""
-    if name.startswith(_FREE):
-        return "free"
-    return "bits" if name.startswith(_BITS) else "fixed"
 
 
 def change_setting(before: Resolved, name: str, value: Any) -> Resolved:
     """One setting changed while the run trains. Raises SettingsError if it may not be."""
-    if name in flat(before) and resume_class(name) != "free":
+    if name in flat(before) and not rule_of(name).while_training:
         raise SettingsError(
-            f"{name} decides the weights, so it cannot change while the run trains; "
-            "intervals, samples and what is kept can"
+            f"{name} cannot change while the run trains; intervals, samples and what is kept can"
         )
     layer = Layer("control", nest({name: value}), text=isinstance(value, str))
     return continue_with(before, layer)[0]
 
 
-def continue_with(before: Resolved, layer: Layer) -> tuple[Resolved, tuple[str, ...]]:
-    """The settings of a run that goes on with changes, and what changed of class B, in words.
+def continue_with(
+    before: Resolved, layer: Layer, flags: Collection[str] = ()
+) -> tuple[Resolved, tuple[str, ...]]:
+    """The settings of a run that goes on with changes, and what changed that decides bits, in
+    words. `flags` are those given that allow something of class C.
 
     Raises SettingsError naming every changed setting that would make it another run.
     """
@@ -54,19 +37,44 @@ def continue_with(before: Resolved, layer: Layer) -> tuple[Resolved, tuple[str, 
     }
     old, new = flat(before), flat(after)
     changed = [name for name in new if new[name] != old[name]]
-    fixed = [name for name in changed if resume_class(name) == "fixed"]
-    if fixed:
+    refused = [
+        name
+        for name in changed
+        if rule_of(name).resume_class == "C" and rule_of(name).flag not in flags
+    ]
+    if refused:
         raise SettingsError(
             *(
                 f"{name} is {old[name]!r} in this run and cannot become {new[name]!r}; "
-                "start a new run for that (`tinychat train --init-from` takes its weights along)"
-                for name in fixed
+                f"{rule_of(name).instead}"
+                for name in refused
             )
         )
-    bits = tuple(
-        f"{name} {old[name]} -> {new[name]}" for name in changed if resume_class(name) == "bits"
+    told = tuple(
+        f"{name} {old[name]} -> {new[name]}"
+        for name in changed
+        if rule_of(name).resume_class != "A"
     )
-    return Resolved(after.settings, sources), bits
+    return Resolved(after.settings, sources), told
+
+
+def deciding(resolved: Resolved) -> dict[str, Any]:
+    """The settings that decide bits and in which attempts of one run can differ."""
+    return {
+        name: value for name, value in flat(resolved).items() if may_change_and_decides_bits(name)
+    }
+
+
+def with_deciding(resolved: Resolved, values: dict[str, Any]) -> Resolved:
+    """The settings as another attempt of the same run had them; `values` are its `deciding`."""
+    names = {name for rule in SETTINGS for name in rule.names}
+    known = {name: value for name, value in values.items() if name in names}
+    document = resolved.to_json()
+    layers = (
+        Layer("settings.json", json_to_layer(document["settings"])),
+        Layer("attempt.json", json_to_layer(nest(known))),
+    )
+    return Resolved(resolve(*layers).settings, resolved.sources)
 
 
 def flat(resolved: Resolved) -> dict[str, Any]:

@@ -24,12 +24,14 @@ from tinychat.model.device import (
     for_answering,
     is_out_of_memory,
     memory_bytes,
+    processor,
     release_memory,
     synchronize,
 )
 from tinychat.model.families import family_of
 from tinychat.model.foreign_folder import foreign_parent, foreign_tokenizer, load_foreign
 from tinychat.model.foreign_weights import foreign_shape, read_foreign
+from tinychat.model.readme import readme_page
 
 __all__ = [
     "Decoder",
@@ -52,8 +54,10 @@ __all__ = [
     "memory_bytes",
     "model_files",
     "open_model",
+    "processor",
     "read_foreign",
     "read_tensors",
+    "readme_page",
     "release_memory",
     "synchronize",
     "to_json",

@@ -5,8 +5,10 @@ Nothing is chosen twice: a run settles its runtime once, writes it down, and rep
 
 import contextlib
 import os
+import platform
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -88,6 +90,18 @@ def cpu_computes_bf16() -> bool:
     """Whether the CPU has instructions for bf16 products; without them bf16 is slower than fp32."""
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # private, so it may vanish
     return bool(probe and probe())
+
+
+def processor(device: str) -> str:
+    """The name of the GPU or CPU that computes; another one may round in another order."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    try:
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
+        told = ""
+    names = (line.partition(":")[2].strip() for line in told.splitlines() if "model name" in line)
+    return next(names, "") or platform.processor() or platform.machine()
 
 
 def usable_cores() -> int:

@@ -2,9 +2,10 @@
 
 This room knows where everything lies (`layout`), what stands in it (`records`), how it is written
 so that nothing acknowledged is lost (`durable`, `checkpoints`, `writer`), how it is read whatever
-happened (`reader`), who holds it (`lock`), whether its process lives (`liveness`), which
-checkpoints stay (`retention`), and how requests come in (`control`). It knows no tensors: a
-checkpoint is a folder of named bytes here. Standard library and psutil only.
+happened (`reader`), which attempt did which steps (`lineage`), what of it is damaged
+(`inspection`), who holds it (`lock`), whether its process lives (`liveness`), which checkpoints
+stay (`retention`), and how requests come in (`control`). It knows no tensors: a checkpoint is a
+folder of named bytes here. Standard library and psutil only.
 """
 
 from tinychat.runs.checkpoints import (
@@ -25,6 +26,13 @@ from tinychat.runs.control import (
 )
 from tinychat.runs.durable import Disk, LineLog, replace_file
 from tinychat.runs.find import find_model, find_run, is_foreign
+from tinychat.runs.inspection import (
+    CheckpointReport,
+    Inspection,
+    LogReport,
+    inspect_checkpoint,
+    inspect_run,
+)
 from tinychat.runs.layout import (
     AttemptPaths,
     RunPaths,
@@ -32,6 +40,15 @@ from tinychat.runs.layout import (
     checkpoint_step,
     default_checkpoints,
     list_checkpoints,
+)
+from tinychat.runs.lineage import (
+    Break,
+    Stretch,
+    breaks,
+    lineage_line,
+    lineage_words,
+    maker,
+    stretches,
 )
 from tinychat.runs.liveness import (
     ProcessIdentity,
@@ -67,15 +84,19 @@ __all__ = [
     "AttemptPaths",
     "AttemptRecord",
     "BestCheckpoint",
+    "Break",
     "CheckpointFiles",
+    "CheckpointReport",
     "Command",
     "ControlInbox",
     "Disk",
     "EvalRow",
     "EventRow",
+    "Inspection",
     "LastCommand",
     "LineLog",
     "Log",
+    "LogReport",
     "ProcessIdentity",
     "Pruned",
     "Refusal",
@@ -89,18 +110,25 @@ __all__ = [
     "SampleRow",
     "State",
     "Status",
+    "Stretch",
     "TrainRow",
     "TrueState",
+    "breaks",
     "checkpoint_name",
     "checkpoint_step",
     "default_checkpoints",
     "find_model",
     "find_run",
+    "inspect_checkpoint",
+    "inspect_run",
     "is_foreign",
     "is_process_of",
+    "lineage_line",
+    "lineage_words",
     "list_checkpoints",
     "list_runs",
     "lock_is_held",
+    "maker",
     "newest_good",
     "pin",
     "pinned",
@@ -112,6 +140,7 @@ __all__ = [
     "read_checkpoint",
     "replace_file",
     "send_command",
+    "stretches",
     "sweep",
     "true_state",
     "unpin",

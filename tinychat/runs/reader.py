@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from tinychat.errors import RunError, TinychatError
 from tinychat.runs.layout import RunPaths, list_checkpoints, run_names
+from tinychat.runs.lineage import lineage_line
 from tinychat.runs.records import AttemptRecord, BestCheckpoint, RunRecord, Status, parse
 
 Row = dict[str, Any]
@@ -61,6 +62,18 @@ class RunReader:
             except RunError:
                 continue
         return found
+
+    @property
+    def lineage(self) -> str:
+        """How far back the weights are bit-exact, in one line; empty if nothing has begun."""
+        attempts = self.attempts()
+        return lineage_line(attempts) if attempts else ""
+
+    @property
+    def data_fingerprint(self) -> str | None:
+        """Of the data that the run goes on with: that of the newest attempt that says one."""
+        told = [record.data_fingerprint for _, record in self.attempts()]
+        return next((each for each in reversed(told) if each), self.run.data_fingerprint)
 
     def rows(self, log: Log) -> Iterator[Row]:
         """The logical log, oldest row first: each step once, as the weights really went.
@@ -181,7 +194,7 @@ def _rows(path: Path) -> Iterator[Row]:
     try:
         with open(path, "rb") as file:
             for line in file:
-                if (row := _parse_line(line)) is not None:
+                if (row := parse_line(line)) is not None:
                     yield row
     except FileNotFoundError:
         return
@@ -189,7 +202,7 @@ def _rows(path: Path) -> Iterator[Row]:
 
 def _rows_backwards(path: Path) -> Iterator[Row]:
     for line in _lines_backwards(path):
-        if (row := _parse_line(line)) is not None:
+        if (row := parse_line(line)) is not None:
             yield row
 
 
@@ -210,7 +223,7 @@ def _lines_backwards(path: Path) -> Iterator[bytes]:
             yield head
 
 
-def _parse_line(line: bytes) -> Row | None:
+def parse_line(line: bytes) -> Row | None:
     """The row on a line, or None. A power cut may leave a block of NULs before it."""
     try:
         row = json.loads(line.strip(b"\0 \r\n"), parse_constant=lambda word: None)

@@ -83,6 +83,9 @@ class AttemptRecord(_Record):
     host: str
     argv: tuple[str, ...] = ()
     version: str = ""  # of tinychat
+    git_commit: str | None = None  # of the source tree, None where it is installed without one
+    data_fingerprint: str | None = None  # of the prepared data; later resumes are held to it
+    settings: dict[str, Any] = field(default_factory=dict)  # that decide bits and may change
     torch: str = ""
     device: str = ""
     dtype: str = ""
@@ -91,7 +94,9 @@ class AttemptRecord(_Record):
     attention: str = ""
     micro_batch_size: int | None = None
     rate_factor: float = 1.0  # share of the planned learning rate, after roll-backs
+    processor: str = ""  # name of the CPU or GPU; empty: not known
     cpu_flags: tuple[str, ...] = ()
+    arithmetic: int = 1  # raised when a tinychat computes a step in another way
     autotune: dict[str, Any] | None = None  # what was measured before the choice
     resume_class: str | None = None  # A bit-exact, B same data, C allowed by a flag; None: new
     changed: tuple[str, ...] = ()  # settings that differ from the attempt before
@@ -134,6 +139,7 @@ class Status(_Record):
     latest: int | None = None  # step of the newest published checkpoint
     last_command: LastCommand | None = None
     message: str = ""  # one sentence for a person
+    lineage: str = ""  # how far back the weights are bit-exact, in one line
     seq: int = 0  # counted by the writer, so that a reader on any clock sees a beat
     format: int = FORMAT
 

@@ -1,6 +1,6 @@
 """Training: batches as a function of (seed, step), the optimizer, the loop that emits events, the
-listeners that write a run, evaluation, live samples, and the one module (`job`) that builds all of
-it from settings.
+listeners that write a run, evaluation, live samples, the one module (`job`) that builds all of it
+from settings, and the recomputation that checks a run.
 """
 
 from tinychat.training.batches import batch_at, make_rows
@@ -20,6 +20,7 @@ from tinychat.training.events import (
 )
 from tinychat.training.job import Outcome, Plan, train
 from tinychat.training.progress import Progress
+from tinychat.training.recompute import Difference, Recomputation, recompute
 from tinychat.training.trainer import Trainer
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Began",
     "CheckpointSaved",
     "CommandAnswered",
+    "Difference",
     "Evaluated",
     "Evaluation",
     "Event",
@@ -35,6 +37,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "Progress",
+    "Recomputation",
     "Sampled",
     "StateChanged",
     "Stepped",
@@ -42,5 +45,6 @@ __all__ = [
     "batch_at",
     "evaluate",
     "make_rows",
+    "recompute",
     "train",
 ]

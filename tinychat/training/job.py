@@ -15,17 +15,9 @@ from pathlib import Path
 from tinychat import __version__
 from tinychat.config import CheckpointSettings
 from tinychat.config.load import Resolved
+from tinychat.config.resume import deciding
 from tinychat.errors import CheckpointError, RunError, SettingsError, TrainingError
-from tinychat.model import (
-    Decoder,
-    ModelCard,
-    count_parameters,
-    family_of,
-    is_out_of_memory,
-    model_files,
-    open_model,
-    trainer_files,
-)
+from tinychat.model import count_parameters, family_of, is_out_of_memory, open_model
 from tinychat.runs import (
     AttemptRecord,
     CheckpointFiles,
@@ -36,28 +28,23 @@ from tinychat.runs import (
     RunRecord,
     RunWriter,
     list_checkpoints,
+    maker,
     newest_good,
     prune,
     sweep,
 )
-from tinychat.text import Prepared, Tokenizer, cache_size
 from tinychat.text import Progress as ReadingProgress
-from tinychat.training.batches import ConversationRows, make_rows, training_rows
+from tinychat.text import cache_size
+from tinychat.training.batches import ConversationRows, make_rows
 from tinychat.training.evaluate import Evaluation, evaluate
 from tinychat.training.events import Began, Event, Listener, Noted, State
-from tinychat.training.lineage import Facts, lineage_line, what_changed
-from tinychat.training.optimizer import Optimizer
+from tinychat.training.lineage import Facts, other_code, source_commit, what_changed
+from tinychat.training.parts import Parts, assemble
 from tinychat.training.progress import Progress
 from tinychat.training.recorder import RunRecorder, tell
 from tinychat.training.requests import AskedToEndError, RunRequests, StopSignals
 from tinychat.training.samples import LiveSampler, prompt_book
-from tinychat.training.start import (
-    build_model,
-    find_start,
-    prepare_corpus,
-    restore,
-    settle_facts,
-)
+from tinychat.training.start import find_start, prepare_corpus, restore, settle_facts
 from tinychat.training.trainer import Trainer
 
 
@@ -70,6 +57,7 @@ class Plan:
     argv: Sequence[str] = ()
     changed: tuple[str, ...] = ()  # settings of class B that differ from the attempt before
     from_step: int | None = None  # go on from this checkpoint instead of the newest
+    accept_new_data: bool = False  # go on although the data is another (class C)
 
 
 @dataclass(frozen=True)
@@ -107,12 +95,18 @@ def train(
         facts = settle_facts(run, settings, plan.changed)
         facts.runtime.apply()
         try:
-            prepared = prepare_corpus(run, settings, signals.ending(progress), disk)
+            prepared = prepare_corpus(
+                run,
+                settings,
+                signals.ending(progress),
+                disk,
+                accept_new_data=plan.accept_new_data,
+            )
         except AskedToEndError:
             tell(writer, "stopped", step, "before its data was ready")
             return Outcome("stopped", step, None, None)
-        decoder, tokenizer = build_model(settings, prepared, start, facts.runtime)
-        job = _Job(plan, lock, facts, prepared, decoder, tokenizer, start, signals, listener, disk)
+        parts = assemble(plan.resolved, prepared, start, facts)
+        job = _Job(plan, lock, parts, start, signals, listener, disk)
         del start  # its bytes are several times the model's
         job.announce(leftovers, problems)
         return job.run()
@@ -125,42 +119,36 @@ class _Job:
         self,
         plan: Plan,
         lock: RunLock,
-        facts: Facts,
-        prepared: Prepared,
-        decoder: Decoder,
-        tokenizer: Tokenizer,
+        parts: Parts,
         start: CheckpointFiles | None,
         signals: StopSignals,
         listener: Listener,
         disk: Disk,
     ) -> None:
-        self.plan, self.facts, self.prepared, self.disk = plan, facts, prepared, disk
-        self.decoder, self.tokenizer = decoder, tokenizer
+        self.plan, self.parts, self.facts, self.disk = plan, parts, parts.facts, disk
+        self.prepared, self.resolved, self.rows = parts.prepared, parts.resolved, parts.rows
+        self.decoder, self.tokenizer = parts.decoder, parts.tokenizer
+        self.optimizer, self.progress = parts.optimizer, parts.progress
+        self.max_steps = parts.max_steps
         self.resumed = start is not None
         self.listener = listener
-        settings = plan.resolved.settings
-        context_length = settings.model.context_length
-        self.rows = training_rows(prepared.train, prepared.form, context_length)
-        self.valid_rows = make_rows(prepared.valid, prepared.form, context_length)
-        self.resolved = _with_max_steps(plan.resolved, self.rows.count)
-        settings = self.resolved.settings
-        self.max_steps = settings.max_steps or 0
-        self.optimizer = Optimizer(decoder, settings.optim)
+        context_length = self.resolved.settings.model.context_length
+        self.valid_rows = make_rows(self.prepared.valid, self.prepared.form, context_length)
         reader = RunReader(plan.run)
-        self.progress = restore(self.optimizer, start, facts.runtime.dtype)
         if self.progress.step > self.max_steps:
             raise SettingsError(
                 f"{plan.run.name} has done {self.progress.step} steps, so max_steps cannot be "
                 f"{self.max_steps}; leave it out, or name a higher number"
             )
-        self.changes = what_changed(reader, facts, plan.changed)
         self.writer = RunWriter(plan.run, disk)
         if start is None:
             self._write_birth()
         else:
             self._drop_other_future(start.step)
-        self.writer.begin_attempt(self._first_attempt(start))
-        self.lineage = lineage_line(reader)
+        self.before: AttemptRecord | None = None  # whose steps this attempt goes on from
+        self.attempt = self._attempt(reader, start)
+        self.writer.begin_attempt(self.attempt)
+        self.lineage = reader.lineage
         # only now: a start that was refused or killed before has changed nothing
         self.writer.write_settings(self.resolved.to_json())
         self.recorder = RunRecorder(
@@ -173,6 +161,7 @@ class _Job:
             disk=disk,
             signals=lambda: signals.count,
             tell=listener,
+            lineage=lambda: self.lineage,
         )
         self.trainer = self._make_trainer(signals)
 
@@ -244,8 +233,10 @@ class _Job:
             more = f"`tinychat resume {self.plan.run.name} --max-steps N` makes the run longer"
             self.emit(Noted("done", step, f"all {step} steps are done; {more}"))
         elif self.resumed:
-            how = f"bits may differ from here on ({self.changes})" if self.changes else "bit-exact"
-            self.emit(Noted("resume", step, f"resumed from step {step}: {how}"))
+            changes = self.attempt.reason.partition(": ")[2]
+            how = f"bits may differ from here on ({changes})" if changes else "bit-exact"
+            code = other_code(self.before, self.attempt) if self.before else []
+            self.emit(Noted("resume", step, "; ".join((f"resumed from step {step}: {how}", *code))))
             newer = [s for s in list_checkpoints(self.plan.run) if s > step]
             if newer:
                 told = (
@@ -321,24 +312,20 @@ class _Job:
 
     def begin_stretch(self, step: int, facts: Facts, why: str) -> None:
         self.facts = facts
-        self.writer.begin_attempt(self._attempt(step, why, "B"))
-        self.lineage = lineage_line(RunReader(self.plan.run))
-
-    def checkpoint_files(self, progress: Progress) -> Mapping[str, bytes]:
-        card = ModelCard(
-            model=self.decoder.settings,
-            vocab_size=self.decoder.vocab_size,
-            kind="chat" if self.prepared.form == "chat" else "base",
-            loss=self.trainer.settings.data.loss,
-            step=progress.step,
-            run=self.plan.run.name,
-            data_fingerprint=self.prepared.fingerprint,
-            lineage=self.lineage,
+        self.attempt = replace(
+            self.attempt,
+            from_step=step,
+            reason=why,
+            resume_class="B",
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            changed=(),
+            **facts.to_record(),
         )
-        return {
-            **model_files(self.decoder, self.tokenizer, card),
-            **trainer_files(self.optimizer.tensors(), progress.to_json()),
-        }
+        self.writer.begin_attempt(self.attempt)
+        self.lineage = RunReader(self.plan.run).lineage
+
+    def checkpoint_files(self, _: Progress) -> Mapping[str, bytes]:
+        return self.parts.files(self.plan.run.name, self.lineage)
 
     def _write_birth(self) -> None:
         """run.json and tokenizer.json: what the run is, once it is known."""
@@ -355,6 +342,7 @@ class _Job:
                 tokenizer_sha256=self.tokenizer.sha256,
                 data_fingerprint=self.prepared.fingerprint,
                 parent=settings.init_from,
+                git_commit=source_commit(),
             )
         )
 
@@ -366,30 +354,26 @@ class _Job:
         if newer:
             prune(self.plan.run, set(steps) - newer, newer, disk=self.disk)
 
-    def _first_attempt(self, start: CheckpointFiles | None) -> AttemptRecord:
-        why = ("resume" if start else "new") + (f": {self.changes}" if self.changes else "")
-        resume_class = None if start is None else ("B" if self.changes else "A")
-        return self._attempt(start.step if start else 0, why, resume_class)
-
-    def _attempt(self, from_step: int, why: str, resume_class: str | None) -> AttemptRecord:
-        return AttemptRecord(
-            from_step=from_step,
-            reason=why,
+    def _attempt(self, reader: RunReader, start: CheckpointFiles | None) -> AttemptRecord:
+        """What this attempt is, and of which class, against the one whose steps it goes on from."""
+        now = AttemptRecord(
+            from_step=start.step if start else 0,
+            reason="resume" if start else "new",
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             host=platform.node(),
             argv=tuple(self.plan.argv),
             version=__version__,
-            resume_class=resume_class,
+            git_commit=source_commit(),
+            data_fingerprint=self.prepared.fingerprint,
+            settings=deciding(self.resolved),
             changed=self.plan.changed,
             **self.facts.to_record(),
         )
-
-
-def _with_max_steps(resolved: Resolved, rows_per_epoch: int) -> Resolved:
-    """A length in epochs becomes one in steps, before the first step and for good."""
-    settings = resolved.settings
-    if settings.max_epochs is None:
-        return resolved
-    steps = max(1, round(settings.max_epochs * rows_per_epoch / settings.batch_size))
-    sources = resolved.sources | {"max_steps": resolved.sources["max_epochs"]}
-    return Resolved(replace(settings, max_steps=steps, max_epochs=None), sources)
+        if start is None:
+            return now
+        self.before = maker(reader.attempts(), start.step)
+        if self.before is None:  # of the first weights, which nobody trained
+            return replace(now, resume_class="A")
+        resume_class, changes = what_changed(self.before, now)
+        reason = f"resume: {', '.join(changes)}" if changes else "resume"
+        return replace(now, resume_class=resume_class, reason=reason)

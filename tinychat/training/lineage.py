@@ -1,17 +1,25 @@
-"""What decides the last bits of a run, and how far back they are exact.
+"""What decides the last bits of a run, as it is here and now, and what of it differs from before.
 
 Between attempts whose facts agree, the same steps give the same bits. Where they do not, the run
-goes on with the same data and schedule, and says so for ever after.
+goes on with the same data and schedule, and says so for ever after (`runs.lineage`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from tinychat.model import Runtime
-from tinychat.runs import RunReader
+import tinychat
+from tinychat.config.classes import CIRCUMSTANCES, ResumeClass, Rule, rule_of
+from tinychat.model import Runtime, processor
+from tinychat.runs import AttemptRecord
+
+ARITHMETIC = 1
+"""Raised whenever the same settings and data would give other bits, however little they differ."""
+
+_UNKNOWN = ("", None, ())  # of a record from before a fact was written down
 
 
 @dataclass(frozen=True)
@@ -29,40 +37,84 @@ class Facts:
             "dtype": self.runtime.dtype,
             "threads": self.runtime.threads,
             "attention": "sdpa",
+            "compile": False,
             "micro_batch_size": self.micro_batch_size,
             "rate_factor": self.rate_factor,
             "torch": torch.__version__,
+            "processor": processor(self.runtime.device),
             "cpu_flags": (torch.backends.cpu.get_cpu_capability(),),
+            "arithmetic": ARITHMETIC,
         }
 
 
-def what_changed(reader: RunReader, facts: Facts, changed_settings: Sequence[str]) -> str:
-    """What differs from the attempt before, as a few words; empty if nothing that decides bits."""
-    attempts = reader.attempts()
-    if not attempts:
-        return ""
-    _, last = attempts[-1]
-    differs = [
-        f"{name} {getattr(last, name)} -> {value}"
-        for name, value in facts.to_record().items()
-        if getattr(last, name) != value
+def what_changed(before: AttemptRecord, now: AttemptRecord) -> tuple[ResumeClass, list[str]]:
+    """The class of going on from the steps of `before`, and what differs of class B or C.
+
+    What `before` did not write down yet (an older tinychat made it) counts as the same.
+    """
+    rules = [each for each in CIRCUMSTANCES if each.resume_class != "A"]
+    changes = _different(before, now, rules)
+    names = [name for rule in rules for name in rule.names]
+    settings = [
+        (name, f"{name} {before.settings[name]} -> {value}")
+        for name, value in now.settings.items()
+        if name in before.settings and before.settings[name] != value
     ]
-    told = {name.rpartition(".")[2] for name in facts.to_record()}
-    differs += [
-        change for change in changed_settings if change.split()[0].rpartition(".")[2] not in told
+    if not before.settings:
+        settings = [(change.split()[0], change) for change in now.changed]
+    changes += [
+        (rule_of(name).resume_class, told)
+        for name, told in settings
+        if name.rpartition(".")[2] not in names  # else the circumstance says it already
     ]
-    return ", ".join(differs)
+    classes = {resume_class for resume_class, _ in changes}
+    worst: ResumeClass = "C" if "C" in classes else "B" if classes else "A"
+    return worst, [told for _, told in changes]
 
 
-def lineage_line(reader: RunReader) -> str:
-    """How far back the weights are bit-exact, and where and why that was given up."""
-    breaks = [
-        (attempt.from_step, attempt.reason.partition(": ")[2])
-        for _, attempt in reader.attempts()
-        if attempt.resume_class == "B"
-    ]
-    if not breaks:
-        return "bit-exact from step 0"
-    first = min(step for step, _ in breaks)
-    told = "; ".join(f"step {step}: {why}" for step, why in breaks)
-    return f"bit-exact until step {first} ({told})"
+def other_code(before: AttemptRecord, now: AttemptRecord) -> list[str]:
+    """What differs of class A but is worth telling: the program, and where it runs."""
+    rules = [each for each in CIRCUMSTANCES if each.resume_class == "A"]
+    return [told for _, told in _different(before, now, rules)]
+
+
+def _different(
+    before: AttemptRecord, now: AttemptRecord, rules: Sequence[Rule]
+) -> list[tuple[ResumeClass, str]]:
+    """The circumstances that are known of both and differ, in the order of the rules."""
+    recorded = {field.name for field in fields(AttemptRecord)}
+    found: list[tuple[ResumeClass, str]] = []
+    for rule in rules:
+        for name in filter(recorded.__contains__, rule.names):
+            old, new = getattr(before, name), getattr(now, name)
+            if old != new and old not in _UNKNOWN and new not in _UNKNOWN:
+                told = f"{name} {_words(name, old)} -> {_words(name, new)}"
+                found.append((rule.resume_class, told))
+    return found
+
+
+def source_commit() -> str | None:
+    """The git commit of the source tree that runs, or None where it runs from no such tree."""
+    git = Path(tinychat.__file__).resolve().parents[1] / ".git"
+    try:
+        if git.is_file():  # a worktree: "gitdir: <where>"
+            git = Path(git.read_text(encoding="utf-8").partition("gitdir: ")[2].strip())
+        head = (git / "HEAD").read_text(encoding="utf-8").strip()
+        if not head.startswith("ref: "):
+            return head or None
+        name = head.removeprefix("ref: ")
+        common = git / "commondir"
+        if common.is_file():
+            git = (git / common.read_text(encoding="utf-8").strip()).resolve()
+        if (git / name).is_file():
+            return (git / name).read_text(encoding="utf-8").strip() or None
+        packed = (git / "packed-refs").read_text(encoding="utf-8").splitlines()
+        return next((line.split()[0] for line in packed if line.endswith(f" {name}")), None)
+    except (OSError, ValueError):
+        return None
+
+
+def _words(name: str, value: Any) -> str:
+    if name in ("data_fingerprint", "git_commit"):
+        return str(value)[:12]
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

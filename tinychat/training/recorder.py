@@ -71,6 +71,7 @@ class RunRecorder:
         disk: Disk,
         signals: Callable[[], int],
         tell: Listener,
+        lineage: Callable[[], str],
     ) -> None:
         self._writer = writer
         self._run: Path = writer.paths.root
@@ -82,6 +83,7 @@ class RunRecorder:
         self._refused_at: float | None = None  # when the disk began to refuse
         self._patience = DiskPatience(signals, self._tell_of_disk)
         writer.patiently = self._patience
+        self._lineage = lineage
         self._beat_at = float("-inf")
         self._step_seconds = 0.0
         steps = [step for step in list_checkpoints(self._run) if step <= progress.step]
@@ -284,7 +286,8 @@ class RunRecorder:
         if now["state"] in LONG_STATES:
             patience = LONG_PATIENCE_SECONDS
         beat = time.time()
-        return Status(time=beat, next_beat_by=beat + patience, **now)
+        told = {"time": beat, "next_beat_by": beat + patience, "lineage": self._lineage()}
+        return Status(**told, **now)
 
 
 def tell(writer: RunWriter, state: State, step: int, message: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from tinychat.config import RuntimeSettings, Settings
+from tinychat.config.classes import ACCEPT_NEW_DATA, CIRCUMSTANCES, rule_of
 from tinychat.errors import CheckpointError, NoCheckpointError, SettingsError
 from tinychat.model import (
     Decoder,
@@ -86,9 +87,18 @@ def settle_facts(run: Path, settings: Settings, changed: Sequence[str]) -> Facts
 
 
 def prepare_corpus(
-    run: Path, settings: Settings, progress: ReadingProgress | None, disk: Disk
+    run: Path,
+    settings: Settings,
+    progress: ReadingProgress | None,
+    disk: Disk | None = None,
+    *,
+    accept_new_data: bool = False,
 ) -> Prepared:
-    """The corpus as token files. A run that exists must find the corpus and tokenizer it had."""
+    """The corpus as token files. A run that exists must find the data that it went on with last,
+    unless other data is accepted; it keeps its tokenizer in any case.
+
+    Raises SettingsError for other data.
+    """
     cache = run.parent / ".cache"
 
     def prepared_with(tokenizer: Tokenizer | None) -> Prepared:
@@ -101,28 +111,25 @@ def prepare_corpus(
             disk=disk,
         )
 
-    paths = RunPaths(run)
-    given: Tokenizer | None = None
-    named = settings.init_from or settings.tokenizer.path
-    if named and paths.run_json.exists():  # what it named may be gone by now
-        given = Tokenizer.from_json(paths.tokenizer_json.read_text(encoding="utf-8"))
-    elif settings.init_from:
-        given = parent_tokenizer(Path(settings.init_from))
+    paths, reader = RunPaths(run), RunReader(run)
+    if not paths.run_json.exists():
+        parent = settings.init_from
+        return prepared_with(parent_tokenizer(Path(parent)) if parent else None)
+    record, known = reader.run, reader.data_fingerprint
+    own = Tokenizer.from_json(paths.tokenizer_json.read_text(encoding="utf-8"))
+    # what a setting named may be gone by now; and other data would make another tokenizer
+    other_data = accept_new_data or known != record.data_fingerprint
+    given = own if settings.init_from or settings.tokenizer.path or other_data else None
     found = prepared_with(given)
-    if not RunPaths(run).run_json.exists():
-        return found
-    record = RunReader(run).run
-    if found.fingerprint != record.data_fingerprint:
+    if found.fingerprint != known and not accept_new_data:
         raise SettingsError(
-            f"the data of {run.name} has changed since the run began (fingerprint "
-            f"{found.fingerprint[:12]}, it was {str(record.data_fingerprint)[:12]}), or this "
-            f"tinychat reads it in another way than {record.version} did; bring the old data back, "
-            "or start a new run with --init-from"
+            f"the data of {run.name} has changed since the run last went on (fingerprint "
+            f"{found.fingerprint[:12]}, it was {str(known)[:12]}), or this tinychat reads it in "
+            f"another way than {record.version} did; bring the old data back, go on with the new "
+            f"by `tinychat resume {run.name} {ACCEPT_NEW_DATA}`, or start a new run with "
+            "--init-from"
         )
-    if found.tokenizer.sha256 != record.tokenizer_sha256:
-        kept = RunPaths(run).tokenizer_json.read_text(encoding="utf-8")
-        return prepared_with(Tokenizer.from_json(kept))
-    return found
+    return found if found.tokenizer.sha256 == record.tokenizer_sha256 else prepared_with(own)
 
 
 def build_model(
@@ -132,7 +139,11 @@ def build_model(
     if start:
         loaded = open_model(start, runtime.torch_device)
         if loaded.tokenizer.sha256 != tokenizer.sha256:
-            raise CheckpointError(f"{start.path}: its tokenizer is not the one of the run")
+            raise CheckpointError(
+                f"{start.path}: its tokenizer (sha256 {loaded.tokenizer.sha256[:12]}) is not that "
+                f"of the run ({tokenizer.sha256[:12]}); "
+                f"{rule_of('tokenizer_sha256', CIRCUMSTANCES).instead}"
+            )
         decoder = loaded.decoder
     else:
         decoder = Decoder(settings.model, tokenizer.vocab_size)

@@ -55,6 +55,7 @@ class Overview:
     status: Status | None = None
     best: BestCheckpoint | None = None
     latest: int | None = None  # step of the newest checkpoint
+    lineage: str = ""  # how far back the weights are bit-exact, in one line
     parameters: int | None = None
     created_at: str | None = None
     recent: tuple[float, ...] = ()  # the last training losses, at most 32 means, oldest first
@@ -93,6 +94,7 @@ class Overview:
             ],
             "best": best_json(self.best),
             "latest": self.latest,
+            "lineage": self.lineage,
             "parameters": self.parameters,
             "created_at": self.created_at,
         }
@@ -230,8 +232,11 @@ class _Kept:
                 max_steps=status.max_steps,
                 tokens_seen=status.tokens_seen,
                 best=status.best,
+                lineage=status.lineage,
                 latest=status.latest if status.latest in steps else self._told.latest,
             )
+        if not self._told.lineage:  # a start, or a run of an older tinychat
+            self._told = replace(self._told, lineage=reader.lineage)
         losses, before = self._losses, self._signatures.metrics if self._signatures else None
         if not (losses and _same_file(found.metrics, before) and losses.follow()):
             losses = self._losses = _Losses(reader, self._newest[1])

@@ -9,6 +9,7 @@ from rich.text import Text
 from textual.widgets import Static
 
 from tinychat import words
+from tinychat.runs import lineage_words
 from tinychat.watch.details import RunLook
 from tinychat.watch.health import Note, most_urgent_first
 from tinychat.watch.overview import Overview
@@ -161,6 +162,7 @@ def _identity(look: RunLook, now: Now, width: int, colour: Colour) -> Text:
         Part(2, f"reading history {100 * share:.0f}%" if share < 1 else "", colour("cyan")),
         Part(3, "[read only]" if now.readonly else "", "dim"),
         Part(6, _device(look)),
+        Part(10, lineage_words(look.attempts) if look.attempts else "", "dim"),
     ]
     right = [Part(5, words.clock(now.time)[:5], "dim"), Part(4, _beat(overview), "dim")]
     return fit(left, right, width)

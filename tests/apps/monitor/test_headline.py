@@ -192,3 +192,12 @@ def test_rows_lose_their_least_important_part_first() -> None:
     assert fit(left, right, 12).plain == "name  state"
     assert fit(left, right, 6).plain == "state"
     assert fit(left, right, 3).plain == "sta"
+
+
+def test_it_says_how_far_back_the_run_is_bit_exact(training: RunLook) -> None:
+    assert "bit-exact  " in rows(training, 100)[0]
+    number, attempt = training.attempts[-1]
+    later = replace(attempt, from_step=1200, resume_class="B", reason="resume: threads 1 -> 2")
+    broken = replace(training, attempts=[(number, attempt), (number + 1, later)])
+    assert "bit-exact until 1,200" in rows(broken, 100)[0]
+    assert "bit-exact" not in rows(broken, 44)[0], "it goes first where there is no room"

@@ -1,0 +1,103 @@
+"""The parts that updates are computed from: one function builds them for whoever computes.
+
+A run that trains (`job`) and a recomputation that checks it (`recompute`) differ in who listens and
+where results go; what a step does may not differ, so both begin here.
+"""
+
+from dataclasses import dataclass, replace
+
+from tinychat.config import Settings
+from tinychat.config.load import Resolved
+from tinychat.model import Decoder, ModelCard, model_files, readme_page, trainer_files
+from tinychat.runs import CheckpointFiles
+from tinychat.text import Prepared, Tokenizer
+from tinychat.training.batches import ConversationRows, TextRows, training_rows
+from tinychat.training.lineage import Facts
+from tinychat.training.optimizer import Optimizer
+from tinychat.training.progress import Progress
+from tinychat.training.start import build_model, restore
+from tinychat.training.updates import Updates
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Weights, optimizer, rows and place of a run, without anything that writes."""
+
+    resolved: Resolved  # its length is in steps
+    prepared: Prepared
+    facts: Facts
+    decoder: Decoder
+    tokenizer: Tokenizer
+    rows: TextRows | ConversationRows
+    optimizer: Optimizer
+    progress: Progress
+
+    @property
+    def settings(self) -> Settings:
+        return self.resolved.settings
+
+    @property
+    def max_steps(self) -> int:
+        return self.settings.max_steps or 0
+
+    def updates(self) -> Updates:
+        """What makes the next updates, one at a time."""
+        return Updates(
+            self.settings,
+            self.max_steps,
+            self.decoder,
+            self.optimizer,
+            self.rows,
+            self.facts,
+            self.progress,
+        )
+
+    def files(self, run: str, lineage: str) -> dict[str, bytes]:
+        """A whole checkpoint of the weights as they are now: equal tensors give equal bytes."""
+        card = ModelCard(
+            model=self.decoder.settings,
+            vocab_size=self.decoder.vocab_size,
+            kind="chat" if self.prepared.form == "chat" else "base",
+            loss=self.settings.data.loss,
+            step=self.progress.step,
+            run=run,
+            data_fingerprint=self.prepared.fingerprint,
+            lineage=lineage,
+        )
+        at = self.progress
+        page = readme_page(
+            card,
+            val_loss=at.best_val_loss if at.best_step == at.step else None,
+            best_step=at.best_step,
+            best_val_loss=at.best_val_loss,
+        )
+        return {
+            "README.md": page,
+            **model_files(self.decoder, self.tokenizer, card),
+            **trainer_files(self.optimizer.tensors(), self.progress.to_json()),
+        }
+
+
+def assemble(
+    resolved: Resolved, prepared: Prepared, start: CheckpointFiles | None, facts: Facts
+) -> Parts:
+    """Everything for the update after `start`; None: for the first one, with fresh weights.
+
+    Raises CheckpointError where the checkpoint does not fit the settings or the tokenizer.
+    """
+    decoder, tokenizer = build_model(resolved.settings, prepared, start, facts.runtime)
+    rows = training_rows(prepared.train, prepared.form, resolved.settings.model.context_length)
+    resolved = _with_max_steps(resolved, rows.count)
+    optimizer = Optimizer(decoder, resolved.settings.optim)
+    progress = restore(optimizer, start, facts.runtime.dtype)
+    return Parts(resolved, prepared, facts, decoder, tokenizer, rows, optimizer, progress)
+
+
+def _with_max_steps(resolved: Resolved, rows_per_epoch: int) -> Resolved:
+    """A length in epochs becomes one in steps, before the first step and for good."""
+    settings = resolved.settings
+    if settings.max_epochs is None:
+        return resolved
+    steps = max(1, round(settings.max_epochs * rows_per_epoch / settings.batch_size))
+    sources = resolved.sources | {"max_steps": resolved.sources["max_epochs"]}
+    return Resolved(replace(settings, max_steps=steps, max_epochs=None), sources)
