@@ -47,7 +47,11 @@ def test_every_fact_of_here_and_now_goes_into_the_record(tmp_path: Path) -> None
     facts = settle_facts(tmp_path, Settings(), ()).to_record()
     assert set(facts) == set(names_of("B", CIRCUMSTANCES))
     assert all(value not in ("", None, ()) for value in facts.values()), facts
-    assert {f.name for f in dataclasses.fields(Facts)} == {"runtime", "micro_batch_size", "rate_factor"}
+    assert {f.name for f in dataclasses.fields(Facts)} == {
+        "runtime",
+        "micro_batch_size",
+        "rate_factor",
+    }
 
 
 def test_settings_are_told_once_and_an_old_record_is_taken_at_its_word() -> None:
