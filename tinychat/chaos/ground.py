@@ -10,13 +10,13 @@ from pathlib import Path
 
 from tinychat.runs import RunPaths, RunReader
 
-# Dropout, accumulation and one thread, so that everything which could differ would: see `flags`.
+# Dropout, accumulation and one thread, so that everything that could differ would
 PINNED = ("--runtime.threads=1", "--runtime.dtype=fp32", "--model.dropout=0.1")
 
 
 @dataclass(frozen=True)
 class Ground:
-    """A folder for runs, and the model and data that all of them use, as flags of `tinychat train`."""
+    """A folder for runs, and the model and data of all of them as flags of `tinychat train`."""
 
     folder: Path
     model: tuple[str, ...]  # data, shape, batch size, pinned settings
@@ -45,7 +45,7 @@ class Ground:
 
 
 def digests(run: Path, step: int) -> dict[str, str]:
-    """sha256 of what decides whether two runs ended alike: the weights and the optimizer's memory."""
+    """sha256 of what decides whether two runs ended alike: weights and the optimizer's memory."""
     folder = RunPaths(run).checkpoint(step)
     names = ("model.safetensors", "optimizer.safetensors")
     return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
