@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tinychat.runs import RunPaths, RunReader
 
-# Dropout, accumulation and one thread, so that everything that could differ would
+# Dropout, accumulation and one thread, so that everything that could differ would.
 PINNED = ("--runtime.threads=1", "--runtime.dtype=fp32", "--model.dropout=0.1")
 
 
