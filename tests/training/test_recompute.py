@@ -10,6 +10,8 @@ from tinychat.errors import SettingsError
 from tinychat.runs import RunReader, list_checkpoints
 from tinychat.training import Recomputation, recompute
 
+from .conftest import poison
+
 Train = Callable[..., Path]
 
 
@@ -31,6 +33,18 @@ def test_each_attempt_is_computed_under_its_own_facts(train: Train, resume: Trai
     assert result.checkpoints_compared == [0, 4, 8, 12, 16]
     part = again(run, 13, 15)
     assert (part.from_step, part.to_step, part.differences) == (12, 15, [])
+
+
+def test_a_roll_back_is_computed_again_at_half_the_rate(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as bad:
+        poison(bad, steps={8, 9, 10})
+        run = train("rolled", "--max-steps=14", "--checkpoint.every-steps=5")
+    assert [each.rate_factor for _, each in RunReader(run).attempts()] == [1.0, 0.5]
+    result = again(run)
+    assert (result.stopped, result.differences) == ("", [])
+    assert (result.rows_compared, result.checkpoints_compared) == (14, [0, 5, 7, 10, 14])
 
 
 def test_the_checkpoints_of_an_old_end_are_not_compared(train: Train, resume: Train) -> None:

@@ -142,6 +142,7 @@ def test_the_nearest_row() -> None:
     st.booleans(),
     st.sampled_from([None, "step", "tokens", "time"]),
 )
+@example(1801440.0, 1e-9, 20, False, None)
 def test_ticks_are_few_ascending_and_inside(
     low: float, width: float, count: int, log: bool, axis: Axis | None
 ) -> None:

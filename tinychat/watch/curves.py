@@ -168,6 +168,8 @@ def nice_ticks(
         return [low] if low == high and math.isfinite(low) and count > 0 else []
     if high - low < 1 / _EXTREME or high > _EXTREME or low < -_EXTREME:
         return [low, high][:count]  # powers of ten beyond them are no floats
+    if high - low < 1e-12 * max(abs(low), abs(high)):
+        return [low, high][:count]  # so close that round numbers between them are no floats either
     if log and low > 0:
         ticks = _log_ticks(low, high, count)
         if len(ticks) > 1:
