@@ -1,15 +1,12 @@
 """Going on: bit for bit after any kill, honest where bits may differ, refused where it must."""
 
 import json
-import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -30,89 +27,6 @@ def train_rows(run: Path) -> list[tuple[int, float]]:
         for row in RunReader(run).rows("metrics")
         if row["kind"] == "train"
     ]
-
-
-@pytest.mark.parametrize(
-    ("births", "steps", "saves"),
-    [(1, 3, 2), pytest.param(2, 11, 7, marks=pytest.mark.slow)],
-    ids=["six", "twenty"],
-)
-def test_kills_change_no_bit(
-    births: int, steps: int, saves: int, train: Train, spawn: Spawn, tmp_path: Path
-) -> None:
-    """SIGKILL at random moments: before the first step, between steps, in the middle of saves.
-
-    Final weights and optimizer files equal those of the run that nobody killed, each step stands
-    once in the logical log with the same loss, and at most one interval of steps is redone.
-    """
-    every, last = 15, 30 * (births + steps + saves)
-    flags = (
-        f"--max-steps={last}", "--model.dropout=0.1", "--micro-batch-size=4",
-        f"--checkpoint.every-steps={every}", "--eval.every-steps=70", "--sample.every-steps=50",
-    )  # fmt: skip
-    reference = train("reference", *flags)
-    rng = random.Random("kills")
-    run = tmp_path / "killed"
-    kinds = ["birth"] * births + ["steps"] * steps + ["save"] * saves
-    rng.shuffle(kinds)
-    kinds.insert(0, kinds.pop(kinds.index("birth")))
-    process = spawn("train", "killed", *flags)
-    moments = []
-    for kind in kinds:
-        _wait_for_moment(kind, process, run, rng)
-        process.kill()
-        process.wait()
-        moments.append((kind, *_remains(run)))
-        process = spawn("resume", "killed")
-    _, problems = process.communicate(timeout=300)
-    assert process.returncode == 0, problems
-    assert digests(run, last) == digests(reference, last)
-    assert train_rows(run) == train_rows(reference)
-    assert len({step for _, step, _ in moments}) > len(kinds) // 3, f"too alike: {moments}"
-    assert any(half for _, _, half in moments), f"no kill hit a save: {moments}"
-    _at_most_one_interval_redone(run, every)
-    assert not [p.name for p in run.iterdir() if p.name.startswith(".")], "leftovers are swept"
-
-
-def _wait_for_moment(
-    kind: str, process: "subprocess.Popen[str]", run: Path, rng: random.Random
-) -> None:
-    """Until the run has its settings, or this attempt has done some steps, or it is in a save."""
-    before = len(list(run.glob("attempts/*/attempt.json")))
-    steps = rng.randint(0, 40)
-    deadline = time.monotonic() + 500
-    while process.poll() is None and time.monotonic() < deadline:
-        attempts = sorted(run.glob("attempts/*/attempt.json"))
-        done = 0
-        if len(attempts) > before and (log := attempts[-1].with_name("metrics.jsonl")).exists():
-            done = log.read_bytes().count(b"\n")
-        if kind == "birth" and (run / "settings.json").exists():
-            break
-        if kind == "steps" and len(attempts) > before and done >= steps:
-            break
-        if kind == "save" and done and any(n.startswith(".tmp-step") for n in os.listdir(run)):
-            break
-        time.sleep(0.0005)
-    else:
-        said = process.communicate()[1] if process.poll() is not None else ""
-        raise AssertionError(f"the run ended before it could be killed ({kind}): {said}")
-    time.sleep(rng.choice([0.0, 0.0, rng.uniform(0, 0.02)]))
-
-
-def _remains(run: Path) -> tuple[int | None, bool]:
-    """The newest checkpoint, and whether a half-written one lies about."""
-    steps = list_checkpoints(run)
-    half = any(name.startswith(".tmp-step") for name in os.listdir(run))
-    return (steps[-1] if steps else None), half
-
-
-def _at_most_one_interval_redone(run: Path, every: int) -> None:
-    attempts = RunReader(run).attempts()
-    for (number, _), (_, later) in pairwise(attempts):
-        log = RunPaths(run).attempt(number).metrics
-        done = [json.loads(line)["step"] for line in log.read_bytes().splitlines() if line]
-        if done:
-            assert max(done) - later.from_step <= every
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

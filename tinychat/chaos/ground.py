@@ -4,14 +4,22 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from tinychat.errors import TinychatError
 from tinychat.runs import RunPaths, RunReader
+
+WAIT_SECONDS = 600.0  # far beyond what any machine needs for one thing
 
 # Dropout, accumulation and one thread, so that everything that could differ would.
 PINNED = ("--runtime.threads=1", "--runtime.dtype=fp32", "--model.dropout=0.1")
+
+
+class ExperimentError(TinychatError):
+    """An experiment cannot go on: a run did what it must not do."""
 
 
 @dataclass(frozen=True)
@@ -21,17 +29,24 @@ class Ground:
     folder: Path
     model: tuple[str, ...]  # data, shape, batch size, pinned settings
     device: str = "cpu"
+    children: list["subprocess.Popen[str]"] = field(default_factory=list, compare=False)
 
     def spawn(
         self, command: str, run: str, *flags: str, before: Sequence[str] = ()
     ) -> subprocess.Popen[str]:
-        """`tinychat train` or `tinychat resume` in a process of its own; `before` wraps it."""
+        """`tinychat train` or `tinychat resume` in a process of its own; `before` wraps it.
+
+        A flag that the ground gives as well counts as it is here.
+        """
         words = [*before, sys.executable, "-m", "tinychat", command]
-        words += (
-            ["--name", run, *self.model, "--device", self.device] if command == "train" else [run]
-        )
+        if command == "train":
+            given = {flag.partition("=")[0] for flag in flags}
+            model = [flag for flag in self.model if flag.partition("=")[0] not in given]
+            words += ["--name", run, *model, "--device", self.device]
+        else:
+            words.append(run)
         words += ["--checkpoints", str(self.folder), *flags]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -39,9 +54,52 @@ class Ground:
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
+        self.children.append(process)
+        return process
+
+    def train(self, run: str, *flags: str) -> Path:
+        """Train a run that nobody hurts to its end. Raises ExperimentError if it fails."""
+        finish(self.spawn("train", run, *flags))
+        return self.folder / run
+
+    def go_on(self, run: str, *flags: str) -> subprocess.Popen[str]:
+        """What a person types after anything happened; `flags` are those the run began with."""
+        born = self.paths(run).settings_json.exists()
+        return self.spawn("resume", run) if born else self.spawn("train", run, *flags)
+
+    def stop_all(self) -> None:
+        """End every process that was spawned here and still lives."""
+        for process in self.children:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
 
     def paths(self, run: str) -> RunPaths:
         return RunPaths(self.folder / run)
+
+
+def reached(process: subprocess.Popen[str], condition: Callable[[], object]) -> bool:
+    """Wait until that is true of what a process does; False if the process ended before.
+
+    Raises ExperimentError if neither happens.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
+    while process.poll() is None:
+        if condition():
+            return True
+        if time.monotonic() > deadline:
+            raise ExperimentError(f"nothing happened for {WAIT_SECONDS:.0f} s")
+        time.sleep(0.001)
+    return bool(condition())
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """Wait for its end; returns what it said. Raises ExperimentError unless it left with 0."""
+    said, _ = process.communicate(timeout=WAIT_SECONDS)
+    if process.returncode != 0:
+        last = said.strip().splitlines()[-3:]
+        raise ExperimentError(f"a run left with {process.returncode}: {' / '.join(last)}")
+    return said
 
 
 def digests(run: Path, step: int) -> dict[str, str]:
