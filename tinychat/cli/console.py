@@ -104,7 +104,7 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
             case Noted():
                 self._say(self._wrapped(f"{event.kind}: {inert(event.message)}"))
             case StateChanged():
-                if event.state == "paused" and event.message:
+                if event.state in ("paused", "saving") and event.message:
                     self._tell(event.message)
             case _:
                 pass

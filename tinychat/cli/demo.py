@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-from tinychat.cli.flags import SETTINGS, GivenFlags, SettingsFlags, command_line
+from tinychat.cli.flags import (
+    SETTINGS,
+    GivenFlags,
+    SettingsFlags,
+    command_line,
+    with_absolute_mirror,
+)
 from tinychat.errors import SettingsError
 
 NAME = "demo"
@@ -40,7 +46,7 @@ def demo_command(
         else:
             from tinychat.cli.train import start_run
 
-            layer = Layer(FLAGS, nest(given.values), text=True)
+            layer = Layer(FLAGS, nest(with_absolute_mirror(given.values)), text=True)
             start_run(run, resolve(read_preset(NAME), layer), command_line(), farewell=False)
         status = RunReader(run).status
     if status is None or status.state != "finished":

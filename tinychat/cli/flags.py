@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, ArgumentCollection, Group, Parameter
@@ -111,6 +112,14 @@ def settings_of(given: GivenSettings) -> Settings:
 def data_settings(given: GivenSettings, paths: Sequence[str]) -> DataSettings:
     """How these files are to be read. Raises SettingsError as `settings_of` does."""
     return replace(settings_of(given).data, paths=tuple(paths))
+
+
+def with_absolute_mirror(flags: dict[str, Any]) -> dict[str, Any]:
+    """The same flags; the folder of the second copy is found again from any folder."""
+    named = flags.get("checkpoint.mirror")
+    if named is None or named.lower() == "none":
+        return flags
+    return flags | {"checkpoint.mirror": str(Path(named).absolute())}
 
 
 def _word(token: Any) -> str:

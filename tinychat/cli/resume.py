@@ -5,7 +5,13 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from tinychat.cli.flags import SETTINGS, GivenFlags, SettingsFlags, command_line
+from tinychat.cli.flags import (
+    SETTINGS,
+    GivenFlags,
+    SettingsFlags,
+    command_line,
+    with_absolute_mirror,
+)
 from tinychat.errors import RunError, SettingsError
 
 
@@ -16,6 +22,7 @@ def resume_command(
     checkpoints: Path | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    mirror: str | None = None,
     start: Annotated[str | None, Parameter(name="--from")] = None,
     rewarm: Annotated[bool, Parameter(negative="")] = False,
     accept_new_data: Annotated[bool, Parameter(negative="")] = False,
@@ -38,6 +45,8 @@ def resume_command(
         Short for --runtime.device.
     dtype
         Short for --runtime.dtype.
+    mirror
+        Short for --checkpoint.mirror; none ends it.
     start
         Go on from this step instead of the newest; "latest" when extending keeps the decayed
         weights and stays at the floor.
@@ -55,6 +64,7 @@ def resume_command(
         given,
         device=device,
         dtype=dtype,
+        mirror=mirror,
         start=start,
         rewarm=rewarm,
         accept_new_data=accept_new_data,
@@ -68,6 +78,7 @@ def go_on(
     *,
     device: str | None = None,
     dtype: str | None = None,
+    mirror: str | None = None,
     start: str | None = None,
     rewarm: bool = False,
     accept_new_data: bool = False,
@@ -76,7 +87,7 @@ def go_on(
     from tinychat.config.classes import ACCEPT_NEW_DATA
     from tinychat.config.load import FLAGS, Layer, from_json, nest
     from tinychat.config.resume import continue_with
-    from tinychat.runs import RunLock, RunReader
+    from tinychat.runs import RunLock, RunReader, check_mirror
 
     if given.unknown:
         raise SettingsError(*given.problems())
@@ -87,6 +98,9 @@ def go_on(
         flags["runtime.device"] = device
     if dtype:
         flags["runtime.dtype"] = dtype
+    if mirror:
+        flags["checkpoint.mirror"] = mirror
+    flags = with_absolute_mirror(flags)
     if paths := flags.get("data.paths"):  # a run must find its files again from any folder
         words = (paths,) if isinstance(paths, str) else paths
         flags["data.paths"] = tuple(str(Path(word).absolute()) for word in words)
@@ -94,11 +108,14 @@ def go_on(
     layer = Layer(FLAGS, nest(flags | extension), text=True)
     allowed = (ACCEPT_NEW_DATA,) if accept_new_data else ()
     resolved, changed = continue_with(before, layer, allowed)
+    named = "checkpoint.mirror" in flags
+    if folder := resolved.settings.checkpoint.mirror:
+        check_mirror(run, Path(folder), anew=named)
     with RunLock(run) as lock:
         from tinychat.cli.train import train_to_the_end
         from tinychat.training import Plan
 
-        plan = Plan(run, resolved, command_line(), changed, from_step, accept_new_data)
+        plan = Plan(run, resolved, command_line(), changed, from_step, accept_new_data, named)
         return train_to_the_end(plan, lock)
 
 

@@ -73,6 +73,7 @@ def _document(reader: RunReader, overview: Overview, history: History) -> Row:
     return {
         **overview.to_json(),
         "best": best_json(reader.best),
+        "mirror": _mirror(reader),
         "checkpoints": [_checkpoint(reader, step) for step in reader.checkpoints()],
         "run": dataclasses.asdict(reader.run),
         "settings": _settings(reader).get("settings", {}),
@@ -147,7 +148,10 @@ def _facts(reader: RunReader, overview: Overview, history: History) -> list[tupl
             newest = history.attempts[-1][1]
             model += f", {inert(newest.device)} {inert(newest.dtype)}"
         told.insert(0, ("model", model))
-    return [*told, ("checkpoints", _checkpoints_in_words(reader))]
+    told.append(("checkpoints", _checkpoints_in_words(reader)))
+    if mirror := _mirror(reader):
+        told.append(("second copy", inert(mirror_words(mirror))))
+    return told
 
 
 def _lineage(reader: RunReader, overview: Overview, history: History) -> list[tuple[str, str]]:
@@ -236,6 +240,19 @@ def _checkpoints_in_words(reader: RunReader) -> str:
     if kept := sorted(pinned(reader.paths.root) & set(steps)):
         told += f"; pinned: {', '.join(map(number, kept))}"
     return f"{count(len(steps), 'step')}: {told}"
+
+
+def _mirror(reader: RunReader) -> Row | None:
+    status = reader.status
+    return dataclasses.asdict(status.mirror) if status and status.mirror else None
+
+
+def mirror_words(mirror: Row) -> str:
+    """Up to which step the second copy is whole, where it lies, and what is wrong with it."""
+    step = mirror["step"]
+    told = "no checkpoint yet" if step is None else f"step {number(step)}"
+    told += f" in {mirror['folder']}"
+    return f"{told}; {mirror['problem']}" if mirror["problem"] else told
 
 
 def _settings(reader: RunReader) -> Row:

@@ -15,6 +15,7 @@ from tinychat.cli.flags import (
     Reading,
     SettingsFlags,
     command_line,
+    with_absolute_mirror,
 )
 from tinychat.errors import RunExistsError, SettingsError
 
@@ -28,6 +29,7 @@ def train_command(
     checkpoints: Path | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    mirror: str | None = None,
     resume: str | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     reading: Reading = READING_FLAGS,
@@ -59,6 +61,8 @@ def train_command(
         Short for --runtime.device.
     dtype
         Short for --runtime.dtype.
+    mirror
+        Short for --checkpoint.mirror.
     resume
         Go on with this run instead; the same as `tinychat resume RUN`.
     dry_run
@@ -70,8 +74,12 @@ def train_command(
     if resume is not None:
         from tinychat.cli.resume import go_on
 
-        return go_on(resume, root, given, device=device, dtype=dtype)
-    resolved, label = _resolve(preset, config, data, device, dtype, root, given)
+        return go_on(resume, root, given, device=device, dtype=dtype, mirror=mirror)
+    short = {"runtime.device": device, "runtime.dtype": dtype, "checkpoint.mirror": mirror}
+    flags: dict[str, Any] = {name: value for name, value in short.items() if value}
+    if data:
+        flags["data.paths"] = tuple(data)
+    resolved, label = _resolve(preset, config, root, given, flags)
     if dry_run:
         from tinychat.cli.dry_run import show_dry_run
 
@@ -92,13 +100,11 @@ def check_name(name: str) -> None:
 def _resolve(
     preset: str | None,
     config: Path | None,
-    data: list[str] | None,
-    device: str | None,
-    dtype: str | None,
     root: Path,
     given: GivenFlags,
+    short: dict[str, Any],
 ) -> tuple[Any, str]:
-    """All layers as one, and what a run of it is called."""
+    """All layers as one, and what a run of it is called; `short` holds the short flags."""
     from tinychat.config.load import FLAGS, Layer, nest, read_preset, read_toml, resolve
 
     layers = []
@@ -107,13 +113,7 @@ def _resolve(
         layers.append(read_preset(preset or "demo"))
     if config:
         layers.append(read_toml(config))
-    flags = dict(given.values)
-    if data:
-        flags["data.paths"] = tuple(data)
-    if device:
-        flags["runtime.device"] = device
-    if dtype:
-        flags["runtime.dtype"] = dtype
+    flags = with_absolute_mirror(given.values | short)
     init_from = flags.get("init_from") or next(
         (layer.values["init_from"] for layer in reversed(layers) if "init_from" in layer.values),
         None,
@@ -137,6 +137,9 @@ def _resolve(
     if paths:
         found.append(Layer(sources["data.paths"], {"data": {"paths": paths}}))
         label = label if preset or config else Path(paths[0]).stem
+    if settings.checkpoint.mirror:
+        mirror = {"mirror": str(Path(settings.checkpoint.mirror).absolute())}
+        found.append(Layer(sources["checkpoint.mirror"], {"checkpoint": mirror}))
     if settings.tokenizer.path:
         from tinychat.cli.parent import tokenizer_layer
 
@@ -147,8 +150,10 @@ def _resolve(
 
 def start_run(run: Path, resolved: Any, argv: list[str], *, farewell: bool = True) -> int:
     """Make the folder, take the lock, and only then import what is heavy."""
-    from tinychat.runs import RunLock, RunPaths, RunWriter
+    from tinychat.runs import RunLock, RunPaths, RunWriter, check_mirror
 
+    if mirror := resolved.settings.checkpoint.mirror:
+        check_mirror(run, Path(mirror), anew=True)
     if not RunPaths(run).run_json.exists():
         RunWriter(run).create_run()
     with RunLock(run) as lock:
@@ -157,7 +162,7 @@ def start_run(run: Path, resolved: Any, argv: list[str], *, farewell: bool = Tru
         RunWriter(run).write_settings(resolved.to_json())
         from tinychat.training import Plan
 
-        return train_to_the_end(Plan(run, resolved, argv), lock, farewell=farewell)
+        return train_to_the_end(Plan(run, resolved, argv, new_mirror=True), lock, farewell=farewell)
 
 
 def train_to_the_end(plan: Any, lock: Any, *, farewell: bool = True) -> int:

@@ -50,6 +50,7 @@ SETTINGS: tuple[Rule, ...] = (
         "looking at a run, saving it and writing about it touch no weight",
         while_training=True,
     ),
+    Rule("A", ("checkpoint.mirror",), "a second copy of what is saved touches no weight"),
     Rule("A", ("data.paths",), "what the files hold counts, not where they lie"),
     Rule(
         "B",

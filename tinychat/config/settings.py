@@ -184,6 +184,9 @@ class CheckpointSettings:
     """How many of the newest are kept whole; the best one always is."""
     milestones: NotNegative = 12
     """How many older ones are kept as weights only, spread over the run."""
+    mirror: str | None = None
+    """A folder, best on another disk, for a verified copy of every checkpoint; --mirror is short
+    for it (none: off)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ This room knows where everything lies (`layout`), what stands in it (`records`),
 so that nothing acknowledged is lost (`durable`, `checkpoints`, `writer`), how it is read whatever
 happened (`reader`), which attempt did which steps (`lineage`), what of it is damaged
 (`inspection`), who holds it (`lock`), whether its process lives (`liveness`), which checkpoints
-stay (`retention`), and how requests come in (`control`). It knows no tensors: a checkpoint is a
-folder of named bytes here. Standard library and psutil only.
+stay (`retention`), how a second copy is kept (`mirror`), and how requests come in (`control`). It
+knows no tensors: a checkpoint is a folder of named bytes here. Standard library and psutil only.
 """
 
 from tinychat.runs.checkpoints import (
@@ -58,6 +58,7 @@ from tinychat.runs.liveness import (
     true_state,
 )
 from tinychat.runs.lock import RunLock, lock_is_held
+from tinychat.runs.mirror import Mirror, check_mirror
 from tinychat.runs.pins import pin, pinned, unpin
 from tinychat.runs.reader import Log, Row, RunReader, list_runs
 from tinychat.runs.records import (
@@ -68,6 +69,7 @@ from tinychat.runs.records import (
     EvalRow,
     EventRow,
     LastCommand,
+    MirrorStatus,
     RunRecord,
     SampleRow,
     State,
@@ -97,6 +99,8 @@ __all__ = [
     "LineLog",
     "Log",
     "LogReport",
+    "Mirror",
+    "MirrorStatus",
     "ProcessIdentity",
     "Pruned",
     "Refusal",
@@ -114,6 +118,7 @@ __all__ = [
     "TrainRow",
     "TrueState",
     "breaks",
+    "check_mirror",
     "checkpoint_name",
     "checkpoint_step",
     "default_checkpoints",

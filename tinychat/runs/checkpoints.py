@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,17 +54,64 @@ def publish_checkpoint(
     it. Raises OSError if the disk refuses: then this one does not count, and all that were
     there before are untouched.
     """
-    disk = disk or Disk()
+    return _publish(run, step, sorted(files), files.__getitem__, disk or Disk())
+
+
+def copy_checkpoint(
+    source: Path,
+    run: Path,
+    *,
+    disk: Disk | None = None,
+    copied: Callable[[int, int], None] = lambda done, total: None,
+) -> Path:
+    """Publish a checkpoint of one run in the folder of another: the same bytes, file by file.
+
+    Each file is verified when it is read, and once more in its new place before the copy gets its
+    name. `copied` is told of (done, total) bytes after each file; what it raises ends the copy.
+    Raises CheckpointError naming the file that is not as the manifest says, OSError if the disk
+    refuses; nothing is published then.
+    """
+    step, listed = read_manifest(source)
+    total, done = sum(size for size, _ in listed.values()), 0
+
+    def read(name: str) -> bytes:
+        nonlocal done
+        copied(done, total)
+        data = _read_verified(source / name, *listed[name])
+        done += len(data)
+        return data
+
+    def check(aside: Path) -> None:
+        copied(total, total)
+        for name in listed:
+            _read_verified(_from_the_medium(aside / name), *listed[name])
+
+    return _publish(run, step, sorted(listed), read, disk or Disk(), check)
+
+
+def _publish(
+    run: Path,
+    step: int,
+    names: Collection[str],
+    read: Callable[[str], bytes],
+    disk: Disk,
+    check: Callable[[Path], None] = lambda aside: None,
+) -> Path:
     target = RunPaths(run).checkpoint(step)
     aside = beside(target, TEMPORARY)
+    listed: dict[str, dict[str, Any]] = {}
     try:
         disk.make_folder(aside)
-        for name in sorted(files):
-            disk.write_file(aside / _plain(name), files[name])
+        for name in names:
+            data = read(name)
+            disk.write_file(aside / _plain(name), data)
             disk.fsync(aside / name)
-        disk.write_file(aside / MANIFEST, _manifest(step, files))
+            listed[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            del data  # while the next one is read, this one needs no memory
+        disk.write_file(aside / MANIFEST, _manifest(step, listed))
         disk.fsync(aside / MANIFEST)
         disk.fsync_folder(aside)
+        check(aside)
         replaced = _take_name(disk, aside, target)
     except BaseException:
         with suppress(OSError):
@@ -193,11 +240,7 @@ def _plain(name: str) -> str:
     return name
 
 
-def _manifest(step: int, files: Mapping[str, bytes]) -> bytes:
-    listed = {
-        name: {"size": len(files[name]), "sha256": hashlib.sha256(files[name]).hexdigest()}
-        for name in sorted(files)
-    }
+def _manifest(step: int, listed: Mapping[str, Mapping[str, Any]]) -> bytes:
     return json.dumps({"format": FORMAT, "step": step, "files": listed}, indent=2).encode() + b"\n"
 
 
@@ -226,6 +269,17 @@ def _entry(about: Mapping[str, Any]) -> tuple[int, str]:
     if type(size) is not int or type(digest) is not str:
         raise ValueError("a size or sha256 is of the wrong type")
     return size, digest
+
+
+def _from_the_medium(path: Path) -> Path:
+    """The same path; what memory holds of it is let go, where the system can do that."""
+    if hasattr(os, "posix_fadvise"):
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(fd)
+    return path
 
 
 def _read_verified(path: Path, size: int, digest: str) -> bytes:

@@ -31,6 +31,8 @@ class RunLock:
         self.run = run
         self.path = RunPaths(run).lock
         self._fd: int | None = None
+        if hasattr(os, "register_at_fork"):  # a forked child that outlives us must not hold it
+            os.register_at_fork(after_in_child=self._close)
 
     def __enter__(self) -> Self:
         try:
@@ -48,8 +50,6 @@ class RunLock:
                 f"The run {self.run.name} cannot be locked ({error}); its folder must be on a "
                 "file system that can be written and knows locks."
             ) from None
-        if hasattr(os, "register_at_fork"):  # a forked child that outlives us must not hold it
-            os.register_at_fork(after_in_child=self._close)
         return self
 
     def __exit__(self, *_: object) -> None:

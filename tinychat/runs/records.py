@@ -121,6 +121,15 @@ class LastCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MirrorStatus:
+    """How the second copy of a run is."""
+
+    folder: str  # the copy itself, a run folder
+    step: int | None = None  # newest checkpoint that is whole there
+    problem: str = ""  # why newer ones are not, in words; empty: nothing is wrong
+
+
+@dataclass(frozen=True, kw_only=True)
 class Status(_Record):
     """status.json: how a run is now. Replaced at each change of state and about once a second."""
 
@@ -138,6 +147,7 @@ class Status(_Record):
     best: BestCheckpoint | None = None
     latest: int | None = None  # step of the newest published checkpoint
     last_command: LastCommand | None = None
+    mirror: MirrorStatus | None = None
     message: str = ""  # one sentence for a person
     lineage: str = ""  # how far back the weights are bit-exact, in one line
     seq: int = 0  # counted by the writer, so that a reader on any clock sees a beat

@@ -5,6 +5,7 @@ starts at step 0. This is the one place where settings, corpus, model and run di
 """
 
 import platform
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -37,15 +38,27 @@ from tinychat.text import Progress as ReadingProgress
 from tinychat.text import cache_size
 from tinychat.training.batches import ConversationRows, make_rows
 from tinychat.training.evaluate import Evaluation, evaluate
-from tinychat.training.events import Began, Event, Listener, Noted, State
+from tinychat.training.events import (
+    Beat,
+    Began,
+    CheckpointSaved,
+    Event,
+    Listener,
+    Noted,
+    State,
+    StateChanged,
+)
 from tinychat.training.lineage import Facts, other_code, source_commit, what_changed
+from tinychat.training.mirror import mirror_of
 from tinychat.training.parts import Parts, assemble
 from tinychat.training.progress import Progress
-from tinychat.training.recorder import RunRecorder, tell
+from tinychat.training.recorder import RunRecorder, best_of, tell
 from tinychat.training.requests import AskedToEndError, RunRequests, StopSignals
 from tinychat.training.samples import LiveSampler, prompt_book
 from tinychat.training.start import find_start, prepare_corpus, restore, settle_facts
 from tinychat.training.trainer import Trainer
+
+WAIT_TOLD_SECONDS = 2.0  # between two words about a wait
 
 
 @dataclass(frozen=True)
@@ -58,6 +71,7 @@ class Plan:
     changed: tuple[str, ...] = ()  # settings of class B that differ from the attempt before
     from_step: int | None = None  # go on from this checkpoint instead of the newest
     accept_new_data: bool = False  # go on although the data is another (class C)
+    new_mirror: bool = False  # the folder of the second copy was named for this start
 
 
 @dataclass(frozen=True)
@@ -90,8 +104,9 @@ def train(
         leftovers = sweep(run, disk=disk)
         start, problems = find_start(run, plan.from_step, disk)
         step = start.step if start else 0
-        writer = RunWriter(run, disk)
-        tell(writer, "starting", step, "reading the data")
+        writer, status = RunWriter(run, disk), RunReader(run).status
+        mirror = status.mirror if status else None
+        tell(writer, "starting", step, "reading the data", mirror)
         facts = settle_facts(run, settings, plan.changed)
         facts.runtime.apply()
         try:
@@ -103,7 +118,7 @@ def train(
                 accept_new_data=plan.accept_new_data,
             )
         except AskedToEndError:
-            tell(writer, "stopped", step, "before its data was ready")
+            tell(writer, "stopped", step, "before its data was ready", mirror)
             return Outcome("stopped", step, None, None)
         parts = assemble(plan.resolved, prepared, start, facts)
         job = _Job(plan, lock, parts, start, signals, listener, disk)
@@ -131,7 +146,14 @@ class _Job:
         self.optimizer, self.progress = parts.optimizer, parts.progress
         self.max_steps = parts.max_steps
         self.resumed = start is not None
-        self.listener = listener
+        self.listener, self.signals = listener, signals
+        status = RunReader(plan.run).status
+        self.mirror = mirror_of(
+            plan.run,
+            self.resolved.settings.checkpoint.mirror,
+            status.mirror if status else None,
+            anew=plan.new_mirror,
+        )
         context_length = self.resolved.settings.model.context_length
         self.valid_rows = make_rows(self.prepared.valid, self.prepared.form, context_length)
         reader = RunReader(plan.run)
@@ -162,6 +184,7 @@ class _Job:
             signals=lambda: signals.count,
             tell=listener,
             lineage=lambda: self.lineage,
+            mirror=lambda: self.mirror.status if self.mirror else None,
         )
         self.trainer = self._make_trainer(signals)
 
@@ -200,6 +223,12 @@ class _Job:
     def emit(self, event: Event) -> None:
         self.recorder(event)
         self.listener(event)
+        if self.mirror is None:
+            return
+        if isinstance(event, CheckpointSaved):
+            self._to_mirror()
+        for told in self.mirror.news():
+            self.emit(Noted("mirror", self.progress.step, told))
 
     def announce(self, leftovers: Sequence[str], problems: Sequence[CheckpointError]) -> None:
         """Say what was found, before the first step."""
@@ -275,15 +304,44 @@ class _Job:
         told = f"the cache {size.folder} holds {held}, {size.n_bytes / 1e6:,.1f} MB"
         self.emit(Noted("data", step, f"{told}; it may be deleted"))
 
+    def _to_mirror(self) -> None:
+        at, mirror = self.progress, self.mirror
+        if mirror is not None:
+            mirror.published(at.step, best_of(at.best_step, at.best_val_loss))
+
+    def _finish_mirror(self) -> None:
+        """Wait for the last copy, and say so; a signal ends the wait."""
+        if self.mirror is None:
+            return
+        signals, told_at = self.signals.count, time.monotonic()
+
+        def go_on(doing: str) -> bool:
+            nonlocal told_at
+            if time.monotonic() - told_at >= WAIT_TOLD_SECONDS:
+                told_at = time.monotonic()
+                told = f"waiting for the second copy ({doing}); Ctrl+C ends without it"
+                self.emit(StateChanged("saving", self.progress.step, told))
+            self.emit(Beat())
+            return self.signals.count == signals
+
+        self.mirror.finish(go_on)
+        self.emit(Beat())  # what it last had to tell
+
     def run(self) -> Outcome:
         state = self.progress
         try:
+            if self.mirror is not None:
+                self.mirror.start()
             if not self.resumed:
                 self.trainer.checkpoint()
             else:
                 self.trainer.saved_step = state.step
+                self._to_mirror()
             ended = self.trainer.run()
+            self._finish_mirror()
         except BaseException as error:
+            if self.mirror is not None:
+                self.mirror.abandon()
             message = str(error) or type(error).__name__
             with suppress(OSError, RunError):  # the disk may be what failed
                 self.emit(Noted("error", state.step, message))

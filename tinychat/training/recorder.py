@@ -16,6 +16,7 @@ from tinychat.runs import (
     BestCheckpoint,
     Disk,
     LastCommand,
+    MirrorStatus,
     Pruned,
     RunLock,
     RunWriter,
@@ -72,6 +73,7 @@ class RunRecorder:
         signals: Callable[[], int],
         tell: Listener,
         lineage: Callable[[], str],
+        mirror: Callable[[], MirrorStatus | None],
     ) -> None:
         self._writer = writer
         self._run: Path = writer.paths.root
@@ -84,6 +86,7 @@ class RunRecorder:
         self._patience = DiskPatience(signals, self._tell_of_disk)
         writer.patiently = self._patience
         self._lineage = lineage
+        self._mirror = mirror
         self._beat_at = float("-inf")
         self._step_seconds = 0.0
         steps = [step for step in list_checkpoints(self._run) if step <= progress.step]
@@ -93,7 +96,7 @@ class RunRecorder:
             "max_steps": max_steps,
             "tokens_seen": progress.tokens_seen,
             "latest": steps[-1] if steps else None,
-            "best": _best(progress.best_step, progress.best_val_loss),
+            "best": best_of(progress.best_step, progress.best_val_loss),
             **process_identity(),
         }
 
@@ -236,7 +239,7 @@ class RunRecorder:
     def _saved(self, event: CheckpointSaved) -> None:
         self._now |= {
             "latest": event.step,
-            "best": _best(event.best_step, event.best_val_loss),
+            "best": best_of(event.best_step, event.best_val_loss),
         }
         self._writer.event_row(
             "checkpoint_saved",
@@ -286,11 +289,18 @@ class RunRecorder:
         if now["state"] in LONG_STATES:
             patience = LONG_PATIENCE_SECONDS
         beat = time.time()
-        told = {"time": beat, "next_beat_by": beat + patience, "lineage": self._lineage()}
-        return Status(**told, **now)
+        return Status(
+            time=beat,
+            next_beat_by=beat + patience,
+            lineage=self._lineage(),
+            mirror=self._mirror(),
+            **now,
+        )
 
 
-def tell(writer: RunWriter, state: State, step: int, message: str) -> None:
+def tell(
+    writer: RunWriter, state: State, step: int, message: str, mirror: MirrorStatus | None
+) -> None:
     """status.json while nothing is trained yet: data is read, a model is built."""
     now = time.time()
     writer.status(
@@ -299,6 +309,7 @@ def tell(writer: RunWriter, state: State, step: int, message: str) -> None:
             step=step,
             max_steps=None,
             message=message,
+            mirror=mirror,
             time=now,
             next_beat_by=now + PREPARING_SECONDS,
             **process_identity(),
@@ -306,7 +317,7 @@ def tell(writer: RunWriter, state: State, step: int, message: str) -> None:
     )
 
 
-def _best(step: int | None, val_loss: float | None) -> BestCheckpoint | None:
+def best_of(step: int | None, val_loss: float | None) -> BestCheckpoint | None:
     if step is None or val_loss is None:
         return None
     return BestCheckpoint(step=step, val_loss=val_loss)
