@@ -1,5 +1,6 @@
-"""Write docs/cli.md, docs/configuration.md, the keys of docs/monitor.md and the resume classes of
-docs/reliability.md from the code, or with --check say if they are stale.
+"""Write docs/cli.md, docs/configuration.md, the keys of docs/monitor.md, the resume classes of
+docs/reliability.md and the tables of docs/presets.md from the code, or with --check say if they
+are stale.
 
 python docs/make_reference.py [--check]
 """
@@ -18,7 +19,7 @@ from tinychat.cli.app import COMMANDS, make_app
 from tinychat.cli.flags import GivenSettings
 from tinychat.config import Settings
 from tinychat.config.classes import CIRCUMSTANCES, SETTINGS, Rule, rule_of
-from tinychat.config.load import preset_names
+from tinychat.config.load import preset_names, read_preset, resolve
 from tinychat_monitor import keys
 
 DOCS = Path(__file__).parent
@@ -106,12 +107,56 @@ def classes_table() -> str:
     return "\n".join([*lines, ""])
 
 
-def _with_part(name: str, mark: str, part: str) -> str:
-    """A page as it stands, with what stands between the marks as it is now."""
+def presets_table() -> str:
+    """Every preset: its size as built, its shape and how it is trained."""
+    from tinychat.training.outlook import shape_of
+
+    lines = [
+        "| preset | parameters | vocabulary | layers x width, heads | context | rows a step | "
+        "length |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    sized = []
+    for name in preset_names():
+        settings = resolve(read_preset(name)).settings
+        sized.append((shape_of(settings, None), name, settings))
+    for shape, name, settings in sorted(sized, key=lambda each: each[0].total):
+        model, length = settings.model, f"{settings.max_steps or 0:,} steps"
+        if settings.max_epochs:
+            length = f"{settings.max_epochs:g} epochs"
+        kind = "gpt2" if settings.tokenizer.path else settings.tokenizer.kind
+        lines.append(
+            f"| `{name}` | {shape.total:,} | {shape.vocab_size:,} {kind} | {model.n_layer} x "
+            f"{model.n_embd}, {model.n_head} | {model.context_length} | {settings.batch_size} | "
+            f"{length} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def claims_table() -> str:
+    """What the sources of the presets say, and what is true."""
+    from tinychat.training.claims import CHECKS, claims_of
+    from tinychat.training.outlook import shape_of
+
+    lines = ["| preset | its source says | true |", "|---|---|---|"]
+    for name in CHECKS:
+        settings = resolve(read_preset(name)).settings
+        for said, true in claims_of(name, settings, shape_of(settings, None)):
+            lines.append(f"| `{name}` | {said} | {true} |")
+    return "\n".join([*lines, ""])
+
+
+def _with_parts(name: str, parts: dict[str, str]) -> str:
+    """A page as it stands, with what stands between each pair of marks as it is now."""
     page = (DOCS / name).read_text(encoding="utf-8")
-    before, _, after = page.partition("do not edit -->\n")
-    _, end, after = after.partition(f"<!-- /{mark} -->")
-    return f"{before}do not edit -->\n\n{part}{end}{after}"
+    for mark, part in parts.items():
+        begin = f"<!-- {mark}: made by docs/make_reference.py; do not edit -->\n"
+        before, begin, after = page.partition(begin)
+        _, end, after = after.partition(f"<!-- /{mark} -->")
+        if not begin or not end:
+            raise ValueError(f"{name} has no place for {mark}")
+        page = f"{before}{begin}\n{part}{end}{after}"
+    return page
 
 
 def main() -> int:
@@ -120,8 +165,11 @@ def main() -> int:
     pages = {
         "cli.md": cli_page(),
         "configuration.md": configuration_page(),
-        "monitor.md": _with_part("monitor.md", "keys", keys.markdown()),
-        "reliability.md": _with_part("reliability.md", "classes", classes_table()),
+        "monitor.md": _with_parts("monitor.md", {"keys": keys.markdown()}),
+        "reliability.md": _with_parts("reliability.md", {"classes": classes_table()}),
+        "presets.md": _with_parts(
+            "presets.md", {"presets": presets_table(), "claims": claims_table()}
+        ),
     }
     for name, page in pages.items():
         path = DOCS / name

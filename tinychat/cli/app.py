@@ -40,6 +40,7 @@ LOOK = Group.create_ordered("Look at text")
 
 COMMANDS = [
     (LEARN, "demo"),
+    (LEARN, "plan"),
     (LEARN, "train"),
     (LEARN, "resume"),
     (WATCH, "runs"),

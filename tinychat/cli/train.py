@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,9 @@ from tinychat.cli.flags import (
 )
 from tinychat.errors import RunExistsError, SettingsError
 
+TRAINED = "trained"  # as --tokenizer: make one from the text, whatever a preset names
+HUB = "hf:"  # begins the name of a model on the Hugging Face hub
+
 
 def train_command(
     *,
@@ -30,6 +34,7 @@ def train_command(
     device: str | None = None,
     dtype: str | None = None,
     mirror: str | None = None,
+    tokenizer: str | None = None,
     resume: str | None = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     reading: Reading = READING_FLAGS,
@@ -63,6 +68,8 @@ def train_command(
         Short for --runtime.dtype.
     mirror
         Short for --checkpoint.mirror.
+    tokenizer
+        A tokenizer.json to take (short for --tokenizer.path); "trained" makes one from the text.
     resume
         Go on with this run instead; the same as `tinychat resume RUN`.
     dry_run
@@ -75,11 +82,14 @@ def train_command(
         from tinychat.cli.resume import go_on
 
         return go_on(resume, root, given, device=device, dtype=dtype, mirror=mirror)
-    short = {"runtime.device": device, "runtime.dtype": dtype, "checkpoint.mirror": mirror}
-    flags: dict[str, Any] = {name: value for name, value in short.items() if value}
-    if data:
-        flags["data.paths"] = tuple(data)
-    resolved, label = _resolve(preset, config, root, given, flags)
+    short = {
+        "runtime.device": device,
+        "runtime.dtype": dtype,
+        "checkpoint.mirror": mirror,
+        "tokenizer.path": tokenizer,
+    }
+    resolved, label = layered_settings(preset, config, data, short, root, given)
+    require_vocabulary(resolved)
     if dry_run:
         from tinychat.cli.dry_run import show_dry_run
 
@@ -87,6 +97,17 @@ def train_command(
     name = name or f"{label}-{datetime.now():%Y%m%d-%H%M%S}"
     check_name(name)
     return start_run(root / name, resolved, command_line())
+
+
+def require_vocabulary(resolved: Any) -> None:
+    """Refuse a vocabulary that lies on the hub: nothing is fetched for a run."""
+    wanted = resolved.settings.tokenizer
+    if wanted.path and wanted.path.startswith(HUB):
+        raise SettingsError(
+            f"tokenizer.path = {wanted.path} ({resolved.sources['tokenizer.path']}): nothing is "
+            "downloaded; give --tokenizer FILE, the tokenizer.json of that model, or --tokenizer "
+            f"{TRAINED} for one of {wanted.vocab_size:,} tokens made from your text"
+        )
 
 
 def check_name(name: str) -> None:
@@ -97,14 +118,15 @@ def check_name(name: str) -> None:
         )
 
 
-def _resolve(
+def layered_settings(
     preset: str | None,
     config: Path | None,
+    data: list[str] | None,
+    short: Mapping[str, str | None],
     root: Path,
     given: GivenFlags,
-    short: dict[str, Any],
 ) -> tuple[Any, str]:
-    """All layers as one, and what a run of it is called; `short` holds the short flags."""
+    """All layers as one, and what a run of it is called. `short` are flags by another name."""
     from tinychat.config.load import FLAGS, Layer, nest, read_preset, read_toml, resolve
 
     layers = []
@@ -113,7 +135,13 @@ def _resolve(
         layers.append(read_preset(preset or "demo"))
     if config:
         layers.append(read_toml(config))
-    flags = with_absolute_mirror(given.values | short)
+    flags: dict[str, Any] = dict(given.values)
+    if data:
+        flags["data.paths"] = tuple(data)
+    flags |= {name: value for name, value in short.items() if value is not None}
+    flags = with_absolute_mirror(flags)
+    if flags.get("tokenizer.path") == TRAINED:
+        flags["tokenizer.path"] = "none"
     init_from = flags.get("init_from") or next(
         (layer.values["init_from"] for layer in reversed(layers) if "init_from" in layer.values),
         None,
@@ -140,7 +168,7 @@ def _resolve(
     if settings.checkpoint.mirror:
         mirror = {"mirror": str(Path(settings.checkpoint.mirror).absolute())}
         found.append(Layer(sources["checkpoint.mirror"], {"checkpoint": mirror}))
-    if settings.tokenizer.path:
+    if settings.tokenizer.path and not settings.tokenizer.path.startswith(HUB):
         from tinychat.cli.parent import tokenizer_layer
 
         found.append(tokenizer_layer(settings.tokenizer, sources["tokenizer.path"], flags))

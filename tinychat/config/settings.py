@@ -82,7 +82,8 @@ class TokenizerSettings:
     kind: Literal["bpe", "char"] = "bpe"
     """Byte-level BPE, or one token a character (unknown ones fall back to bytes)."""
     vocab_size: Annotated[int, Ge(262), Le(1_000_000)] = 4096
-    """Size of a BPE vocabulary, the 6 control tokens and 256 bytes included."""
+    """Size of a BPE vocabulary, the 6 control tokens and 256 bytes included; of one of characters,
+    only what a plan without data takes it to be."""
     path: str | None = None
     """A tokenizer.json to take instead of training one, ours or another byte-level BPE."""
 

@@ -12,6 +12,7 @@ from tinychat.model.checkpoint import (
     model_files,
     open_model,
     read_tensors,
+    tensor_bytes,
     to_json,
     trainer_files,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "readme_page",
     "release_memory",
     "synchronize",
+    "tensor_bytes",
     "to_json",
     "trainer_files",
 ]

@@ -1,0 +1,254 @@
+"""`tinychat plan`: what a run would cost here, before it starts."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from tinychat.cli.flags import READING_FLAGS, SETTINGS, GivenFlags, Reading, SettingsFlags
+from tinychat.cli.output import Waiting, print_json, screen
+from tinychat.words import count, finish_time, long_duration, number, short, size, table
+
+if TYPE_CHECKING:  # it imports torch
+    from tinychat.training.claims import Claim
+    from tinychat.training.outlook import Outlook
+
+
+def plan_command(
+    *,
+    preset: str | None = None,
+    config: Path | None = None,
+    data: list[str] | None = None,
+    checkpoints: Path | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    tokenizer: str | None = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    reading: Reading = READING_FLAGS,
+    settings: SettingsFlags = SETTINGS,
+    given: GivenFlags,
+) -> int:
+    """Tell what a run would cost on this machine: parameters, memory, disk, time. Starts nothing.
+
+    Takes the flags of `tinychat train`. A few real steps, an evaluation, samples and a save are
+    measured in a process of their own, half a minute at most for small models. Without --data it
+    takes the size of vocabulary that the preset declares, and leaves out what only data can tell.
+
+        tinychat plan --data my.txt
+        tinychat plan --preset m2-59m --json
+
+    Parameters
+    ----------
+    preset
+        Settings that come with tinychat (without --config: demo).
+    config
+        A TOML file of settings.
+    data
+        Files or folders to learn from (short for --data.paths).
+    checkpoints
+        Folder where runs live (else $TINYCHAT_CHECKPOINTS, else ./checkpoints).
+    device
+        Short for --runtime.device.
+    dtype
+        Short for --runtime.dtype.
+    tokenizer
+        A tokenizer.json to take (short for --tokenizer.path); "trained" makes one from the text.
+    as_json
+        Print one JSON document instead.
+    """
+    from tinychat.cli.train import layered_settings, require_vocabulary
+    from tinychat.runs import default_checkpoints
+
+    root = checkpoints or default_checkpoints()
+    short = {"runtime.device": device, "runtime.dtype": dtype, "tokenizer.path": tokenizer}
+    resolved, label = layered_settings(preset, config, data, short, root, given)
+    with_data = bool(resolved.settings.data.paths) or label == "demo"
+    if with_data:
+        require_vocabulary(resolved)
+    with Waiting() as waiting:
+        outlook = _look_ahead(resolved, root, with_data, waiting)
+    claims = _claims(preset, outlook)
+    if as_json:
+        print_json(_document(outlook) | {"claims": [claim._asdict() for claim in claims]})
+    else:
+        _print(screen(), outlook, claims)
+    return 0
+
+
+def _look_ahead(resolved: Any, root: Path, with_data: bool, waiting: Waiting) -> "Outlook":
+    from tinychat.training.outlook import look_ahead
+
+    return look_ahead(
+        resolved,
+        root,
+        with_data=with_data,
+        progress=waiting,
+        beat=lambda: waiting("measuring steps, evaluation, samples and a save", 0, 0),
+    )
+
+
+def _claims(preset: str | None, outlook: "Outlook") -> "list[Claim]":
+    """What the preset's source says that is not so."""
+    from tinychat.training.claims import claims_of
+
+    return claims_of(preset or "", outlook.resolved.settings, outlook.shape)
+
+
+def _document(outlook: "Outlook") -> dict[str, Any]:
+    found, duration = outlook.forecast, outlook.forecast.duration
+    told = asdict(found)
+    told["memory"]["fits"] = found.memory.fits
+    if duration is not None:
+        told["duration"]["total"] = duration.total
+    return {
+        "format": 1,
+        "layout": outlook.layout,
+        "parameters": {**asdict(outlook.shape), "tied": outlook.resolved.settings.model.tied_head},
+        "data": None if outlook.data is None else asdict(outlook.data),
+        "computed_on": asdict(outlook.facts.runtime),
+        "measured": asdict(outlook.measured),
+        **told,
+        "advice": list(outlook.advice),
+        **outlook.resolved.to_json(),
+    }
+
+
+def _print(console: Console, outlook: "Outlook", claims: "Sequence[Claim]") -> None:
+    facts = [*_model(outlook), *_run(outlook), *_curve(outlook), *_memory(outlook), *_time(outlook)]
+    for line in table(facts):
+        console.print(line)
+    if outlook.forecast.timeline:
+        console.print("\nas it goes", style="bold")
+        for line in table(_timeline(outlook), right=range(1, 8)):
+            console.print(f"  {line}")
+    if claims:
+        console.print("\nwhat its source says, and what is true", style="bold")
+    for said, true in claims:
+        console.print(f"  said  {said}\n  true  {true}")
+    for sentence in outlook.advice:
+        console.print(f"\n! {sentence}", style="yellow")
+    console.print("\nnothing was started; `tinychat train` with the same flags starts it")
+
+
+def _model(outlook: "Outlook") -> Iterator[tuple[str, str]]:
+    shape, model = outlook.shape, outlook.resolved.settings.model
+    tied = "shared by embedding and head" if model.tied_head else "embedding and head apart"
+    yield (
+        "parameters",
+        f"{number(shape.total)}: {number(shape.embedding)} for the vocabulary of "
+        f"{number(shape.vocab_size)} tokens ({tied}), {number(shape.rest)} for the rest",
+    )
+    yield "layout", f"{outlook.layout}, as Hugging Face knows it"
+    runtime = outlook.facts.runtime
+    yield (
+        "computed on",
+        f"{runtime.device} in {runtime.dtype}, {count(runtime.threads, 'thread')}",
+    )
+
+
+def _run(outlook: "Outlook") -> Iterator[tuple[str, str]]:
+    found, settings, data = outlook.forecast, outlook.resolved.settings, outlook.data
+    rows = settings.rows_per_micro_batch
+    passes = f", {rows} at a time" if rows < settings.batch_size else ""
+    yield (
+        "a step",
+        f"{count(settings.batch_size, 'row')} of {settings.model.context_length} tokens{passes}: "
+        f"up to {number(found.tokens_a_step)} tokens",
+    )
+    if data is None:
+        yield "data", "none was given; how often it is seen, only data can tell"
+    else:
+        yield (
+            "data",
+            f"{number(data.tokens)} tokens in {count(data.documents, 'document')} to learn from",
+        )
+    if found.max_steps is None or found.tokens is None or found.tokens_per_parameter is None:
+        yield "length", f"{settings.max_epochs:g} epochs of data that nobody has seen"
+        return
+    epochs = "" if found.epochs is None else f", {found.epochs:,.2f} passes over the data"
+    yield (
+        "length",
+        f"{count(found.max_steps, 'step')}: {short(found.tokens)} tokens{epochs}, "
+        f"{found.tokens_per_parameter:,.1f} tokens for each parameter",
+    )
+
+
+def _curve(outlook: "Outlook") -> Iterator[tuple[str, str]]:
+    from tinychat.cli.dry_run import curve_of, sparkline
+
+    settings, steps = outlook.resolved.settings, outlook.forecast.max_steps
+    optim = settings.optim
+    yield (
+        "learning rate",
+        f"{optim.schedule}, peak {optim.learning_rate:g}, floor {optim.min_learning_rate:g}",
+    )
+    if steps is not None:
+        yield "", sparkline(curve_of(settings, steps))
+
+
+def _memory(outlook: "Outlook") -> Iterator[tuple[str, str]]:
+    memory = outlook.forecast.memory
+    yield (
+        "memory",
+        f"{size(memory.peak)} at most, of {size(memory.available)} that are free",
+    )
+    yield (
+        "",
+        f"weights {size(memory.weights)}, gradients {size(memory.gradients)}, optimizer "
+        f"{size(memory.optimizer)}, activations of {count(memory.rows, 'row')} "
+        f"{size(memory.activations)} (logits {size(memory.logits)}), the program "
+        f"{size(memory.program)}",
+    )
+
+
+def _time(outlook: "Outlook") -> Iterator[tuple[str, str]]:
+    found, measured = outlook.forecast, outlook.measured
+    pace = found.tokens_a_step / found.seconds_a_step
+    each = [
+        f"a step {found.seconds_a_step:.3g} s ({short(pace)} tokens/s)",
+        f"a round of samples {measured.sample_seconds:.2g} s",
+        f"a save {measured.save_seconds:.2g} s",
+    ]
+    if measured.evaluate_seconds is not None:
+        each.insert(1, f"an evaluation {measured.evaluate_seconds:.2g} s")
+    duration = found.duration
+    if duration is None:
+        yield "measured", ", ".join(each)
+        return
+    yield (
+        "time",
+        f"{long_duration(duration.total)} ({long_duration(duration.low)} to "
+        f"{long_duration(duration.high)}); started now it is done at "
+        f"{finish_time(duration.total, time.time())}",
+    )
+    yield "measured", ", ".join(each)
+    parts = {
+        "steps": duration.training,
+        "evaluations": duration.evaluating,
+        "samples": duration.sampling,
+        "saves": duration.saving,
+    }
+    yield "of it", ", ".join(f"{name} {part / duration.total:.1%}" for name, part in parts.items())
+
+
+def _timeline(outlook: "Outlook") -> list[tuple[str, ...]]:
+    rows = [("after", "step", "tokens", "epochs", "LR", "evaluations", "samples", "checkpoints")]
+    for each in outlook.forecast.timeline:
+        epochs = "–" if each.epochs is None else f"{each.epochs:.2f}"
+        rows.append(
+            (
+                long_duration(each.seconds),
+                number(each.step),
+                short(each.tokens),
+                epochs,
+                f"{each.learning_rate:.2e}",
+                number(each.evaluations),
+                number(each.sample_rounds),
+                number(each.checkpoints),
+            )
+        )
+    return rows

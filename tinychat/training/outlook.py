@@ -1,0 +1,137 @@
+"""What a run would be, before it is one: its model built, its corpus read, its steps measured.
+
+Collects what `forecast` reckons with. The corpus is prepared in the cache where the run will find
+it; nothing else is kept.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+import torch
+
+from tinychat.config import Settings
+from tinychat.config.load import Resolved, preset_names, read_preset, resolve
+from tinychat.errors import SettingsError
+from tinychat.model import Decoder, choose_runtime, count_parameters, family_of
+from tinychat.text import Prepared
+from tinychat.text import Progress as ReadingProgress
+from tinychat.training.batches import training_rows
+from tinychat.training.forecast import (
+    Data,
+    Forecast,
+    Rung,
+    Shape,
+    advice,
+    fixed_bytes,
+    forecast,
+    rows_that_fit,
+    steps_of,
+)
+from tinychat.training.lineage import Facts
+from tinychat.training.optimizer import split_parameters
+from tinychat.training.probe import NO_RUN, Measured, measure
+from tinychat.training.start import prepare_corpus
+
+LADDER = ("5m", "15m", "30m", "60m")
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """All that is known of a run before its first step."""
+
+    resolved: Resolved  # with the micro-batch that fits
+    layout: str  # as Hugging Face knows it
+    shape: Shape
+    data: Data | None
+    facts: Facts
+    measured: Measured
+    forecast: Forecast
+    advice: tuple[str, ...]
+
+
+def look_ahead(
+    resolved: Resolved,
+    root: Path,
+    *,
+    with_data: bool,
+    progress: ReadingProgress | None = None,
+    beat: Callable[[], None] = lambda: None,
+) -> Outlook:
+    """Build, read, measure and reckon. `root` is the folder where the run would live.
+
+    Without data the vocabulary has the size that the settings declare. Raises SettingsError where
+    not even one row fits into memory, and everything that a real start raises.
+    """
+    settings = resolved.settings
+    layout = family_of(settings.model)
+    runtime = choose_runtime(settings.runtime, training=True)
+    prepared = prepare_corpus(root / NO_RUN, settings, progress) if with_data else None
+    shape = shape_of(settings, prepared.tokenizer.vocab_size if prepared else None)
+    data = _data(settings, prepared) if prepared else None
+    available = free_bytes(runtime.device)
+    resolved, shrunk = _with_rows_that_fit(resolved, shape, available)
+    settings = resolved.settings
+    facts = Facts(runtime, settings.rows_per_micro_batch)
+    measured = measure(resolved, shape.vocab_size, facts, root, with_data=with_data, beat=beat)
+    found = forecast(settings, shape, data, measured, available)
+    told = (*shrunk, *advice(settings, shape, found, ladder()))
+    return Outlook(resolved, layout, shape, data, facts, measured, found, told)
+
+
+def shape_of(settings: Settings, vocab_size: int | None) -> Shape:
+    """Parameters of the model as it would be built, counted without memory for them."""
+    vocab_size = vocab_size or settings.tokenizer.vocab_size
+    counted = count_parameters(settings.model, vocab_size)
+    with torch.device("meta"):
+        matrices, _ = split_parameters(Decoder(settings.model, vocab_size))
+    hidden = sum(each.numel() for each in matrices)
+    return Shape(counted["total"], counted["embedding"], counted["rest"], hidden, vocab_size)
+
+
+def free_bytes(device: str) -> int:
+    """Memory that a run may take: the device's own, or the machine's where they share one."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    return psutil.virtual_memory().available
+
+
+def ladder() -> list[Rung]:
+    """Our own sizes, each with the tokens that its preset trains on."""
+    rungs = []
+    for name in LADDER:
+        if name in preset_names():
+            settings = resolve(read_preset(name)).settings
+            steps = steps_of(settings, None) or 0
+            tokens = steps * settings.batch_size * settings.model.context_length
+            rungs.append(Rung(name, shape_of(settings, None).total, tokens))
+    return rungs
+
+
+def _data(settings: Settings, prepared: Prepared) -> Data:
+    rows = training_rows(prepared.train, prepared.form, settings.model.context_length)
+    train = prepared.summary.train
+    return Data(rows.count, train.tokens, train.documents)
+
+
+def _with_rows_that_fit(
+    resolved: Resolved, shape: Shape, available: int
+) -> tuple[Resolved, list[str]]:
+    """The settings with a smaller micro-batch where the asked one would need more memory."""
+    settings = resolved.settings
+    rows, asked = rows_that_fit(settings, shape, available), settings.rows_per_micro_batch
+    if rows == asked:
+        return resolved, []
+    if not rows:
+        fixed = sum(fixed_bytes(settings, shape))
+        raise SettingsError(
+            f"the model does not fit into memory: weights, gradients and optimizer take "
+            f"{fixed / 1e9:,.1f} GB, one row more than what is left of {available / 1e9:,.1f} GB; "
+            "take a smaller model or a shorter model.context_length"
+        )
+    sources = resolved.sources | {"micro_batch_size": "what fits into memory"}
+    return Resolved(replace(settings, micro_batch_size=rows), sources), [
+        f"{asked} rows at once would not fit into {available / 1e9:,.1f} GB, so {rows} go through "
+        "the model at a time; batches stay the same"
+    ]

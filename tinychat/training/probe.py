@@ -1,0 +1,358 @@
+"""What a run costs here: its own parts, built in a process of their own, timed and weighed.
+
+The process (`python -m tinychat.training.probe`) does what the trainer does - updates, evaluation,
+samples, a save - a few times, and tells seconds and the most memory it ever had. Nothing of it is
+kept. A process of its own, because only then the peak is that of a trainer and of nothing else.
+"""
+
+import json
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import psutil
+import torch
+
+from tinychat.config.load import Resolved, from_json
+from tinychat.errors import TrainingError
+from tinychat.keys import draw_key
+from tinychat.model import Decoder, KVCache, Runtime, is_out_of_memory, tensor_bytes
+from tinychat.runs import publish_checkpoint
+from tinychat.text import Prepared, TokenFile, tinychat_format
+from tinychat.training.batches import Batch, Row, Rows, make_rows
+from tinychat.training.evaluate import evaluate
+from tinychat.training.lineage import Facts
+from tinychat.training.optimizer import Optimizer
+from tinychat.training.parts import assemble
+from tinychat.training.progress import Progress
+from tinychat.training.samples import PROMPTS_A_ROUND, LiveSampler, prompt_book
+from tinychat.training.start import prepare_corpus
+from tinychat.training.updates import Updates
+
+BEAT_SECONDS = 0.2
+STEPS_SECONDS = 6.0  # spent on updates, about
+OTHERS_SECONDS = 2.0  # on each of the others, about
+LEAST_STEPS = 4
+MOST_STEPS = 40
+NO_RUN = ".none"  # names a run that is not there, where corpora are prepared for a run to come
+PROBED_TOKENS = 8  # of a sample whose model has no tokenizer yet
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds of each kind of work, and bytes. `rows` went through the model at once."""
+
+    rows: int
+    step_seconds: float
+    step_spread: float  # standard error of the mean step, as a share of it
+    evaluate_seconds: float | None  # None: not known without data
+    sample_seconds: float
+    save_seconds: float
+    peak_bytes: int  # of the whole process, or of the device where that has memory of its own
+    resting_bytes: int  # before there was a model
+    whole: bool  # the micro-batch went through at once; else fewer rows did
+
+
+def measure(
+    resolved: Resolved,
+    vocab_size: int,
+    facts: Facts,
+    root: Path,
+    *,
+    with_data: bool,
+    beat: Callable[[], None] = lambda: None,
+) -> Measured:
+    """Build and time it in a process of its own; saves are timed on the disk of `root`.
+
+    `beat` is called several times a second meanwhile.
+
+    Raises TrainingError with what that process said if it failed, and where memory ran out.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    asked = {
+        "settings": resolved.to_json(),
+        "vocab_size": vocab_size,
+        "runtime": asdict(facts.runtime),
+        "micro_batch_size": facts.micro_batch_size,
+        "root": str(root),
+        "with_data": with_data,
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "tinychat.training.probe"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        told: str | None = json.dumps(asked)
+        while True:
+            try:
+                answer, said = process.communicate(told, timeout=BEAT_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                told = None  # it has been handed over
+                beat()
+            except BaseException:
+                process.kill()
+                raise
+    if process.returncode:
+        lines = said.strip().splitlines() or [f"the process ended with {process.returncode}"]
+        raise TrainingError(f"measuring failed: {lines[-1]}")
+    return Measured(**json.loads(answer))
+
+
+def probe(
+    resolved: Resolved, vocab_size: int, facts: Facts, root: Path, *, with_data: bool
+) -> Measured:
+    """Do a little of everything here and now."""
+    facts.runtime.apply()
+    resting = _used_bytes(facts.runtime.device)
+    settings = resolved.settings
+    prepared = None
+    if with_data:
+        prepared = prepare_corpus(root / NO_RUN, settings, None)
+    updates = _updates(resolved, vocab_size, facts, prepared)
+    updates.decoder.train()
+    rows, step_seconds, spread = _time_steps(updates)
+    evaluation = None
+    if prepared is not None:
+        evaluation = _time_evaluation(updates.decoder, prepared, facts)
+    return Measured(
+        rows=rows,
+        step_seconds=step_seconds,
+        step_spread=spread,
+        evaluate_seconds=evaluation,
+        sample_seconds=_time_samples(updates, prepared),
+        save_seconds=_time_save(updates, root),
+        peak_bytes=_peak_bytes(facts.runtime.device),
+        resting_bytes=resting,
+        whole=rows == facts.micro_batch_size,
+    )
+
+
+def _updates(
+    resolved: Resolved, vocab_size: int, facts: Facts, prepared: Prepared | None
+) -> Updates:
+    """The trainer's own, on the run's data or, without any, on random tokens."""
+    if prepared is not None:
+        return assemble(resolved, prepared, None, facts).updates()
+    settings = resolved.settings
+    decoder = Decoder(settings.model, vocab_size)
+    decoder.initialise(settings.seed)
+    decoder = decoder.to(facts.runtime.torch_device)
+    decoder.gradient_checkpointing = facts.runtime.gradient_checkpointing
+    rows = RandomRows(vocab_size, settings.model.context_length)
+    optimizer = Optimizer(decoder, settings.optim)
+    progress = Progress(dtype=facts.runtime.dtype)
+    steps = settings.max_steps or 1
+    return Updates(settings, steps, decoder, optimizer, cast(Rows, rows), facts, progress)
+
+
+def _time_steps(updates: Updates) -> tuple[int, float, float]:
+    """(rows at once, mean seconds of a step, its standard error as a share)."""
+    batch = updates.batch()
+    one_row = next(batch.split(1))
+    seconds_a_row = min(_timed(lambda: updates.gradients(one_row)) for _ in range(2))
+    updates.optimizer.zero_grad()
+    if seconds_a_row * len(batch.ids) * LEAST_STEPS < 3 * STEPS_SECONDS:
+        return updates.facts.micro_batch_size, *_time_whole_steps(updates)
+    return _time_passes(updates, batch, seconds_a_row)
+
+
+def _time_whole_steps(updates: Updates) -> tuple[float, float]:
+    times: list[float] = []
+    began = time.monotonic()
+    while len(times) < LEAST_STEPS + 1 or (
+        time.monotonic() - began < STEPS_SECONDS and len(times) < MOST_STEPS
+    ):
+        at = time.monotonic()
+        batch = updates.batch()
+        updates.apply(batch, updates.gradients(batch), at)
+        times.append(time.monotonic() - at)
+    return _mean(times[1:])  # the first one warms things up
+
+
+def _time_passes(updates: Updates, batch: Batch, seconds_a_row: float) -> tuple[int, float, float]:
+    """A step of which a few passes are done: those times their number, and once the update."""
+    micro = min(updates.facts.micro_batch_size, len(batch.ids))
+    # the whole micro-batch at once, for its memory, unless it would take minutes
+    rows = micro if seconds_a_row * micro < 5 * STEPS_SECONDS else max(1, micro // 8)
+    part = next(batch.split(rows))
+    times = [_timed(lambda: updates.gradients(part)) for _ in range(3)]
+    loss = updates.gradients(part)
+    update = _timed(lambda: updates.apply(part, loss, time.monotonic()))
+    mean, spread = _mean(times[1:])
+    return rows, mean * len(batch.ids) / rows + update, spread
+
+
+def _time_evaluation(decoder: Decoder, prepared: Prepared, facts: Facts) -> float:
+    """Seconds of the whole validation split, from its first rows."""
+    context_length = decoder.settings.context_length
+    rows = make_rows(prepared.valid, prepared.form, context_length)
+    total = sum(1 for _ in rows.in_order())
+    token_bytes = prepared.tokenizer.token_bytes()
+    at_once = facts.micro_batch_size
+    taken, seconds = at_once, 0.0
+    while True:
+        some = cast(Rows, _FirstRows(rows, taken))
+        seconds = _timed(
+            lambda here=some: evaluate(decoder, here, token_bytes, facts.runtime, at_once)
+        )
+        if taken >= total or seconds >= OTHERS_SECONDS / 2:
+            return seconds * total / min(taken, total)
+        taken *= 4
+
+
+def _time_samples(updates: Updates, prepared: Prepared | None) -> float:
+    """Seconds of a round of live samples."""
+    settings, runtime = updates.settings, updates.facts.runtime
+    if prepared is not None:
+        book = prompt_book(settings, prepared)
+        sampler = LiveSampler(updates.decoder, prepared.tokenizer, runtime, book, settings.seed)
+        return _timed(lambda: list(sampler(0, None, settings.sample)))
+    tokens = min(settings.sample.max_new_tokens, updates.decoder.settings.context_length)
+    seconds = _timed(lambda: _decode_blindly(updates.decoder, runtime))
+    return seconds * tokens / PROBED_TOKENS
+
+
+@torch.no_grad()
+def _decode_blindly(decoder: Decoder, runtime: Runtime) -> None:
+    """A few tokens for as many rows as a round has, with the cache that sampling uses."""
+    cache = KVCache.allocate(
+        decoder.settings, PROMPTS_A_ROUND, runtime.torch_device, runtime.torch_dtype
+    )
+    ids = torch.zeros((PROMPTS_A_ROUND, 1), dtype=torch.long, device=runtime.torch_device)
+    decoder.eval()
+    with runtime.autocast():
+        for _ in range(min(PROBED_TOKENS, decoder.settings.context_length)):
+            decoder(ids, cache)
+    decoder.train()
+
+
+def _time_save(updates: Updates, root: Path) -> float:
+    """Seconds of a checkpoint on the disk where the run will lie."""
+
+    def save() -> None:
+        tensors = updates.optimizer.tensors()
+        for each in (*updates.decoder.parameters(), *tensors.values()):
+            torch.isfinite(each).all().item()
+        files = {
+            "model.safetensors": tensor_bytes(dict(updates.decoder.named_parameters())),
+            "optimizer.safetensors": tensor_bytes(tensors),
+        }
+        publish_checkpoint(Path(folder), 0, files)
+
+    with tempfile.TemporaryDirectory(prefix=".probe-", dir=root) as folder:
+        return _timed(save)
+
+
+class RandomRows:
+    """Rows of tokens drawn from (epoch, index), every one a target: a corpus that nobody has."""
+
+    def __init__(self, vocab_size: int, context_length: int) -> None:
+        self.file = cast(TokenFile, _RandomFile(vocab_size))
+        self.context_length = context_length
+        self.count = 1 << 20
+
+    def row(self, seed: int, epoch: int, index: int) -> Row:
+        start = index * self.context_length
+        return ((start, start + self.context_length + 1),)
+
+
+class _RandomFile:
+    """As much of a token file as reading rows takes."""
+
+    def __init__(self, vocab_size: int) -> None:
+        self.vocab_size = vocab_size
+        self.format = tinychat_format()
+
+    def read(self, start: int, stop: int) -> Sequence[int]:
+        generator = torch.Generator().manual_seed(draw_key(0, "probe", start))
+        return torch.randint(self.vocab_size, (stop - start,), generator=generator).tolist()
+
+    def targets(self, start: int, stop: int) -> bytes:
+        return b"\x01" * (stop - start)
+
+
+class _InOrder(Protocol):
+    file: TokenFile
+    context_length: int
+
+    def in_order(self) -> Iterator[Row]: ...
+
+
+class _FirstRows:
+    """The first rows of a split."""
+
+    def __init__(self, rows: _InOrder, count: int) -> None:
+        self._rows = rows
+        self.file = rows.file
+        self.context_length = rows.context_length
+        self.count = count
+
+    def in_order(self) -> Iterator[Row]:
+        return islice(self._rows.in_order(), self.count)
+
+
+def _timed(action: Any) -> float:
+    began = time.monotonic()
+    action()
+    return time.monotonic() - began
+
+
+def _mean(times: Sequence[float]) -> tuple[float, float]:
+    mean = statistics.fmean(times)
+    error = statistics.stdev(times) / math.sqrt(len(times)) if len(times) > 1 else 0.0
+    return mean, error / mean
+
+
+def _used_bytes(device: str) -> int:
+    if device == "cuda":
+        return torch.cuda.memory_reserved()
+    if device == "mps":
+        return torch.mps.driver_allocated_memory()
+    return psutil.Process().memory_info().rss
+
+
+def _peak_bytes(device: str) -> int:
+    """The most memory this process ever had (on MPS: has now, it keeps what it once took)."""
+    if device == "cuda":
+        return torch.cuda.max_memory_reserved()
+    if device == "mps":
+        return torch.mps.driver_allocated_memory()
+    import resource  # not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def main() -> None:
+    """Read what is to be measured from stdin, write what was measured to stdout."""
+    asked = json.load(sys.stdin)
+    facts = Facts(Runtime(**asked["runtime"]), asked["micro_batch_size"])
+    resolved = from_json(asked["settings"])
+    try:
+        measured = probe(
+            resolved,
+            asked["vocab_size"],
+            facts,
+            Path(asked["root"]),
+            with_data=asked["with_data"],
+        )
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        sys.exit(f"memory ran out with {facts.micro_batch_size} rows at once")
+    json.dump(asdict(measured), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
