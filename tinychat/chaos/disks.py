@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tinychat.runs import Disk
@@ -46,10 +47,18 @@ class RefusingDisk(WatchedDisk):
 
 
 class JournalDisk(WatchedDisk):
-    """Keeps every operation with its arguments."""
+    """Keeps every operation with its arguments; an append with its path instead of its number."""
 
     def __init__(self) -> None:
         self.log: Journal = []
+        self._paths: dict[int, Path] = {}
+
+    def open_append(self, path: Path) -> int:
+        fd = super().open_append(path)
+        self._paths[fd] = path  # a number that was closed comes back for another file
+        return fd
 
     def before(self, operation: str, *args: Any) -> None:
+        if operation == "append":
+            args = (self._paths[args[0]], *args[1:])
         self.log.append((operation, *args))
