@@ -146,18 +146,3 @@ def refusing() -> type[Refusing]:
 @pytest.fixture
 def recording() -> type[Recording]:
     return Recording
-
-
-class Journal(WatchedDisk):
-    """Keeps each operation with all its arguments."""
-
-    def __init__(self) -> None:
-        self.log: list[tuple[Any, ...]] = []
-
-    def before(self, operation: str, *args: Any) -> None:
-        self.log.append((operation, *args))
-
-
-@pytest.fixture
-def journal() -> Journal:
-    return Journal()

@@ -161,5 +161,8 @@ def build(tree: Tree, folder: Path) -> None:
         path = folder / name
         if not isinstance(thing, bytes):
             build(thing, path)
-        elif not path.exists() or path.read_bytes() != thing:
+        elif not path.exists():
+            path.write_bytes(thing)
+        elif path.read_bytes() != thing:
+            path.unlink()  # ext4 flushes a file that was cut to nothing and written anew
             path.write_bytes(thing)

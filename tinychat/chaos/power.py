@@ -1,16 +1,15 @@
 """Power cuts: every state that a disk may be in after one, at each moment of a run's writing.
 
-Real code writes a small run: its birth, a save, a save of the same step again, the deleting and the
-thinning of an older checkpoint, records and logs. The journal of that is replayed into a model of a disk
-(`medium`), each state that a power cut may leave is built for real, and the next start must find on
-it all that had been acknowledged, and load no wrong byte.
+Real code writes a small run: its birth, a save, a save of the same step again, the deleting and
+thinning of an older checkpoint, records and logs. The journal of that is replayed into a model of a
+disk (`medium`), each state that a power cut may leave is built for real, and the next start must
+find on it all that had been acknowledged, and load no wrong byte.
 
 A proof that nothing can fail proves nothing. So each flush is taken out of the journal in turn, and
 some state must then be bad. A flush without effect is named by rule: it had nothing to bring to
-the medium, or another one of the same name follows before anything is acknowledged (run.json, too, says
-that what comes before it is there). Last, on a
-drive that flushes no content at all, a start that trusts sizes must load wrong bytes, and the real
-one, which checks each sha256, must load none.
+the medium, or another one of the same name follows before anything is acknowledged (run.json, too,
+says that what comes before it is there). Last, on a drive that flushes no content at all, a start
+that trusts sizes must load wrong bytes, and the real one, which checks each sha256, must load none.
 """
 
 import shutil
@@ -210,11 +209,10 @@ def power(folder: Path, tell: Tell) -> Outcome:
         narrate(story)
         story.writer.close()
         tell(f"{title}: {len(story.journal) - story.told_from} operations")
-        tried = 0
-        for tried, bad in enumerate(bad_states(story, story.journal), start=1):
+        for bad in bad_states(story, story.journal):
+            states += 1
             if bad:
                 failures.append(f"{title}: {bad.told}")
-        states += tried
         for index, why in flushes(story):
             without = story.journal[:index] + story.journal[index + 1 :]
             name = " ".join(map(str, _short(story, index)))
