@@ -1,5 +1,6 @@
 # make demo        train a small chat model on this machine and talk to it, five to twelve minutes, by the CPU
 # make test        run the tests; make test-all adds the slow ones
+# make chaos       kill, fill and damage real runs on this machine, and prove that nothing is lost
 # make check       formatting, lint, types, floors, spelling, generated docs
 # Each makes its own .venv first; PYTHON names another interpreter.
 
@@ -11,7 +12,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 # a test process for each core; `make test WORKERS=` runs them in one
 WORKERS := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test test-all check format docs wheel clean
+.PHONY: demo test test-all chaos check format docs wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tinychat demo
@@ -21,6 +22,10 @@ test: $(VENV)/.installed-test
 
 test-all: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(WORKERS) -m 'not gpu and not network'
+
+# long enough for all of the 100 kills
+chaos: $(VENV)/.installed
+	$(BIN)/tinychat chaos --minutes 30
 
 check: $(VENV)/.installed-check
 	$(BIN)/ruff format --check .

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tinychat.chaos.outcome import Tell
 from tinychat.errors import TinychatError
 from tinychat.runs import RunPaths, RunReader
+from tinychat.words import progress
 
 WAIT_SECONDS = 600.0  # far beyond what any machine needs for one thing
 
@@ -57,9 +59,14 @@ class Ground:
         self.children.append(process)
         return process
 
-    def train(self, run: str, *flags: str) -> Path:
+    def train(self, run: str, *flags: str, tell: Tell | None = None) -> Path:
         """Train a run that nobody hurts to its end. Raises ExperimentError if it fails."""
-        finish(self.spawn("train", run, *flags))
+        process = self.spawn("train", run, *flags)
+        while tell is not None and process.poll() is None:
+            if (status := RunReader(self.folder / run).status) is not None:
+                tell(f"its unhurt twin is at step {progress(status.step, status.max_steps)}")
+            time.sleep(0.2)
+        finish(process)
         return self.folder / run
 
     def go_on(self, run: str, *flags: str) -> subprocess.Popen[str]:

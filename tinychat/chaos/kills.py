@@ -7,10 +7,9 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from tinychat.chaos.ground import Ground, finish, reached
+from tinychat.chaos.ground import Ground, finish, reached, train_rows
 from tinychat.chaos.outcome import Outcome, Tell
 from tinychat.chaos.verdict import compare
 from tinychat.runs import RunReader
@@ -21,8 +20,8 @@ LEAST = 20
 MIX = ("birth", *["steps"] * 4, *["save"] * 3, *["prune"] * 2)  # each tenth kill
 
 FLAGS = (
-    f"--max-epochs={EPOCHS}", f"--checkpoint.every-steps={EVERY}", "--checkpoint.milestones=3",
-    "--eval.every-steps=70", "--sample.every-steps=50",
+    f"--max-epochs={EPOCHS}", "--eval.every-steps=70", "--sample.every-steps=50",
+    "--checkpoint.milestones=3",
 )  # fmt: skip
 
 
@@ -41,9 +40,11 @@ def kills(
     """
     began = time.monotonic()
     flags = (*FLAGS, f"--batch-size={batch_size}", f"--micro-batch-size={batch_size // 2}")
-    tell("training the run that nobody kills")
-    birth_seconds, last = _reference(ground, flags)
-    spree = _Spree(ground, flags, count, last, birth_seconds)
+    # how often it is saved decides no bit
+    reference = ground.train("reference", *flags, "--checkpoint.every-steps=none", tell=tell)
+    last, _ = train_rows(reference)[-1]
+    flags = (*flags, f"--checkpoint.every-steps={EVERY}")
+    spree = _Spree(ground.folder / "killed", count, last)
     process = ground.spawn("train", "killed", *flags)
     for number in range(count):
         if number >= LEAST and time.monotonic() - began > seconds:
@@ -54,9 +55,8 @@ def kills(
         process = ground.go_on("killed", *flags)
     tell("letting it end")
     finish(process)
-    run = ground.folder / "killed"
-    verdict = compare(run, ground.folder / "reference", last, EVERY)
-    resumes = _resumes_within_one_epoch(run, last)
+    verdict = compare(spree.run, reference, last, EVERY)
+    resumes = _resumes_within_one_epoch(spree.run, last)
     failures = list(verdict.failures)
     if spree.killed < min(count, LEAST):
         failures.append(f"the run ended after {spree.killed} kills")
@@ -76,36 +76,16 @@ def kills(
     return Outcome("kills", spree.killed, figures, time.monotonic() - began, tuple(failures))
 
 
-def _reference(ground: Ground, flags: tuple[str, ...]) -> tuple[float, int]:
-    """(seconds until its first attempt, steps to the end) of the run that nobody kills."""
-    began = time.monotonic()
-    process = ground.spawn("train", "reference", *flags)
-    run = ground.folder / "reference"
-    reached(process, lambda: _attempts(run))
-    birth_seconds = time.monotonic() - began
-    finish(process)
-    status = RunReader(run).status
-    assert status is not None  # it has ended well
-    return birth_seconds, status.step
-
-
-@dataclass
 class _Spree:
-    """Kills one run again and again, spread over its whole length."""
+    """Kills one run again and again, spread over its whole length of `last` steps."""
 
-    ground: Ground
-    flags: tuple[str, ...]
-    planned: int
-    last: int
-    birth_seconds: float
-    killed: int = 0
-    inside: Counter[str] = field(default_factory=Counter)  # what a kill left half done
-
-    def __post_init__(self) -> None:
+    def __init__(self, run: Path, planned: int, last: int) -> None:
+        self.run, self.last = run, last
+        self.killed = 0
+        self.inside: Counter[str] = Counter()  # what a kill left half done
+        self.birth_seconds = 3.0  # until the first step; measured as soon as there is one
         self.random = random.Random("kills")
-        self.run = self.ground.folder / "killed"
-        tens = -(-self.planned // len(MIX))
-        self.kinds = [kind for kind in MIX for _ in range(tens)]
+        self.kinds = [*MIX] * -(-planned // len(MIX))
         self.random.shuffle(self.kinds)
         # the first one hits a run that is not born yet
         self.kinds.insert(0, self.kinds.pop(self.kinds.index("birth")))
@@ -135,16 +115,18 @@ class _Spree:
         share = (self.last - (status.step if status else 0)) / (left + 1)
         steps = self.random.uniform(0, 2 * share)
         wait = self.random.uniform(0, self.birth_seconds)
+        seen: list[int] = []
 
         def now() -> bool:
             attempts = _attempts(self.run)
             if kind == "birth":
                 return time.monotonic() - began >= wait
-            if len(attempts) == before:
-                return False
-            done = _lines(attempts[-1] / "metrics.jsonl")
+            done = _lines(attempts[-1] / "metrics.jsonl") if len(attempts) > before else 0
+            if done and not seen:
+                seen.append(done)
+                self.birth_seconds = time.monotonic() - began
             if kind == "steps" or done > 3 * share + EVERY:
-                return done >= steps
+                return done >= steps and len(attempts) > before
             wanted = ".tmp-step" if kind == "save" else ".del-"
             return done > 0 and any(name.startswith(wanted) for name in _names(self.run))
 

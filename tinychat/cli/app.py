@@ -46,6 +46,7 @@ COMMANDS = [
     (WATCH, "runs"),
     (WATCH, "show"),
     (WATCH, "verify"),
+    (WATCH, "chaos"),
     (WATCH, "control"),
     (TALK, "chat"),
     (TALK, "generate"),

@@ -1,0 +1,99 @@
+"""All experiments, one after the other, each with its share of the time."""
+
+import platform
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from tinychat import __version__
+from tinychat.chaos.ground import PINNED, Ground
+from tinychat.chaos.kills import EPOCHS, LEAST, kills
+from tinychat.chaos.outcome import Outcome, Tell
+from tinychat.errors import TinychatError
+
+# The demo's architecture and its built-in small talk, with fewer rows a step and fewer documents,
+# so that starting and saving, which is where things break, weigh more than computing.
+BATCH_SIZE = 2
+MODEL = (
+    "--preset=demo", f"--batch-size={BATCH_SIZE}", "--data.max-documents=500",
+    "--sample.max-new-tokens=8", *PINNED,
+)  # fmt: skip
+DOCUMENTS_PER_ROW = 5  # talks are short; about so many share one row of the context
+STEPS_PER_KILL = 8
+SECONDS_PER_KILL = 6.0  # about what starting and those steps take on two cores
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One line of the pass table, before it is run."""
+
+    name: str
+    about: str  # in one line
+    share: float  # of the time there is
+    run: Callable[[Ground, Tell, float], Outcome]  # with the seconds it may take
+
+
+def _kills(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+    count = min(100, max(LEAST, int(seconds / SECONDS_PER_KILL)))
+    documents = STEPS_PER_KILL * count * BATCH_SIZE * DOCUMENTS_PER_ROW // EPOCHS
+    model = [flag for flag in ground.model if not flag.startswith("--data.max-documents")]
+    ground = replace(ground, model=(*model, f"--data.max-documents={documents}"))
+    return kills(ground, tell, count=count, batch_size=BATCH_SIZE, seconds=seconds)
+
+
+EXPERIMENTS = (Experiment("kills", "SIGKILL at random moments of one run", 0.5, _kills),)
+
+
+def run_all(
+    folder: Path,
+    seconds: float,
+    done: list[Outcome],
+    tell: Callable[[Experiment, str], None],
+    experiments: Sequence[Experiment] = EXPERIMENTS,
+    *,
+    keep: bool = False,
+) -> None:
+    """Run the experiments inside `folder`, in about so many seconds, and add to `done` what each
+    found out. Unless `keep`, what passed leaves nothing behind there; what failed leaves its runs.
+
+    Ended by KeyboardInterrupt it stops its processes first.
+    """
+    whole = sum(experiment.share for experiment in experiments)
+    for experiment in experiments:
+        ground = Ground(folder / experiment.name, MODEL, "auto")
+        ground.folder.mkdir(mode=0o700)
+        began = time.monotonic()
+        tell_of = partial(tell, experiment)
+        tell_of("")
+        try:
+            outcome = experiment.run(ground, tell_of, seconds * experiment.share / whole)
+        except Exception as error:  # whatever it is, it is something found out, and others go on
+            told = str(error) if isinstance(error, TinychatError) else repr(error)
+            outcome = Outcome(experiment.name, 0, {}, time.monotonic() - began, (told,))
+        finally:
+            ground.stop_all()
+        done.append(outcome)
+        if not outcome.failures and not keep:
+            shutil.rmtree(ground.folder)
+
+
+def machine(folder: Path) -> dict[str, str]:
+    """What the figures hold for: the device, versions, and the disk's free space."""
+    import torch
+
+    from tinychat.config import RuntimeSettings
+    from tinychat.model import choose_runtime, processor
+
+    device = choose_runtime(RuntimeSettings()).device
+    return {
+        "device": device,
+        "processor": processor(device),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "tinychat": __version__,
+        "disk_free": f"{shutil.disk_usage(folder).free / 1e9:,.1f} GB",
+    }
