@@ -1,0 +1,116 @@
+"""Each file operation of a run fails in turn: once, and for good from there on.
+
+A run of a few steps with dropout, two micro-batches a step, evaluations, saves and prunes is
+trained in this process on a disk whose Nth operation fails. If it fails once, the trainer waits and
+goes on, or the start ends with a sentence. If it fails for good, somebody asks the process to end.
+Then the same is started again on a disk that works, and must end as a run whose disk never failed.
+N goes up from 1 until a run has fewer operations.
+"""
+
+import errno
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tinychat.chaos.disks import RefusingDisk
+from tinychat.chaos.ground import Ground
+from tinychat.chaos.outcome import Outcome, Tell
+from tinychat.chaos.verdict import compare
+from tinychat.config.load import Resolved, from_json
+from tinychat.errors import TinychatError
+from tinychat.runs import Disk, RunLock, RunReader, RunWriter
+from tinychat.training import Event, Plan, StateChanged, patience, train
+
+STEPS = 20
+EVERY = 4  # steps between checkpoints
+FLAGS = (
+    f"--max-steps={STEPS}", f"--checkpoint.every-steps={EVERY}", "--checkpoint.keep-last=2",
+    "--checkpoint.milestones=3", "--batch-size=4", "--micro-batch-size=2", "--eval.every-steps=10",
+    "--sample.every-steps=none",
+)  # fmt: skip
+IMPATIENT_SECONDS = 0.001  # instead of seconds between two tries
+
+
+class HastyDisk(RefusingDisk):
+    """Flushes nothing: no power is cut here, and flushing would take most of the time."""
+
+    def fsync(self, path: Path) -> None:
+        self.before("fsync", path)
+
+    def fsync_folder(self, path: Path) -> None:
+        self.before("fsync_folder", path)
+
+
+def calls(ground: Ground, tell: Tell, *, every: int = 1) -> Outcome:
+    """Fail every `every`-th operation of such a run in both ways.
+
+    To be called from a process's main thread, since training counts signals.
+    """
+    began = time.monotonic()
+    tell("training the run whose disk never fails")
+    reference = ground.train("calls-reference", *FLAGS)
+    resolved = from_json(RunReader(reference).settings)
+    failures: list[str] = []
+    counts: Counter[str] = Counter()
+    with short_waits():
+        for dead in (False, True):
+            nth, clean = 1, False
+            while not clean:
+                folder = ground.folder / "calls"  # of its own: the corpus is prepared anew in it
+                folder.mkdir()
+                how = f"operation {nth} fails{' and all after it' if dead else ''}"
+                disk = HastyDisk(nth, dead=dead, error=errno.EIO if nth % 2 else errno.ENOSPC)
+                finished = _start(folder / "run", resolved, disk)
+                clean = disk.count < nth
+                if not finished and not _start(folder / "run", resolved, HastyDisk(0)):
+                    failures.append(f"{how}: the next start on a good disk failed")
+                else:
+                    verdict = compare(folder / "run", reference, STEPS, EVERY)
+                    failures += [f"{how}: {told}" for told in verdict.failures]
+                counts["tried"] += not clean
+                counts["healed"] += finished and not clean
+                counts["restarted"] += not finished
+                counts["operations"] = max(counts["operations"], disk.count)
+                shutil.rmtree(folder)
+                tell(how)
+                nth += every
+    figures = {name: counts[name] for name in ("operations", "healed", "restarted")}
+    return Outcome("calls", counts["tried"], figures, time.monotonic() - began, tuple(failures))
+
+
+def _start(run: Path, resolved: Resolved, disk: Disk) -> bool:
+    """Start the run or go on with it, as the command line does; False if it ended early."""
+    if not RunReader(run).paths.settings_json.exists():
+        writer = RunWriter(run)
+        writer.create_run()
+        writer.write_settings(resolved.to_json())
+    with RunLock(run) as lock:
+        try:
+            return train(Plan(run, resolved), lock, _give_up, disk=disk).state == "finished"
+        except (OSError, TinychatError):
+            return False
+
+
+def _give_up(event: Event) -> None:
+    """Who sees the run wait for a disk that never comes back ends it: two requests."""
+    if isinstance(event, StateChanged) and event.state == "paused":
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+
+@contextmanager
+def short_waits() -> Iterator[None]:
+    """Inside, a trainer whose disk refuses tries again at once."""
+    names = ("FIRST_WAIT_SECONDS", "LONGEST_WAIT_SECONDS", "POLL_SECONDS")
+    before = {name: getattr(patience, name) for name in names}
+    try:
+        for name in names:
+            setattr(patience, name, IMPATIENT_SECONDS)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(patience, name, value)
