@@ -1,11 +1,13 @@
 """Real runs of a tiny model on a few hundred sentences, in this process or in one of their own."""
 
+import gc
 import hashlib
 import math
+import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,30 @@ def spawn(tmp_path: Path, corpus: Path) -> Callable[..., subprocess.Popen[str]]:
         return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
     return start
+
+
+DiskOf = Callable[[str], Path]
+
+
+@pytest.fixture
+def disk_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DiskOf]:
+    """Mount a disk of that size; returns its folder."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs Linux and root")
+    mounted = []
+
+    def mount(size: str) -> Path:
+        folder = tmp_path_factory.mktemp("disk")
+        words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        if subprocess.run(words, capture_output=True, check=False).returncode:
+            pytest.skip("no disk can be mounted here")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    gc.collect()  # token files stay open as long as anybody knows them
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 def digests(run: Path, step: int) -> dict[str, str]:

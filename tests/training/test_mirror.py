@@ -1,10 +1,8 @@
 """A second copy of real runs: the run is not disturbed, and the copy alone is enough to go on."""
 
-import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ from tinychat.cli.app import run as tinychat
 from tinychat.runs import RunPaths, RunReader, inspect_run, list_checkpoints, read_checkpoint
 from tinychat.runs.records import MirrorStatus
 
-from .conftest import digests
+from .conftest import DiskOf, digests
 
 Train = Callable[..., Path]
 Spawn = Callable[..., "subprocess.Popen[str]"]
@@ -24,19 +22,6 @@ FLAGS = ("--eval.every-steps=none", "--sample.every-steps=none", "--model.dropou
 @pytest.fixture
 def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("copies")
-
-
-@pytest.fixture
-def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A disk of 1 MB."""
-    folder = tmp_path_factory.mktemp("small")
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs Linux and root")
-    words = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if subprocess.run(words, capture_output=True, check=False).returncode:
-        pytest.skip("no disk can be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def mirror_of(run: Path) -> MirrorStatus:
@@ -95,8 +80,9 @@ def test_the_copy_alone_goes_on_bit_for_bit_after_a_kill(
 
 
 def test_a_full_disk_of_the_copy_does_not_disturb_the_run(
-    train: Train, resume: Train, small_disk: Path, capsys: pytest.CaptureFixture[str]
+    train: Train, resume: Train, disk_of: DiskOf, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    small_disk = disk_of("1m")
     flags = ("--max-steps=30", "--checkpoint.every-steps=5", "--checkpoint.keep-last=4", *FLAGS)
     plain = train("plain", *flags)
     run = train("crowded", *flags, f"--mirror={small_disk}")

@@ -1,6 +1,7 @@
 """`tinychat train --dry-run`: everything that would hold, and nothing is started."""
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -15,11 +16,13 @@ if TYPE_CHECKING:  # it imports pydantic
 
 CURVE_COLUMNS = 60
 _BARS = "▁▂▃▄▅▆▇█"
-_WEIGHT_BYTES = 4  # fp32; the optimizer keeps two more of each
+_TOKENIZER_BYTES = 40  # of one token in tokenizer.json, about
+_BYTES_PER_TOKEN = 3  # of text, about; fewer than most corpora have
+_NARROW_IDS = 65_536  # vocabularies up to this size take 2 bytes a token
 _BYTE_TOKENS = 262  # what every character vocabulary begins with: control tokens and bytes
 
 
-def show_dry_run(resolved: "Resolved") -> int:
+def show_dry_run(resolved: "Resolved", checkpoints: Path) -> int:
     """Print every setting with its source, the model's size, the learning rate and the files."""
     from tinychat.model import choose_runtime, family_of
 
@@ -35,7 +38,8 @@ def show_dry_run(resolved: "Resolved") -> int:
         ("computed on", f"{runtime.device} in {runtime.dtype}, {count(runtime.threads, 'thread')}"),
         *_batch(settings),
         *_curve(settings),
-        *_files(settings),
+        *_times(settings),
+        *_space(settings, checkpoints),
     ]
     for line in table([(f"  {name}", words) for name, words in facts]):
         console.print(line)
@@ -119,25 +123,47 @@ def sparkline(values: list[float]) -> str:
     return "".join(_BARS[round(value / top * (len(_BARS) - 1))] for value in values)
 
 
-def _files(settings: Settings) -> list[tuple[str, str]]:
-    """How often what is written, and how large it gets."""
-    from tinychat.model import count_parameters
-
-    steps = settings.max_steps
-    keep = settings.checkpoint
-    lines = [
+def _times(settings: Settings) -> list[tuple[str, str]]:
+    """How often what is written."""
+    steps, keep = settings.max_steps, settings.checkpoint
+    return [
         ("evaluated", _how_often(settings.eval.every_steps, steps) + ", and at the end"),
         ("samples", _how_often(settings.sample.every_steps, steps)),
         ("saved", _how_often(keep.every_steps, steps, keep.every_minutes)),
     ]
-    weights = count_parameters(settings.model, _vocab_size(settings))["total"] * _WEIGHT_BYTES
-    whole = keep.keep_last + 1  # the best one too
-    most = (whole + 1) * 3 * weights + keep.milestones * weights  # one more while it is written
-    lines.append(
-        ("disk", f"about {size(3 * weights)} a checkpoint; {size(most)} at most, with the last "
-         f"{keep.keep_last}, the best, and {count(keep.milestones, 'milestone')} of weights only")
-    )  # fmt: skip
+
+
+def _space(settings: Settings, checkpoints: Path) -> list[tuple[str, str]]:
+    """What the run takes at its peak, and what is free where it would lie."""
+    import torch
+
+    from tinychat.model import Decoder
+    from tinychat.runs import free_at
+    from tinychat.training.space import checkpoint_sizes, peak_of, peak_words
+
+    vocab_size = _vocab_size(settings)
+    with torch.device("meta"):
+        decoder = Decoder(settings.model, vocab_size)
+    sizes = checkpoint_sizes(decoder, settings.optim, vocab_size * _TOKENIZER_BYTES)
+    peak, free = peak_of(settings, sizes), free_at(checkpoints)
+    lines = [("disk", f"at most {size(peak.n_bytes)} for the run, {size(free)} are free")]
+    if settings.max_steps is None:
+        lines = [("disk", f"at most {size(peak.n_bytes)} and its logs, {size(free)} are free")]
+    lines.append(("", peak_words(settings, peak)))
+    if tokens := _token_bytes(settings):
+        lines.append(
+            ("", f"and about {size(tokens)} of token files, unless they are there already")
+        )
     return lines
+
+
+def _token_bytes(settings: Settings) -> float:
+    """A guess from the size of the files, which are not read."""
+    paths = [Path(path) for path in settings.data.paths]
+    files = [f for p in paths for f in (p.rglob("*") if p.is_dir() else [p]) if f.is_file()]
+    text = sum(file.stat().st_size for file in files)
+    width = 2 if _vocab_size(settings) <= _NARROW_IDS else 4
+    return text * width / (1 if settings.tokenizer.kind == "char" else _BYTES_PER_TOKEN)
 
 
 def _how_often(every: int | None, steps: int | None, minutes: float | None = None) -> str:

@@ -93,7 +93,7 @@ def train_command(
     if dry_run:
         from tinychat.cli.dry_run import show_dry_run
 
-        return show_dry_run(resolved)
+        return show_dry_run(resolved, root)
     name = name or f"{label}-{datetime.now():%Y%m%d-%H%M%S}"
     check_name(name)
     return start_run(root / name, resolved, command_line())

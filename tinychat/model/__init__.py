@@ -29,7 +29,7 @@ from tinychat.model.device import (
     release_memory,
     synchronize,
 )
-from tinychat.model.families import family_of
+from tinychat.model.families import family_of, hf_shapes
 from tinychat.model.foreign_folder import foreign_parent, foreign_tokenizer, load_foreign
 from tinychat.model.foreign_weights import foreign_shape, read_foreign
 from tinychat.model.readme import readme_page
@@ -49,6 +49,7 @@ __all__ = [
     "foreign_parent",
     "foreign_shape",
     "foreign_tokenizer",
+    "hf_shapes",
     "is_out_of_memory",
     "load_foreign",
     "load_model",

@@ -4,7 +4,8 @@ This room knows where everything lies (`layout`), what stands in it (`records`),
 so that nothing acknowledged is lost (`durable`, `checkpoints`, `writer`), how it is read whatever
 happened (`reader`), which attempt did which steps (`lineage`), what of it is damaged
 (`inspection`), who holds it (`lock`), whether its process lives (`liveness`), which checkpoints
-stay (`retention`), how a second copy is kept (`mirror`), and how requests come in (`control`). It
+stay (`retention`), how a second copy is kept
+(`mirror`), how much it all takes (`space`), and how requests come in (`control`). It
 knows no tensors: a checkpoint is a folder of named bytes here. Standard library and psutil only.
 """
 
@@ -77,6 +78,7 @@ from tinychat.runs.records import (
     TrainRow,
 )
 from tinychat.runs.retention import Pruned, Retention, plan_retention, prune
+from tinychat.runs.space import CheckpointSizes, Peak, free_at, on_disk, plan_peak, taken_by
 from tinychat.runs.writer import RunWriter
 
 __all__ = [
@@ -89,6 +91,7 @@ __all__ = [
     "Break",
     "CheckpointFiles",
     "CheckpointReport",
+    "CheckpointSizes",
     "Command",
     "ControlInbox",
     "Disk",
@@ -101,6 +104,7 @@ __all__ = [
     "LogReport",
     "Mirror",
     "MirrorStatus",
+    "Peak",
     "ProcessIdentity",
     "Pruned",
     "Refusal",
@@ -124,6 +128,7 @@ __all__ = [
     "default_checkpoints",
     "find_model",
     "find_run",
+    "free_at",
     "inspect_checkpoint",
     "inspect_run",
     "is_foreign",
@@ -135,8 +140,10 @@ __all__ = [
     "lock_is_held",
     "maker",
     "newest_good",
+    "on_disk",
     "pin",
     "pinned",
+    "plan_peak",
     "plan_retention",
     "process_identity",
     "prune",
@@ -147,6 +154,7 @@ __all__ = [
     "send_command",
     "stretches",
     "sweep",
+    "taken_by",
     "true_state",
     "unpin",
     "wait_for_ack",

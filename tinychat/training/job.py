@@ -55,6 +55,7 @@ from tinychat.training.progress import Progress
 from tinychat.training.recorder import RunRecorder, best_of, tell
 from tinychat.training.requests import AskedToEndError, RunRequests, StopSignals
 from tinychat.training.samples import LiveSampler, prompt_book
+from tinychat.training.space import check_space, checkpoint_sizes
 from tinychat.training.start import find_start, prepare_corpus, restore, settle_facts
 from tinychat.training.trainer import Trainer
 
@@ -162,6 +163,7 @@ class _Job:
                 f"{plan.run.name} has done {self.progress.step} steps, so max_steps cannot be "
                 f"{self.max_steps}; leave it out, or name a higher number"
             )
+        self.remarks = self._check_space()
         self.writer = RunWriter(plan.run, disk)
         if start is None:
             self._write_birth()
@@ -220,6 +222,16 @@ class _Job:
             emit=self.emit,
         )
 
+    def _check_space(self) -> list[str]:
+        """What is to be said of the space on the disk. Raises SettingsError if there is none."""
+        settings, step = self.resolved.settings, self.progress.step
+        if step == self.max_steps:
+            return []  # nothing will be written
+        tokenizer_bytes = len(self.tokenizer.to_json().encode())
+        sizes = checkpoint_sizes(self.decoder, settings.optim, tokenizer_bytes)
+        told = check_space(self.plan.run, settings, sizes, step)
+        return [told] if told else []
+
     def emit(self, event: Event) -> None:
         self.recorder(event)
         self.listener(event)
@@ -238,6 +250,8 @@ class _Job:
         if leftovers:
             names = ", ".join(leftovers)
             self.emit(Noted("warning", step, f"removed what an interrupted save left: {names}"))
+        for remark in self.remarks:
+            self.emit(Noted("warning", step, remark))
         self._announce_corpus(step)
         if isinstance(self.rows, ConversationRows) and (self.rows.dropped or self.rows.shortened):
             told = (
