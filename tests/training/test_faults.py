@@ -177,46 +177,6 @@ def test_a_run_whose_folder_goes_away_waits_and_goes_on(
     assert digests(run, 300) == digests(reference, 300)
 
 
-@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts a tmpfs")
-def test_a_full_disk_in_mid_run_pauses_it(train: Train, spawn: Spawn, tmp_path: Path) -> None:
-    flags = ("--max-steps=150", "--checkpoint.every-steps=10", *QUIET)
-    reference = train("reference", *flags)
-    small = tmp_path / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(small)], check=True)
-    try:
-        process = spawn("train", "full", *flags, folder=small)
-        run, ballast = small / "full", small / "ballast"
-        until(process, lambda: len(list_checkpoints(run)) > 1)
-        _fill(ballast)
-        os.truncate(ballast, ballast.stat().st_size - 100_000)  # rows find room, a checkpoint not
-        until(process, lambda: (s := RunReader(run).status) is not None and s.state == "paused")
-        status = RunReader(run).status
-        assert status is not None
-        assert "No space left on device" in status.message
-        assert status.step % 10 == 0, "at the step whose save failed"
-        before = list_checkpoints(run)
-        _fill(ballast)  # also what the failed save gave back
-        ballast.unlink()
-        assert process.wait(60) == 0
-        assert before
-        assert [row["step"] for row in train_rows(run)] == list(range(1, 151))
-        assert digests(run, 150) == digests(reference, 150)
-        assert events(run, "disk")
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
-
-
-def _fill(path: Path) -> None:
-    with open(path, "ab", buffering=0) as file:
-        for size in (1 << 20, 1 << 12, 1):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError:
-                continue
-
-
 def test_asked_to_end_while_the_disk_refuses(spawn: Spawn, tmp_path: Path) -> None:
     process = spawn("train", "gone", "--max-steps=100000", "--checkpoint.every-steps=20", *QUIET)
     run, elsewhere = tmp_path / "gone", tmp_path / "elsewhere"

@@ -34,13 +34,19 @@ class Ground:
     children: list["subprocess.Popen[str]"] = field(default_factory=list, compare=False)
 
     def spawn(
-        self, command: str, run: str, *flags: str, before: Sequence[str] = ()
+        self,
+        command: str,
+        run: str,
+        *flags: str,
+        before: Sequence[str] = (),
+        program: Sequence[str] = ("-m", "tinychat"),
     ) -> subprocess.Popen[str]:
-        """`tinychat train` or `tinychat resume` in a process of its own; `before` wraps it.
+        """`tinychat train` or `tinychat resume` in a process of its own; `before` wraps it, and
+        `program` may stand in for the plain start.
 
         A flag that the ground gives as well counts as it is here.
         """
-        words = [*before, sys.executable, "-m", "tinychat", command]
+        words = [*before, sys.executable, *program, command]
         if command == "train":
             given = {flag.partition("=")[0] for flag in flags}
             model = [flag for flag in self.model if flag.partition("=")[0] not in given]

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from tinychat import __version__
+from tinychat.chaos import full_disk, kills, memory, terms
 from tinychat.chaos.ground import PINNED, Ground
-from tinychat.chaos.kills import EPOCHS, LEAST, kills
 from tinychat.chaos.outcome import Outcome, Tell
 from tinychat.errors import TinychatError
 
@@ -23,6 +23,8 @@ MODEL = (
 )  # fmt: skip
 DOCUMENTS_PER_ROW = 5  # talks are short; about so many share one row of the context
 STEPS_PER_KILL = 8
+SECONDS_PER_SIGNAL = 6.0
+DISK_MEGABYTES = 160  # a few of this model's checkpoints
 SECONDS_PER_KILL = 6.0  # about what starting and those steps take on two cores
 
 
@@ -37,14 +39,32 @@ class Experiment:
 
 
 def _kills(ground: Ground, tell: Tell, seconds: float) -> Outcome:
-    count = min(100, max(LEAST, int(seconds / SECONDS_PER_KILL)))
-    documents = STEPS_PER_KILL * count * BATCH_SIZE * DOCUMENTS_PER_ROW // EPOCHS
+    count = min(100, max(kills.LEAST, int(seconds / SECONDS_PER_KILL)))
+    documents = STEPS_PER_KILL * count * BATCH_SIZE * DOCUMENTS_PER_ROW // kills.EPOCHS
     model = [flag for flag in ground.model if not flag.startswith("--data.max-documents")]
     ground = replace(ground, model=(*model, f"--data.max-documents={documents}"))
-    return kills(ground, tell, count=count, batch_size=BATCH_SIZE, seconds=seconds)
+    return kills.kills(ground, tell, count=count, batch_size=BATCH_SIZE, seconds=seconds)
 
 
-EXPERIMENTS = (Experiment("kills", "SIGKILL at random moments of one run", 0.5, _kills),)
+def _terms(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+    count = min(30, max(terms.LEAST, int(seconds / SECONDS_PER_SIGNAL)))
+    return terms.terms(ground, tell, count=count, seconds=seconds)
+
+
+def _full_disk(ground: Ground, tell: Tell, _: float) -> Outcome:
+    return full_disk.full_disk(ground, tell, megabytes=DISK_MEGABYTES)
+
+
+def _memory(ground: Ground, tell: Tell, _: float) -> Outcome:
+    return memory.memory(ground, tell)
+
+
+EXPERIMENTS = (
+    Experiment("kills", "SIGKILL at random moments of one run", 0.45, _kills),
+    Experiment("terms", "SIGTERM in steps, evaluations, samples, saves and reading", 0.2, _terms),
+    Experiment("full disk", "a disk that is full in mid-run", 0.08, _full_disk),
+    Experiment("memory", "memory that runs out in mid-run", 0.05, _memory),
+)
 
 
 def run_all(
