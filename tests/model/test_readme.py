@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tinychat.config import ModelSettings
-from tinychat.model import ModelCard, readme_page
+from tinychat.model import History, ModelCard, readme_page
 
 CARD = ModelCard(
     model=ModelSettings(n_layer=2, n_head=2, n_embd=32, context_length=64), vocab_size=300,
@@ -12,20 +12,21 @@ CARD = ModelCard(
 )  # fmt: skip
 
 
-def page(card: ModelCard, val_loss: float | None = None, best_step: int | None = None) -> str:
-    best = None if best_step is None else 1.25
-    return readme_page(card, val_loss=val_loss, best_step=best_step, best_val_loss=best).decode()
+def page(card: ModelCard, history: History = History()) -> str:  # noqa: B008 frozen
+    return readme_page(card, history).decode()
 
 
 def test_it_says_what_is_known() -> None:
-    told = page(CARD, best_step=800)
+    told = page(CARD, History(results=[("validation loss", "1.25 nats per token")]))
     for words in ("# `mine`, step 1,200", "A chat model", "2 layers, 2 heads, width 32"):
         assert words in told
-    assert "| best of the run so far | 1.2500 nats per token, at step 800 |" in told
+    assert "| validation loss | 1.25 nats per token |" in told
     assert "| lineage | `bit-exact from step 0` |" in told
-    assert "validation loss" not in told
-    assert "| validation loss | 1.2500 nats per token |" in page(CARD, 1.25, 1200)
     assert "nats" not in page(CARD)
+    assert "## " not in page(CARD)
+    sampled = History(samples=[("`Hi`", "`Hello`")], sampled_at=50)
+    assert "## What it says (at step 50)" in page(CARD, sampled)
+    assert "| `Hi` | `Hello` |" in page(CARD, sampled)
 
 
 def test_hostile_names_are_obeyed_by_nobody() -> None:

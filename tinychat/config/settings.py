@@ -112,6 +112,8 @@ class DataSettings:
     """Stop at the first bad record instead of leaving out up to 1%."""
     max_documents: Positive | None = None
     """Read no more than this many documents (none: all)."""
+    licence: str | None = None
+    """Licence of the data, for the model card of each checkpoint (none: not told)."""
 
 
 @dataclass(frozen=True, kw_only=True)

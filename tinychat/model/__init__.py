@@ -32,16 +32,18 @@ from tinychat.model.device import (
 from tinychat.model.families import family_of, hf_shapes
 from tinychat.model.foreign_folder import foreign_parent, foreign_tokenizer, load_foreign
 from tinychat.model.foreign_weights import foreign_shape, read_foreign
-from tinychat.model.readme import readme_page
+from tinychat.model.readme import History, code, readme_page
 
 __all__ = [
     "Decoder",
+    "History",
     "KVCache",
     "LoadedModel",
     "ModelCard",
     "Runtime",
     "available_devices",
     "choose_runtime",
+    "code",
     "count_parameters",
     "cpu_computes_bf16",
     "family_of",

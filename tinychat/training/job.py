@@ -37,6 +37,7 @@ from tinychat.runs import (
 from tinychat.text import Progress as ReadingProgress
 from tinychat.text import cache_size
 from tinychat.training.batches import ConversationRows, make_rows
+from tinychat.training.card import Latest
 from tinychat.training.evaluate import Evaluation, evaluate
 from tinychat.training.events import (
     Beat,
@@ -148,6 +149,7 @@ class _Job:
         self.max_steps = parts.max_steps
         self.resumed = start is not None
         self.listener, self.signals = listener, signals
+        self.latest = Latest.of(plan.run, self.progress.step)
         status = RunReader(plan.run).status
         self.mirror = mirror_of(
             plan.run,
@@ -234,6 +236,7 @@ class _Job:
 
     def emit(self, event: Event) -> None:
         self.recorder(event)
+        self.latest(event)
         self.listener(event)
         if self.mirror is None:
             return
@@ -397,7 +400,7 @@ class _Job:
         self.lineage = RunReader(self.plan.run).lineage
 
     def checkpoint_files(self, _: Progress) -> Mapping[str, bytes]:
-        return self.parts.files(self.plan.run.name, self.lineage)
+        return self.parts.files(self.plan.run.name, self.lineage, self.latest)
 
     def _write_birth(self) -> None:
         """run.json and tokenizer.json: what the run is, once it is known."""

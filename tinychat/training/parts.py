@@ -12,6 +12,7 @@ from tinychat.model import Decoder, ModelCard, model_files, readme_page, trainer
 from tinychat.runs import CheckpointFiles
 from tinychat.text import Prepared, Tokenizer
 from tinychat.training.batches import ConversationRows, TextRows, training_rows
+from tinychat.training.card import Latest, history
 from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import Optimizer
 from tinychat.training.progress import Progress
@@ -52,7 +53,7 @@ class Parts:
             self.progress,
         )
 
-    def files(self, run: str, lineage: str) -> dict[str, bytes]:
+    def files(self, run: str, lineage: str, latest: Latest) -> dict[str, bytes]:
         """A whole checkpoint of the weights as they are now: equal tensors give equal bytes."""
         card = ModelCard(
             model=self.decoder.settings,
@@ -64,15 +65,11 @@ class Parts:
             data_fingerprint=self.prepared.fingerprint,
             lineage=lineage,
         )
-        at = self.progress
-        page = readme_page(
-            card,
-            val_loss=at.best_val_loss if at.best_step == at.step else None,
-            best_step=at.best_step,
-            best_val_loss=at.best_val_loss,
+        told = history(
+            self.settings, self.max_steps, self.prepared, self.facts, self.progress, latest
         )
         return {
-            "README.md": page,
+            "README.md": readme_page(card, told),
             **model_files(self.decoder, self.tokenizer, card),
             **trainer_files(self.optimizer.tensors(), self.progress.to_json()),
         }

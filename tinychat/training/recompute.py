@@ -31,6 +31,7 @@ from tinychat.runs import (
 from tinychat.runs.checkpoints import read_manifest
 from tinychat.runs.layout import OPTIMIZER, RESUME_FILES
 from tinychat.text import Prepared
+from tinychat.training.card import Latest
 from tinychat.training.events import Stepped
 from tinychat.training.lineage import Facts, what_changed
 from tinychat.training.parts import Parts, assemble
@@ -113,7 +114,7 @@ class _Recomputing:
                 self._compare_checkpoint(parts)  # the first weights, which come from the seed
             self._steps(parts, stretch.last_step or self._last)
             state = CheckpointFiles(
-                self._path, result.to_step, parts.files(self._reader.name, lineage="")
+                self._path, result.to_step, parts.files(self._reader.name, "", Latest())
             )
         return result
 
@@ -194,7 +195,7 @@ class _Recomputing:
         except CheckpointError:  # removed meanwhile, or damaged: whoever verifies it tells
             return
         self._result.checkpoints_compared.append(step)
-        files = parts.files(self._reader.name, lineage="")
+        files = parts.files(self._reader.name, "", Latest())
         for name, what in STATE.items():
             if name in listed:
                 digest = hashlib.sha256(files[name]).hexdigest()
