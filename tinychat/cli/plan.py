@@ -111,6 +111,7 @@ def _document(outlook: "Outlook") -> dict[str, Any]:
         "data": None if outlook.data is None else asdict(outlook.data),
         "computed_on": asdict(outlook.facts.runtime),
         "measured": asdict(outlook.measured),
+        "disk": {**asdict(outlook.disk), "bytes": outlook.disk.n_bytes, "free": outlook.disk_free},
         **told,
         "advice": list(outlook.advice),
         **outlook.resolved.to_json(),
@@ -118,7 +119,14 @@ def _document(outlook: "Outlook") -> dict[str, Any]:
 
 
 def _print(console: Console, outlook: "Outlook", claims: "Sequence[Claim]") -> None:
-    facts = [*_model(outlook), *_run(outlook), *_curve(outlook), *_memory(outlook), *_time(outlook)]
+    facts = [
+        *_model(outlook),
+        *_run(outlook),
+        *_curve(outlook),
+        *_memory(outlook),
+        *_disk(outlook),
+        *_time(outlook),
+    ]
     for line in table(facts):
         console.print(line)
     if outlook.forecast.timeline:
@@ -203,6 +211,14 @@ def _memory(outlook: "Outlook") -> Iterator[tuple[str, str]]:
         f"{size(memory.activations)} (logits {size(memory.logits)}), the program "
         f"{size(memory.program)}",
     )
+
+
+def _disk(outlook: "Outlook") -> Iterator[tuple[str, str]]:
+    from tinychat.training.space import peak_words
+
+    disk = outlook.disk
+    yield "disk", f"{size(disk.n_bytes)} at most, of {size(outlook.disk_free)} that are free"
+    yield "", peak_words(outlook.resolved.settings, disk)
 
 
 def _time(outlook: "Outlook") -> Iterator[tuple[str, str]]:

@@ -15,6 +15,7 @@ from tinychat.config import Settings
 from tinychat.config.load import Resolved, preset_names, read_preset, resolve
 from tinychat.errors import SettingsError
 from tinychat.model import Decoder, choose_runtime, count_parameters, family_of
+from tinychat.runs import Peak, free_at
 from tinychat.text import Prepared
 from tinychat.text import Progress as ReadingProgress
 from tinychat.training.batches import training_rows
@@ -32,8 +33,11 @@ from tinychat.training.forecast import (
 from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import split_parameters
 from tinychat.training.probe import NO_RUN, Measured, measure
+from tinychat.training.space import checkpoint_sizes, peak_of
 from tinychat.training.start import prepare_corpus
+from tinychat.words import size
 
+TOKENIZER_BYTES = 40  # of tokenizer.json for each token, about
 LADDER = ("5m", "15m", "30m", "60m")
 
 
@@ -48,6 +52,8 @@ class Outlook:
     facts: Facts
     measured: Measured
     forecast: Forecast
+    disk: Peak  # of the run's folder, with the length that the data gives it
+    disk_free: int
     advice: tuple[str, ...]
 
 
@@ -76,8 +82,23 @@ def look_ahead(
     facts = Facts(runtime, settings.rows_per_micro_batch)
     measured = measure(resolved, shape.vocab_size, facts, root, with_data=with_data, beat=beat)
     found = forecast(settings, shape, data, measured, available)
-    told = (*shrunk, *advice(settings, shape, found, ladder()))
-    return Outlook(resolved, layout, shape, data, facts, measured, found, told)
+    disk = _disk(settings, shape.vocab_size, found.max_steps)
+    free = free_at(root)
+    told = [*shrunk, *advice(settings, shape, found, ladder())]
+    if disk.n_bytes > free:
+        told.append(
+            f"the disk of {root} has {size(free)} free, and the run takes up to "
+            f"{size(disk.n_bytes)}: make room, or keep less by --checkpoint.keep-last and "
+            "--checkpoint.milestones"
+        )
+    return Outlook(resolved, layout, shape, data, facts, measured, found, disk, free, tuple(told))
+
+
+def _disk(settings: Settings, vocab_size: int, steps: int | None) -> Peak:
+    with torch.device("meta"):
+        decoder = Decoder(settings.model, vocab_size)
+    sizes = checkpoint_sizes(decoder, settings.optim, TOKENIZER_BYTES * vocab_size)
+    return peak_of(replace(settings, max_steps=steps, max_epochs=None), sizes)
 
 
 def shape_of(settings: Settings, vocab_size: int | None) -> Shape:
