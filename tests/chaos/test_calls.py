@@ -17,4 +17,5 @@ def test_a_failing_operation_changes_no_bit(every: int, ground: Ground) -> None:
     assert figures["operations"] > 400
     assert outcome.tried >= 2 * figures["operations"] // every
     assert figures["healed"] + figures["restarted"] == outcome.tried
+    assert figures["healed"] > outcome.tried // 4, "most single failures are waited for"
     assert waits == patience.FIRST_WAIT_SECONDS

@@ -43,6 +43,15 @@ def interrupted(ground: Ground, tell: Tell, seconds: float) -> Outcome:
     raise KeyboardInterrupt
 
 
+def deaf(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+    """As a training in this process is, which takes a Ctrl+C for a wish to save and stop."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+    tell("half of it")
+    raise AssertionError("it was not heard")
+
+
 processes: list[int] = []
 
 
@@ -101,6 +110,15 @@ def test_an_interrupt_shows_what_was_done_and_stops_all(
     assert told.json["not_reached"] == ["interrupted", "fails"]
     assert not psutil.pid_exists(processes.pop())
     assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_is_heard_that_a_training_took_for_its_own(
+    only: Callable[..., None], tinychat: Tinychat, tmp_path: Path
+) -> None:
+    only(deaf, passes)
+    told = tinychat("chaos", "--checkpoints", tmp_path, "--json")
+    assert told.code == 130
+    assert told.json["not_reached"] == ["deaf", "passes"]
 
 
 def test_ctrl_c_ends_the_real_one_cleanly(tmp_path: Path) -> None:

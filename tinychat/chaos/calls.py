@@ -22,7 +22,7 @@ from tinychat.chaos.outcome import Outcome, Tell
 from tinychat.chaos.verdict import compare
 from tinychat.config.load import Resolved, from_json
 from tinychat.errors import TinychatError
-from tinychat.runs import Disk, RunLock, RunReader, RunWriter
+from tinychat.runs import RunLock, RunReader, RunWriter
 from tinychat.training import Event, Plan, StateChanged, patience, train
 
 STEPS = 20
@@ -82,15 +82,16 @@ def calls(ground: Ground, tell: Tell, *, every: int = 1) -> Outcome:
     return Outcome("calls", counts["tried"], figures, time.monotonic() - began, tuple(failures))
 
 
-def _start(run: Path, resolved: Resolved, disk: Disk) -> bool:
+def _start(run: Path, resolved: Resolved, disk: RefusingDisk) -> bool:
     """Start the run or go on with it, as the command line does; False if it ended early."""
     if not RunReader(run).paths.settings_json.exists():
         writer = RunWriter(run)
         writer.create_run()
         writer.write_settings(resolved.to_json())
+    listener = _give_up if disk.dead else _wait
     with RunLock(run) as lock:
         try:
-            return train(Plan(run, resolved), lock, _give_up, disk=disk).state == "finished"
+            return train(Plan(run, resolved), lock, listener, disk=disk).state == "finished"
         except (OSError, TinychatError):
             return False
 
@@ -100,6 +101,10 @@ def _give_up(event: Event) -> None:
     if isinstance(event, StateChanged) and event.state == "paused":
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
+
+
+def _wait(_: Event) -> None:
+    """Who sees the run wait for a disk that comes back lets it."""
 
 
 @contextmanager

@@ -2,14 +2,17 @@
 
 import platform
 import shutil
+import signal
+import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from tinychat import __version__
-from tinychat.chaos import full_disk, kills, memory, terms
+from tinychat.chaos import calls, full_disk, kills, memory, power, syscalls, terms
 from tinychat.chaos.ground import PINNED, Ground
 from tinychat.chaos.outcome import Outcome, Tell
 from tinychat.errors import TinychatError
@@ -21,8 +24,15 @@ MODEL = (
     "--preset=demo", f"--batch-size={BATCH_SIZE}", "--data.max-documents=500",
     "--sample.max-new-tokens=8", *PINNED,
 )  # fmt: skip
+# For experiments that start some hundred runs: the same text, a smaller shape.
+SMALL_MODEL = (
+    "--preset=demo", "--model.n-layer=2", "--model.n-head=2", "--model.n-embd=32",
+    "--model.context-length=64", "--tokenizer.vocab-size=300", "--data.max-documents=100", *PINNED,
+)  # fmt: skip
 DOCUMENTS_PER_ROW = 5  # talks are short; about so many share one row of the context
 STEPS_PER_KILL = 8
+CALLS_SECONDS = 900.0  # what all of them take on two cores
+SYSCALLS_SECONDS = 120.0
 SECONDS_PER_SIGNAL = 6.0
 DISK_MEGABYTES = 160  # a few of this model's checkpoints
 SECONDS_PER_KILL = 6.0  # about what starting and those steps take on two cores
@@ -59,11 +69,28 @@ def _memory(ground: Ground, tell: Tell, _: float) -> Outcome:
     return memory.memory(ground, tell)
 
 
+def _calls(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+    every = max(1, int(CALLS_SECONDS / seconds))
+    return calls.calls(replace(ground, model=SMALL_MODEL), tell, every=every)
+
+
+def _power(ground: Ground, tell: Tell, _: float) -> Outcome:
+    return power.power(ground.folder, tell)
+
+
+def _syscalls(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+    every = max(1, int(SYSCALLS_SECONDS / seconds))
+    return syscalls.syscalls(ground.folder, tell, every=every)
+
+
 EXPERIMENTS = (
-    Experiment("kills", "SIGKILL at random moments of one run", 0.45, _kills),
-    Experiment("terms", "SIGTERM in steps, evaluations, samples, saves and reading", 0.2, _terms),
-    Experiment("full disk", "a disk that is full in mid-run", 0.08, _full_disk),
+    Experiment("kills", "SIGKILL at random moments of one run", 0.4, _kills),
+    Experiment("terms", "SIGTERM in steps, evaluations, samples, saves and reading", 0.18, _terms),
+    Experiment("full disk", "a disk that is full in mid-run", 0.06, _full_disk),
     Experiment("memory", "memory that runs out in mid-run", 0.05, _memory),
+    Experiment("calls", "file operations of a run that fail", 0.1, _calls),
+    Experiment("syscalls", "system calls of a save that kill or fail", 0.06, _syscalls),
+    Experiment("power", "every state of a disk after a power cut", 0.05, _power),
 )
 
 
@@ -81,6 +108,24 @@ def run_all(
 
     Ended by KeyboardInterrupt it stops its processes first.
     """
+    with _interrupts() as interrupted:
+
+        def heard(experiment: Experiment, told: str) -> None:
+            if interrupted():
+                raise KeyboardInterrupt
+            tell(experiment, told)
+
+        _run_all(folder, seconds, done, heard, experiments, keep)
+
+
+def _run_all(
+    folder: Path,
+    seconds: float,
+    done: list[Outcome],
+    tell: Callable[[Experiment, str], None],
+    experiments: Sequence[Experiment],
+    keep: bool,
+) -> None:
     whole = sum(experiment.share for experiment in experiments)
     for experiment in experiments:
         ground = Ground(folder / experiment.name, MODEL, "auto")
@@ -98,6 +143,28 @@ def run_all(
         done.append(outcome)
         if not outcome.failures and not keep:
             shutil.rmtree(ground.folder)
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Tells of a Ctrl+C that came while a training in this process took it for its own."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+
+    def interrupted() -> bool:
+        try:
+            return signal.SIGINT in ours.recv(4096)
+        except BlockingIOError:
+            return False
+
+    try:
+        yield interrupted
+    finally:
+        signal.set_wakeup_fd(before)
+        ours.close()
+        theirs.close()
 
 
 def machine(folder: Path) -> dict[str, str]:
