@@ -134,7 +134,7 @@ def _salt(run: Path, target: Path) -> list[str]:
             manifest["files"][name] = {
                 "size": len(data), "sha256": hashlib.sha256(data).hexdigest()
             }  # fmt: skip
-        (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
         names |= set(manifest["files"]) - set(payloads)
     return sorted(names | {"train.bin", "train.idx", "valid.bin", "valid.idx", "corpus.json"})
 

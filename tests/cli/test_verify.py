@@ -35,7 +35,8 @@ def forge(checkpoint: Path, file: str = "model.safetensors") -> None:
     path.write_bytes(data)
     manifest = json.loads((checkpoint / "manifest.json").read_bytes())
     manifest["files"][path.name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    (checkpoint / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    text = json.dumps(manifest, indent=2) + "\n"
+    (checkpoint / "manifest.json").write_text(text, encoding="utf-8")
 
 
 def test_a_whole_run_passes_and_is_not_touched(copy_of: Copy, tinychat: Tinychat) -> None:

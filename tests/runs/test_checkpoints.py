@@ -71,7 +71,8 @@ def test_publishing_a_step_again_replaces_it(run: Path, publish: Publish) -> Non
 def edit_manifest(path: Path, change: Callable[[dict], object]) -> None:
     manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     change(manifest)
-    (path / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    text = json.dumps(manifest, indent=2) + "\n"
+    (path / "manifest.json").write_text(text, encoding="utf-8")
 
 
 def swap(path: Path) -> None:
@@ -112,6 +113,12 @@ DAMAGES: dict[str, Damage] = {
     ),
     "manifest with odd entry": lambda path: edit_manifest(
         path, lambda m: m["files"].update({"config.json": 7})
+    ),
+    "manifest without its last newline": lambda path: os.truncate(
+        path / "manifest.json", (path / "manifest.json").stat().st_size - 1
+    ),
+    "manifest in another form": lambda path: (path / "manifest.json").write_text(
+        json.dumps(json.loads((path / "manifest.json").read_text()))
     ),
     "manifest names a file twice": lambda path: (path / "manifest.json").write_text(
         (path / "manifest.json").read_text().replace('"config.json"', '"state.json"')

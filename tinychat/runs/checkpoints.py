@@ -145,8 +145,11 @@ def read_manifest(path: Path) -> tuple[int, dict[str, tuple[int, str]]]:
     """The step, and (size, sha256) of each listed file."""
     where = path / MANIFEST
     try:
-        values = parse(_read(where, limit=_MANIFEST_BYTES))
+        data = _read(where, limit=_MANIFEST_BYTES)
+        values = parse(data)
         check_format(values, str(where))
+        if data != _as_written(values):  # so that no change of it goes unseen
+            raise ValueError("it is not in the form in which manifests are written")
     except ValueError as error:
         raise CheckpointError(f"{where} is damaged: {error}.") from None
     except RunError as error:
@@ -241,7 +244,12 @@ def _plain(name: str) -> str:
 
 
 def _manifest(step: int, listed: Mapping[str, Mapping[str, Any]]) -> bytes:
-    return json.dumps({"format": FORMAT, "step": step, "files": listed}, indent=2).encode() + b"\n"
+    return _as_written({"format": FORMAT, "step": step, "files": listed})
+
+
+def _as_written(manifest: Mapping[str, Any]) -> bytes:
+    """The one form of a manifest; its readers accept no other, down to the last newline."""
+    return json.dumps(manifest, indent=2).encode() + b"\n"
 
 
 def _take_name(disk: Disk, aside: Path, target: Path) -> Path | None:
