@@ -35,13 +35,12 @@ from tinychat.runs import (
     sweep,
 )
 from tinychat.text import Progress as ReadingProgress
-from tinychat.text import cache_size
-from tinychat.training.batches import ConversationRows, make_rows
+from tinychat.training.announcement import beginning
+from tinychat.training.batches import make_rows
 from tinychat.training.card import Latest
 from tinychat.training.evaluate import Evaluation, evaluate
 from tinychat.training.events import (
     Beat,
-    Began,
     CheckpointSaved,
     Event,
     Listener,
@@ -49,7 +48,7 @@ from tinychat.training.events import (
     State,
     StateChanged,
 )
-from tinychat.training.lineage import Facts, other_code, source_commit, what_changed
+from tinychat.training.lineage import Facts, source_commit, what_changed
 from tinychat.training.mirror import mirror_of
 from tinychat.training.parts import Parts, assemble
 from tinychat.training.progress import Progress
@@ -248,78 +247,13 @@ class _Job:
     def announce(self, leftovers: Sequence[str], problems: Sequence[CheckpointError]) -> None:
         """Say what was found, before the first step."""
         step = self.progress.step
-        for problem in problems:
-            self.emit(Noted("warning", step, f"{problem} It was set aside; nothing is deleted."))
+        found = [f"{problem} It was set aside; nothing is deleted." for problem in problems]
         if leftovers:
-            names = ", ".join(leftovers)
-            self.emit(Noted("warning", step, f"removed what an interrupted save left: {names}"))
-        for remark in self.remarks:
-            self.emit(Noted("warning", step, remark))
-        self._announce_corpus(step)
-        if isinstance(self.rows, ConversationRows) and (self.rows.dropped or self.rows.shortened):
-            told = (
-                f"{self.rows.shortened:,} conversations were longer than "
-                f"{self.rows.context_length} tokens and were shortened"
-            )
-            if self.rows.dropped:
-                told += f"; {self.rows.dropped:,} had nothing to learn from and were left out"
-            self.emit(Noted("data", step, told))
-        self.emit(
-            Began(
-                step,
-                self.max_steps,
-                sum(p.numel() for p in self.decoder.parameters()),
-                self.rows.count,
-                self.facts.runtime.device,
-                self.facts.runtime.dtype,
-                self.lineage,
-            )
-        )
-        if step == self.max_steps:
-            more = f"`tinychat resume {self.plan.run.name} --max-steps N` makes the run longer"
-            self.emit(Noted("done", step, f"all {step} steps are done; {more}"))
-        elif self.resumed:
-            changes = self.attempt.reason.partition(": ")[2]
-            how = f"bits may differ from here on ({changes})" if changes else "bit-exact"
-            code = other_code(self.before, self.attempt) if self.before else []
-            self.emit(Noted("resume", step, "; ".join((f"resumed from step {step}: {how}", *code))))
-            newer = [s for s in list_checkpoints(self.plan.run) if s > step]
-            if newer:
-                told = (
-                    f"steps {step + 1} to {newer[-1]} are done again, because their learning rate "
-                    "was already going down; their checkpoints stay as weights only"
-                )
-                self.emit(Noted("resume", step, told))
-        else:
-            parent = self.resolved.settings.init_from
-            start = f"the weights of {parent}" if parent else "fresh weights"
-            self.emit(Noted("start", step, f"{self.max_steps} steps from {start}"))
-
-    def _announce_corpus(self, step: int) -> None:
-        prepared, summary = self.prepared, self.prepared.summary
-        if prepared.went_on:
-            self.emit(Noted("data", step, prepared.went_on))
-        one = "conversations" if prepared.form == "chat" else "documents"
-        self.emit(
-            Noted(
-                "data",
-                step,
-                f"{'found' if prepared.reused else 'prepared'} "
-                f"{summary.train.documents:,} {one} for training and "
-                f"{summary.valid.documents:,} for validation, "
-                f"{summary.train.tokens + summary.valid.tokens:,} tokens, "
-                f"{summary.bytes_per_token:.2f} bytes per token",
-            )
-        )
-        if step == 0:
-            for remark in summary.remarks:
-                self.emit(Noted("data", step, remark))
-            if prepared.quality:
-                self.emit(Noted("warning", step, prepared.quality))
-        size = cache_size(prepared.folder.parent)
-        held = f"{size.corpora} prepared {'corpus' if size.corpora == 1 else 'corpora'}"
-        told = f"the cache {size.folder} holds {held}, {size.n_bytes / 1e6:,.1f} MB"
-        self.emit(Noted("data", step, f"{told}; it may be deleted"))
+            found.append(f"removed what an interrupted save left: {', '.join(leftovers)}")
+        for told in (*found, *self.remarks):
+            self.emit(Noted("warning", step, told))
+        for event in beginning(self.plan.run, self.parts, self.attempt, self.before, self.lineage):
+            self.emit(event)
 
     def _to_mirror(self) -> None:
         at, mirror = self.progress, self.mirror

@@ -1,0 +1,85 @@
+"""What is said before the first step of an attempt: its data, its start, what differs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tinychat.runs import AttemptRecord, list_checkpoints
+from tinychat.text import Prepared, cache_size
+from tinychat.training.batches import ConversationRows
+from tinychat.training.events import Began, Event, Noted
+from tinychat.training.lineage import other_code
+from tinychat.training.parts import Parts
+
+
+def beginning(
+    run: Path, parts: Parts, attempt: AttemptRecord, before: AttemptRecord | None, lineage: str
+) -> Iterator[Event]:
+    """The events that open an attempt. `before` is whose steps it goes on from, if any."""
+    step, rows = parts.progress.step, parts.rows
+    yield from (Noted(kind, step, told) for kind, told in _corpus(parts.prepared, step))
+    if isinstance(rows, ConversationRows) and (rows.dropped or rows.shortened):
+        told = (
+            f"{rows.shortened:,} conversations were longer than {rows.context_length} tokens and "
+            "were shortened"
+        )
+        if rows.dropped:
+            told += f"; {rows.dropped:,} had nothing to learn from and were left out"
+        yield Noted("data", step, told)
+    yield Began(
+        step,
+        parts.max_steps,
+        sum(p.numel() for p in parts.decoder.parameters()),
+        rows.count,
+        parts.facts.runtime.device,
+        parts.facts.runtime.dtype,
+        lineage,
+    )
+    if step == parts.max_steps:
+        more = f"`tinychat resume {run.name} --max-steps N` makes the run longer"
+        yield Noted("done", step, f"all {step} steps are done; {more}")
+    elif attempt.reason.startswith("resume"):
+        yield from _resumed(run, step, attempt, before)
+    else:
+        parent = parts.settings.init_from
+        start = f"the weights of {parent}" if parent else "fresh weights"
+        yield Noted("start", step, f"{parts.max_steps} steps from {start}")
+
+
+def _resumed(
+    run: Path, step: int, attempt: AttemptRecord, before: AttemptRecord | None
+) -> Iterator[Event]:
+    changes = attempt.reason.partition(": ")[2]
+    how = f"bits may differ from here on ({changes})" if changes else "bit-exact"
+    code = other_code(before, attempt) if before else []
+    told = "; ".join((f"resumed from step {step}: {how}", *code))
+    yield Noted("resume", step, told)
+    newer = [s for s in list_checkpoints(run) if s > step]
+    if newer:
+        told = (
+            f"steps {step + 1} to {newer[-1]} are done again, because their learning rate "
+            "was already going down; their checkpoints stay as weights only"
+        )
+        yield Noted("resume", step, told)
+
+
+def _corpus(prepared: Prepared, step: int) -> Iterator[tuple[str, str]]:
+    """(kind, sentence) of each thing to say about the data."""
+    summary = prepared.summary
+    if prepared.went_on:
+        yield "data", prepared.went_on
+    one = "conversations" if prepared.form == "chat" else "documents"
+    yield (
+        "data",
+        f"{'found' if prepared.reused else 'prepared'} {summary.train.documents:,} {one} for "
+        f"training and {summary.valid.documents:,} for validation, "
+        f"{summary.train.tokens + summary.valid.tokens:,} tokens, "
+        f"{summary.bytes_per_token:.2f} bytes per token",
+    )
+    if step == 0:
+        yield from (("data", remark) for remark in summary.remarks)
+        if prepared.quality:
+            yield "warning", prepared.quality
+    size = cache_size(prepared.folder.parent)
+    held = f"{size.corpora} prepared {'corpus' if size.corpora == 1 else 'corpora'}"
+    told = f"the cache {size.folder} holds {held}, {size.n_bytes / 1e6:,.1f} MB"
+    yield "data", f"{told}; it may be deleted"
