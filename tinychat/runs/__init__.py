@@ -4,9 +4,9 @@ This room knows where everything lies (`layout`), what stands in it (`records`),
 so that nothing acknowledged is lost (`durable`, `checkpoints`, `writer`), how it is read whatever
 happened (`reader`), which attempt did which steps (`lineage`), what of it is damaged
 (`inspection`), who holds it (`lock`), whether its process lives (`liveness`), which checkpoints
-stay (`retention`), how a second copy is kept
-(`mirror`), how much it all takes (`space`), and how requests come in (`control`). It
-knows no tensors: a checkpoint is a folder of named bytes here. Standard library and psutil only.
+stay (`retention`) and what else may go (`cleanup`), how a second copy is kept (`mirror`), how much
+it all takes (`space`), and how requests come in (`control`). It knows no tensors: a checkpoint is a
+folder of named bytes here. Standard library and psutil only.
 """
 
 from tinychat.runs.checkpoints import (
@@ -17,6 +17,7 @@ from tinychat.runs.checkpoints import (
     read_checkpoint,
     sweep,
 )
+from tinychat.runs.cleanup import Cleanup, Freed, clean_up, plan_cleanup, size_of
 from tinychat.runs.control import (
     COMMANDS,
     Command,
@@ -77,7 +78,14 @@ from tinychat.runs.records import (
     Status,
     TrainRow,
 )
-from tinychat.runs.retention import Pruned, Retention, plan_retention, prune
+from tinychat.runs.retention import (
+    KeepRule,
+    Pruned,
+    Retention,
+    plan_retention,
+    prune,
+    retention_of,
+)
 from tinychat.runs.space import CheckpointSizes, Peak, free_at, on_disk, plan_peak, taken_by
 from tinychat.runs.writer import RunWriter
 
@@ -92,12 +100,15 @@ __all__ = [
     "CheckpointFiles",
     "CheckpointReport",
     "CheckpointSizes",
+    "Cleanup",
     "Command",
     "ControlInbox",
     "Disk",
     "EvalRow",
     "EventRow",
+    "Freed",
     "Inspection",
+    "KeepRule",
     "LastCommand",
     "LineLog",
     "Log",
@@ -125,6 +136,7 @@ __all__ = [
     "check_mirror",
     "checkpoint_name",
     "checkpoint_step",
+    "clean_up",
     "default_checkpoints",
     "find_model",
     "find_run",
@@ -143,6 +155,7 @@ __all__ = [
     "on_disk",
     "pin",
     "pinned",
+    "plan_cleanup",
     "plan_peak",
     "plan_retention",
     "process_identity",
@@ -151,7 +164,9 @@ __all__ = [
     "quarantine",
     "read_checkpoint",
     "replace_file",
+    "retention_of",
     "send_command",
+    "size_of",
     "stretches",
     "sweep",
     "taken_by",

@@ -99,16 +99,16 @@ def _publish(
 ) -> Path:
     target = RunPaths(run).checkpoint(step)
     aside = beside(target, TEMPORARY)
-    listed: dict[str, dict[str, Any]] = {}
+    listed: dict[str, tuple[int, str]] = {}
     try:
         disk.make_folder(aside)
         for name in names:
             data = read(name)
             disk.write_file(aside / _plain(name), data)
             disk.fsync(aside / name)
-            listed[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            listed[name] = len(data), hashlib.sha256(data).hexdigest()
             del data  # while the next one is read, this one needs no memory
-        disk.write_file(aside / MANIFEST, _manifest(step, listed))
+        disk.write_file(aside / MANIFEST, manifest_bytes(step, listed))
         disk.fsync(aside / MANIFEST)
         disk.fsync_folder(aside)
         check(aside)
@@ -162,6 +162,12 @@ def read_manifest(path: Path) -> tuple[int, dict[str, tuple[int, str]]]:
     if type(step) is not int or checkpoint_step(path.absolute().name) != step:
         raise CheckpointError(f"{where} is of step {step!r}, not of the folder it lies in.")
     return step, listed
+
+
+def manifest_bytes(step: int, listed: Mapping[str, tuple[int, str]]) -> bytes:
+    """manifest.json of these files, each with its (size, sha256)."""
+    files = {name: {"size": size, "sha256": digest} for name, (size, digest) in listed.items()}
+    return _as_written({"format": FORMAT, "step": step, "files": dict(sorted(files.items()))})
 
 
 def newest_good(
@@ -241,10 +247,6 @@ def _plain(name: str) -> str:
     if name == MANIFEST:
         raise ValueError(f"{MANIFEST} cannot list itself")
     return name
-
-
-def _manifest(step: int, listed: Mapping[str, Mapping[str, Any]]) -> bytes:
-    return _as_written({"format": FORMAT, "step": step, "files": listed})
 
 
 def _as_written(manifest: Mapping[str, Any]) -> bytes:

@@ -8,6 +8,7 @@ from tinychat.errors import CheckpointError
 from tinychat.runs.checkpoints import beside, publish_checkpoint, read_checkpoint, read_manifest
 from tinychat.runs.durable import Disk, remove_tree
 from tinychat.runs.layout import DELETED, RESUME_FILES, RunPaths, list_checkpoints
+from tinychat.runs.pins import pinned
 
 
 class Pruned(NamedTuple):
@@ -49,6 +50,14 @@ def prune(
     return done
 
 
+class KeepRule(NamedTuple):
+    """What a run's settings say about what stays."""
+
+    latest_n: int
+    milestones: int
+    planned: frozenset[int] = frozenset()  # steps that stay whole because the run may need them
+
+
 class Retention(NamedTuple):
     """Which checkpoints stay; the two sets share nothing."""
 
@@ -82,3 +91,21 @@ def plan_retention(
         for step in ordered:
             first_of_span.setdefault(step // span, step)
     return Retention(keep, set(first_of_span.values()) - keep)
+
+
+def retention_of(run: Path, rule: KeepRule, *, step: int, best: int | None) -> Retention:
+    """What stays in the folder of a run that stands at `step`: its rule, and what people pinned.
+
+    Checkpoints beyond this step are another future's (the run was extended from an earlier step):
+    they stay as weights and never count.
+    """
+    steps = list_checkpoints(run)
+    later = {each for each in steps if each > step}
+    keep, weights_only = plan_retention(
+        set(steps) - later,
+        best=best,
+        latest_n=rule.latest_n,
+        pinned=rule.planned | pinned(run),
+        milestones=rule.milestones,
+    )
+    return Retention(keep, weights_only | later)

@@ -3,10 +3,12 @@
 A file goes from `unpacking` to `records`, `plain` or `turns`, as `formats` decides; `recognition`
 finds the shape of records, `shapes` makes items of them, `reading` counts the rest. `corpus` has
 the files, `split` their sides; a `tokenizer` is trained on a `tokenizer_sample`; `prepare` writes
-`token_files` in a `work` folder. `chat` knows our format and those of other models. No torch here,
-no numpy. The built-in corpus is a room of its own, `tinychat.text.smalltalk`.
+`token_files` in a `work` folder; `cache` knows which of them may go. `chat` knows our format and
+those of other models. No torch here, no numpy. The built-in corpus is a room of its own,
+`tinychat.text.smalltalk`.
 """
 
+from tinychat.text.cache import UnusedCache, remove_cache, unused_caches
 from tinychat.text.chat import (
     ASSISTANT,
     BOS,
@@ -77,6 +79,7 @@ __all__ = [
     "TextStream",
     "TokenFile",
     "Tokenizer",
+    "UnusedCache",
     "bytes_per_token",
     "cache_size",
     "describe",
@@ -90,9 +93,11 @@ __all__ = [
     "prepare",
     "quality",
     "read_tokenizer_file",
+    "remove_cache",
     "survey",
     "tinychat_format",
     "train_bpe",
     "train_char",
     "train_tokenizer",
+    "unused_caches",
 ]

@@ -15,6 +15,7 @@ from tinychat.errors import RunError
 from tinychat.runs import (
     BestCheckpoint,
     Disk,
+    KeepRule,
     LastCommand,
     MirrorStatus,
     Pruned,
@@ -23,13 +24,12 @@ from tinychat.runs import (
     State,
     Status,
     list_checkpoints,
-    plan_retention,
     process_identity,
     prune,
     publish_checkpoint,
+    retention_of,
     sweep,
 )
-from tinychat.runs import pinned as pinned_by_people
 from tinychat.training.events import (
     Beat,
     Began,
@@ -182,21 +182,11 @@ class RunRecorder:
         with suppress(RunError):
             self._writer.status(self._status(self._now | waiting))
 
-    def _thin(self, progress: Progress, keep: CheckpointSettings, pinned: set[int]) -> Pruned:
-        """Keep what is to be kept. Checkpoints beyond this step are another future's (the run was
-        extended from an earlier step): they stay as weights and never count."""
+    def _thin(self, progress: Progress, keep: CheckpointSettings, planned: set[int]) -> Pruned:
         sweep(self._run, disk=self._disk)  # what the disk did not let us finish earlier
-        steps = list_checkpoints(self._run)
-        later = {step for step in steps if step > progress.step}
-        retention = plan_retention(
-            set(steps) - later,
-            best=progress.best_step,
-            latest_n=keep.keep_last,
-            pinned=pinned | pinned_by_people(self._run),
-            milestones=keep.milestones,
-        )
-        weights_only = retention.weights_only | later
-        return prune(self._run, retention.keep, weights_only, disk=self._disk)
+        rule = KeepRule(keep.keep_last, keep.milestones, frozenset(planned))
+        retention = retention_of(self._run, rule, step=progress.step, best=progress.best_step)
+        return prune(self._run, *retention, disk=self._disk)
 
     def finish(self, state: str, step: int, message: str = "") -> None:
         """The last word of this process on the run."""
