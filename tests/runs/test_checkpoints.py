@@ -114,6 +114,9 @@ DAMAGES: dict[str, Damage] = {
     "manifest with odd entry": lambda path: edit_manifest(
         path, lambda m: m["files"].update({"config.json": 7})
     ),
+    "manifest with another name": lambda path: edit_manifest(
+        path, lambda m: m["files"].update({"State.json": m["files"].pop("state.json")})
+    ),
     "manifest without its last newline": lambda path: os.truncate(
         path / "manifest.json", (path / "manifest.json").stat().st_size - 1
     ),

@@ -74,7 +74,7 @@ def calls(ground: Ground, tell: Tell, *, every: int = 1) -> Outcome:
                 counts["tried"] += not clean
                 counts["healed"] += finished and not clean
                 counts["restarted"] += not finished
-                counts["operations"] = max(counts["operations"], disk.count)
+                counts["operations"] = disk.count if clean else counts["operations"]
                 shutil.rmtree(folder)
                 tell(how)
                 nth += every

@@ -184,8 +184,14 @@ def newest_good(
     for step in reversed(list_checkpoints(run)):
         path = RunPaths(run).checkpoint(step)
         try:
-            if set(needs) <= read_manifest(path)[1].keys():
+            listed = read_manifest(path)[1].keys()
+            if set(needs) <= listed:
                 return read_checkpoint(path), damaged
+            unlisted = [name for name in sorted(set(needs) - listed) if (path / name).exists()]
+            if unlisted:  # a milestone has none of them, so a name in the manifest has changed
+                raise CheckpointError(
+                    f"{path / MANIFEST} is damaged: it does not list {', '.join(unlisted)}."
+                )
             thinned.append(CheckpointError(f"The checkpoint {path} holds weights only."))
         except CheckpointError as error:
             damaged.append(error)
