@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from tinychat import __version__
-from tinychat.chaos import calls, full_disk, kills, memory, power, syscalls, terms
+from tinychat.chaos import calls, flips, full_disk, kills, locks, memory, power, syscalls, terms
 from tinychat.chaos.ground import PINNED, Ground
 from tinychat.chaos.outcome import Outcome, Tell
 from tinychat.errors import TinychatError
@@ -33,6 +33,9 @@ DOCUMENTS_PER_ROW = 5  # talks are short; about so many share one row of the con
 STEPS_PER_KILL = 8
 CALLS_SECONDS = 900.0  # what all of them take on two cores
 SYSCALLS_SECONDS = 120.0
+SECONDS_PER_RACE = 15.0
+SECONDS_PER_FLIP = 0.02
+CUTS = 6000  # that are tried if there is time for all
 SECONDS_PER_SIGNAL = 6.0
 DISK_MEGABYTES = 160  # a few of this model's checkpoints
 SECONDS_PER_KILL = 6.0  # about what starting and those steps take on two cores
@@ -83,6 +86,17 @@ def _syscalls(ground: Ground, tell: Tell, seconds: float) -> Outcome:
     return syscalls.syscalls(ground.folder, tell, every=every)
 
 
+def _locks(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+    rounds = min(20, max(2, int(seconds / SECONDS_PER_RACE)))
+    return locks.locks(ground, tell, rounds=rounds)
+
+
+def _flips(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+    count = min(1000, max(100, int(seconds / 2 / SECONDS_PER_FLIP)))
+    every = max(1, int(2 * CUTS * SECONDS_PER_FLIP / seconds))
+    return flips.flips(replace(ground, model=SMALL_MODEL), tell, count=count, every=every)
+
+
 EXPERIMENTS = (
     Experiment("kills", "SIGKILL at random moments of one run", 0.4, _kills),
     Experiment("terms", "SIGTERM in steps, evaluations, samples, saves and reading", 0.18, _terms),
@@ -91,6 +105,8 @@ EXPERIMENTS = (
     Experiment("calls", "file operations of a run that fail", 0.1, _calls),
     Experiment("syscalls", "system calls of a save that kill or fail", 0.06, _syscalls),
     Experiment("power", "every state of a disk after a power cut", 0.05, _power),
+    Experiment("locks", "ten trainers that start on one run at once", 0.05, _locks),
+    Experiment("flips", "bits that flip and files that are cut", 0.05, _flips),
 )
 
 
