@@ -121,13 +121,17 @@ def test_an_interrupt_is_heard_that_a_training_took_for_its_own(
     assert told.json["not_reached"] == ["deaf", "passes"]
 
 
-def test_ctrl_c_ends_the_real_one_cleanly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_real_one_cleanly(number: int, tmp_path: Path) -> None:
     terminal = Terminal("chaos", "--checkpoints", str(tmp_path))
-    terminal.read_until("kills: its unhurt twin")
-    terminal.process.send_signal(signal.SIGINT)
-    terminal.read_until("interrupted; this is what was done before")
-    assert terminal.process.wait(60) == 130
-    assert not list(tmp_path.iterdir())
+    try:
+        terminal.read_until("kills: its unhurt twin")
+        terminal.process.send_signal(number)
+        terminal.read_until("interrupted; this is what was done before")
+        assert terminal.process.wait(60) == 130
+        assert not list(tmp_path.iterdir())
+    finally:
+        terminal.process.send_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "2000"])

@@ -163,11 +163,14 @@ def _run_all(
 
 @contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Tells of a Ctrl+C that came while a training in this process took it for its own."""
+    """Inside, SIGTERM and a closed terminal end it as Ctrl+C does; what is given tells of a Ctrl+C
+    that came while a training in this process took it for its own."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
     before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    endings = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    handlers = {number: signal.signal(number, signal.default_int_handler) for number in endings}
 
     def interrupted() -> bool:
         try:
@@ -178,6 +181,8 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
     try:
         yield interrupted
     finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         signal.set_wakeup_fd(before)
         ours.close()
         theirs.close()

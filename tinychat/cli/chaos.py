@@ -118,12 +118,15 @@ class _Progress:
         self._told_at = now
         line = f"{len(self._names)} of {self._total}, {experiment.name}: "
         line = inert(line + (told or experiment.about))
-        sys.stderr.write(f"{_CLEAR_LINE}{line}" if self._terminal else f"{line}\n")
-        sys.stderr.flush()
+        self._write(f"{_CLEAR_LINE}{line}" if self._terminal else f"{line}\n")
 
     def end(self) -> None:
         if self._terminal:
-            sys.stderr.write(_CLEAR_LINE)
+            self._write(_CLEAR_LINE)
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):  # the terminal may be closed, and there is still to tidy up
+            sys.stderr.write(text)
             sys.stderr.flush()
 
 
