@@ -43,6 +43,7 @@ from tinychat.runs.checkpoints import read_manifest
 from tinychat.runs.layout import RESUME_FILES
 
 Start = Callable[[Path], CheckpointFiles]
+State = tuple[Tree, str]  # what lies on the disk, and what had been acknowledged by then
 
 
 @dataclass(frozen=True)
@@ -209,15 +210,16 @@ def power(folder: Path, tell: Tell) -> Outcome:
         narrate(story)
         story.writer.close()
         tell(f"{title}: {len(story.journal) - story.told_from} operations")
-        for bad in bad_states(story, story.journal):
+        known: set[State] = set()
+        for bad in bad_states(story, story.journal, known=known):
             states += 1
             if bad:
                 failures.append(f"{title}: {bad.told}")
         for index, why in flushes(story):
             without = story.journal[:index] + story.journal[index + 1 :]
             name = " ".join(map(str, _short(story, index)))
-            states_after = bad_states(story, without, since=index)  # before it nothing is new
-            found = next((bad for bad in states_after if bad), None)
+            others = bad_states(story, without, known=set(known))
+            found = next((bad for bad in others if bad), None)
             mutants += 1
             caught += found is not None
             harmless += found is None
@@ -264,18 +266,20 @@ def _flushed_again(rest: Journal, operation: str, path: Path) -> bool:
 
 
 def bad_states(
-    story: Story, journal: Journal, start: Start = next_start, *, since: int = 0
+    story: Story, journal: Journal, start: Start = next_start, *, known: set[State]
 ) -> Iterator[Bad | None]:
-    """For each different state that a power cut may leave: what is wrong with it."""
+    """For each state that a power cut may leave and that is not `known` yet: what is wrong with it.
+
+    Adds it to those that are known.
+    """
     disk = story.root.with_name("disk")
     medium, floor = Medium(story.root), Mark()
-    known: set[tuple[Tree, str]] = set()
     for index, (operation, *args) in enumerate(journal):
         if operation == "promise":
             floor = args[0]
         else:
             medium.apply(operation, *args)
-        if index + 1 < max(since, story.told_from):
+        if index + 1 < story.told_from:
             continue
         upcoming = (args[0] for operation, *args in journal[index + 1 :] if operation == "promise")
         ceiling = next(upcoming, floor)
@@ -360,7 +364,9 @@ def _sha256_is_needed(folder: Path) -> list[str]:
         if index < story.told_from or entry[0] != "fsync" or entry[1].suffix == ".jsonl"
     ]
     wrong = {
-        start: sum(1 for bad in bad_states(story, lying, start) if bad and bad.wrong_bytes)
+        start: sum(
+            1 for bad in bad_states(story, lying, start, known=set()) if bad and bad.wrong_bytes
+        )
         for start in (next_start, trusting_start)
     }
     shutil.rmtree(story.root)
