@@ -52,6 +52,7 @@ SETTINGS: tuple[Rule, ...] = (
     ),
     Rule("A", ("checkpoint.mirror",), "a second copy of what is saved touches no weight"),
     Rule("A", ("data.licence",), "it is a word about the data, not the data"),
+    Rule("A", ("log.trackers",), "whoever follows a run touches no weight"),
     Rule("A", ("data.paths",), "what the files hold counts, not where they lie"),
     Rule(
         "B",

@@ -198,6 +198,8 @@ class LogSettings:
 
     every_steps: Positive = 1
     """Steps between rows of metrics."""
+    trackers: tuple[Literal["wandb", "tensorboard"], ...] = ()
+    """Where rows and samples go too; their files lie in the run's folder (none: nowhere)."""
 
 
 @dataclass(frozen=True, kw_only=True)

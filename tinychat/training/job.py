@@ -57,6 +57,7 @@ from tinychat.training.requests import AskedToEndError, RunRequests, StopSignals
 from tinychat.training.samples import LiveSampler, prompt_book
 from tinychat.training.space import check_space, checkpoint_sizes
 from tinychat.training.start import find_start, prepare_corpus, restore, settle_facts
+from tinychat.training.trackers import Subject, Tracking, require_packages
 from tinychat.training.trainer import Trainer
 
 WAIT_TOLD_SECONDS = 2.0  # between two words about a wait
@@ -100,6 +101,7 @@ def train(
     """
     run, settings = plan.run, plan.resolved.settings
     family_of(settings.model)  # refuse a shape that no checkpoint can hold, before any work
+    require_packages(settings.log.trackers)
     disk = disk or Disk()
     with StopSignals() as signals:
         leftovers = sweep(run, disk=disk)
@@ -172,10 +174,11 @@ class _Job:
             self._drop_other_future(start.step)
         self.before: AttemptRecord | None = None  # whose steps this attempt goes on from
         self.attempt = self._attempt(reader, start)
-        self.writer.begin_attempt(self.attempt)
+        number = self.writer.begin_attempt(self.attempt)
         self.lineage = reader.lineage
         # only now: a start that was refused or killed before has changed nothing
         self.writer.write_settings(self.resolved.to_json())
+        self.trackers = self._trackers(number)
         self.recorder = RunRecorder(
             self.writer,
             lock,
@@ -223,6 +226,12 @@ class _Job:
             emit=self.emit,
         )
 
+    def _trackers(self, attempt: int) -> list[Tracking]:
+        settings = self.resolved.to_json()["settings"]
+        subject = Subject(self.plan.run, attempt, self.progress.step, settings)
+        names = self.resolved.settings.log.trackers
+        return [Tracking(n, subject, lambda: self.trainer.settings.log.every_steps) for n in names]
+
     def _check_space(self) -> list[str]:
         """What is to be said of the space on the disk. Raises SettingsError if there is none."""
         settings, step = self.resolved.settings, self.progress.step
@@ -237,6 +246,10 @@ class _Job:
         self.recorder(event)
         self.latest(event)
         self.listener(event)
+        for tracking in self.trackers:
+            tracking(event)
+            if told := tracking.problem():
+                self.emit(Noted("warning", self.progress.step, told))
         if self.mirror is None:
             return
         if isinstance(event, CheckpointSaved):
@@ -303,6 +316,10 @@ class _Job:
                     f"--micro-batch-size (it is {self.trainer.facts.micro_batch_size})"
                 ) from None
             raise
+        for tracking in self.trackers:
+            self.emit(StateChanged("saving", state.step, f"waiting for {tracking.name}"))
+            tracking.close()
+        self.emit(Beat())  # what they had to tell
         self.recorder.finish(ended, state.step)
         return Outcome(ended, state.step, state.best_step, state.best_val_loss)
 
