@@ -120,6 +120,19 @@ def test_a_second_copy_that_is_away_is_told_and_the_run_goes_on(
     assert list_checkpoints(copies / "away")[-1] == 12
 
 
+def test_when_no_checkpoint_is_good_the_second_copy_is_named(
+    train: Train, resume: Train, copies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train("ruined", "--max-steps=5", *FLAGS, f"--mirror={copies}")
+    for step in list_checkpoints(run):
+        (RunPaths(run).checkpoint(step) / "manifest.json").write_bytes(b"{}")
+    resume("ruined", "--max-steps=10", exit_code=1)
+    told = capsys.readouterr().err
+    assert f"up to step 5 lies in {copies / 'ruined'}" in told
+    assert tinychat(["resume", "ruined", f"--checkpoints={copies}", "--max-steps=10"]) == 0
+    assert list_checkpoints(copies / "ruined")[-1] == 10
+
+
 def test_what_cannot_be_a_second_copy_is_refused_before_the_start(
     train: Train, resume: Train, copies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

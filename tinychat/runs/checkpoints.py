@@ -86,7 +86,7 @@ def copy_checkpoint(
         for name in listed:
             _read_verified(_from_the_medium(aside / name), *listed[name])
 
-    return _publish(run, step, sorted(listed), read, disk or Disk(), check)
+    return _publish(run, step, sorted(listed), read, disk or Disk(), known=listed, check=check)
 
 
 def _publish(
@@ -95,8 +95,12 @@ def _publish(
     names: Collection[str],
     read: Callable[[str], bytes],
     disk: Disk,
+    *,
+    known: Mapping[str, tuple[int, str]] | None = None,
     check: Callable[[Path], None] = lambda aside: None,
 ) -> Path:
+    """`known` has the (size, sha256) of files that need not be hashed; `check` comes before the
+    folder gets its name."""
     target = RunPaths(run).checkpoint(step)
     aside = beside(target, TEMPORARY)
     listed: dict[str, tuple[int, str]] = {}
@@ -106,7 +110,7 @@ def _publish(
             data = read(name)
             disk.write_file(aside / _plain(name), data)
             disk.fsync(aside / name)
-            listed[name] = len(data), hashlib.sha256(data).hexdigest()
+            listed[name] = known[name] if known else (len(data), hashlib.sha256(data).hexdigest())
             del data  # while the next one is read, this one needs no memory
         disk.write_file(aside / MANIFEST, manifest_bytes(step, listed))
         disk.fsync(aside / MANIFEST)

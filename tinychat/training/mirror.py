@@ -5,6 +5,8 @@ cannot be written, that is told once and tried again, with the next checkpoint a
 grow. What there is to tell is fetched by the trainer's thread, which writes it down.
 """
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from tinychat.words import size
 FIRST_WAIT_SECONDS = 5.0
 LONGEST_WAIT_SECONDS = 300.0
 POLL_SECONDS = 0.1
+LOWEST_PRIORITY = 19
 
 
 class _AbandonedError(Exception):
@@ -89,6 +92,9 @@ class MirrorKeeper:
             self._changed.notify()
 
     def _work(self) -> None:
+        if sys.platform == "linux":  # elsewhere a thread has no priority of its own
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
         tried: int | None = None  # the checkpoint of the last try
         last_try = False
         while True:

@@ -45,15 +45,29 @@ def find_start(
     run: Path, from_step: int | None, disk: Disk
 ) -> tuple[CheckpointFiles | None, list[CheckpointError]]:
     """The checkpoint to go on from (None: fresh), and what was wrong with newer ones."""
-    if from_step is not None:
-        return read_checkpoint(RunPaths(run).checkpoint(from_step)), []
     try:
+        if from_step is not None:
+            return read_checkpoint(RunPaths(run).checkpoint(from_step)), []
         good, problems = newest_good(run)
     except NoCheckpointError:
         return None, []
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{_other_copy(run)}") from None
     if problems:
         _set_damaged_aside(run, good.step, disk)
     return good, problems
+
+
+def _other_copy(run: Path) -> str:
+    """Where else the run may lie, as the end of an error."""
+    status = RunReader(run).status
+    if status is None or status.mirror is None or status.mirror.step is None:
+        return ""
+    copy = Path(status.mirror.folder)
+    return (
+        f" A second copy up to step {status.mirror.step} lies in {copy}: "
+        f"`tinychat resume {run.name} --checkpoints {copy.parent}` goes on there."
+    )
 
 
 def _set_damaged_aside(run: Path, good_step: int, disk: Disk) -> None:
