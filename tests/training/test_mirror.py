@@ -1,16 +1,30 @@
 """A second copy of real runs: the run is not disturbed, and the copy alone is enough to go on."""
 
+import os
 import shutil
+import signal
 import subprocess
+import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import until
+from tinychat.chaos.disks import WatchedDisk
 from tinychat.cli.app import run as tinychat
-from tinychat.runs import RunPaths, RunReader, inspect_run, list_checkpoints, read_checkpoint
+from tinychat.runs import (
+    Mirror,
+    RunPaths,
+    RunReader,
+    inspect_run,
+    list_checkpoints,
+    read_checkpoint,
+)
 from tinychat.runs.records import MirrorStatus
+from tinychat.training import job
+from tinychat.training import mirror as keeping
 
 from .conftest import DiskOf, digests
 
@@ -55,6 +69,43 @@ def test_a_run_with_a_second_copy_is_the_same_run(
     assert f"step 40 in {copy}" in capsys.readouterr().out
     assert tinychat(["show", "copied", f"--checkpoints={copies}"]) == 0
     assert f"a copy of {run} as of step 40" in capsys.readouterr().out
+
+
+class ShutDisk(WatchedDisk):
+    """Stands still until it is opened."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+
+    def before(self, operation: str, *args: object) -> None:
+        self.open.wait()
+
+
+def test_the_end_waits_for_the_last_copy_until_a_signal(
+    train: Train, copies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, run = ShutDisk(), tmp_path / "waits"
+    monkeypatch.setattr(keeping, "Mirror", partial(Mirror, disk=disk))
+    monkeypatch.setattr(job, "WAIT_TOLD_SECONDS", 0.1)
+
+    def waits() -> bool:
+        status = RunReader(run).status
+        return status is not None and status.message.startswith("waiting for the second copy")
+
+    def signal_once_it_waits() -> None:
+        until(waits)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    person = threading.Thread(target=signal_once_it_waits)
+    person.start()
+    train("waits", "--max-steps=5", *FLAGS, f"--mirror={copies}")
+    person.join()
+    disk.open.set()
+    assert list_checkpoints(run)[-1] == 5
+    assert "was not waited for" in told(run)[-1]
+    status = RunReader(run).status
+    assert status is not None
+    assert status.state == "finished"
 
 
 @pytest.mark.slow
