@@ -23,6 +23,7 @@ def test_damage_is_found_and_the_checkpoint_before_is_used(
     assert figures["fell_back"] + figures["refused_as_newer"] == outcome.tried
 
 
+@pytest.mark.slow
 def test_it_sees_wrong_bytes(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the sha256 check a flipped bit is used."""
     monkeypatch.setattr(checkpoints, "_read_verified", lambda path, size, digest: path.read_bytes())
