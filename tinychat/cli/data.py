@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from tinychat.cli.flags import READING_FLAGS, SETTINGS, GivenFlags, Reading, settings_of
+from tinychat.cli.hub import local_paths
 from tinychat.cli.output import Waiting, print_json, screen
 from tinychat.cli.token_view import has_colour, print_tokens, with_mask
 from tinychat.config import Settings
@@ -48,14 +49,16 @@ def data_command(
     Parameters
     ----------
     paths
-        Files or folders (none: the built-in small talk).
+        Files or folders, or hf:OWNER/NAME[:SPLIT] to fetch them (none: the built-in small talk).
     as_json
         Print one JSON document instead.
     """
+    from tinychat.runs import default_checkpoints
     from tinychat.text import describe
 
     chosen = settings_of(given)
-    data = replace(chosen.data, paths=tuple(paths or chosen.data.paths))
+    here, _ = local_paths(paths or chosen.data.paths, default_checkpoints())
+    data = replace(chosen.data, paths=tuple(here))
     reports: list[FileReport] = []
     try:
         with Waiting() as waiting:

@@ -48,7 +48,8 @@ def plan_command(
     config
         A TOML file of settings.
     data
-        Files or folders to learn from (short for --data.paths).
+        Files or folders to learn from, or hf:OWNER/NAME[:SPLIT] to fetch them (short for
+        --data.paths).
     checkpoints
         Folder where runs live (else $TINYCHAT_CHECKPOINTS, else ./checkpoints).
     device
@@ -56,7 +57,8 @@ def plan_command(
     dtype
         Short for --runtime.dtype.
     tokenizer
-        A tokenizer.json to take (short for --tokenizer.path); "trained" makes one from the text.
+        A tokenizer.json to take, or hf:OWNER/NAME to fetch one (short for --tokenizer.path);
+        "trained" makes one from the text.
     as_json
         Print one JSON document instead.
     """

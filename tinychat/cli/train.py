@@ -18,10 +18,10 @@ from tinychat.cli.flags import (
     command_line,
     with_absolute_mirror,
 )
+from tinychat.cli.hub import is_on_hub, local_paths, local_tokenizer
 from tinychat.errors import RunExistsError, SettingsError
 
 TRAINED = "trained"  # as --tokenizer: make one from the text, whatever a preset names
-HUB = "hf:"  # begins the name of a model on the Hugging Face hub
 
 
 def train_command(
@@ -57,7 +57,8 @@ def train_command(
     config
         A TOML file of settings.
     data
-        Files or folders to learn from (short for --data.paths).
+        Files or folders to learn from, or hf:OWNER/NAME[:SPLIT] to fetch them (short for
+        --data.paths).
     name
         Name of the run (else made from the preset and the time).
     checkpoints
@@ -69,7 +70,8 @@ def train_command(
     mirror
         Short for --checkpoint.mirror.
     tokenizer
-        A tokenizer.json to take (short for --tokenizer.path); "trained" makes one from the text.
+        A tokenizer.json to take, or hf:OWNER/NAME to fetch one (short for --tokenizer.path);
+        "trained" makes one from the text.
     resume
         Go on with this run instead; the same as `tinychat resume RUN`.
     dry_run
@@ -100,13 +102,14 @@ def train_command(
 
 
 def require_vocabulary(resolved: Any) -> None:
-    """Refuse a vocabulary that lies on the hub: nothing is fetched for a run."""
+    """Refuse a vocabulary that a preset has on the hub: only what a person names is fetched."""
     wanted = resolved.settings.tokenizer
-    if wanted.path and wanted.path.startswith(HUB):
+    if is_on_hub(wanted.path):
         raise SettingsError(
             f"tokenizer.path = {wanted.path} ({resolved.sources['tokenizer.path']}): nothing is "
-            "downloaded; give --tokenizer FILE, the tokenizer.json of that model, or --tokenizer "
-            f"{TRAINED} for one of {wanted.vocab_size:,} tokens made from your text"
+            f"downloaded unasked; give --tokenizer {wanted.path} to fetch it, --tokenizer FILE for "
+            f"a tokenizer.json that you have, or --tokenizer {TRAINED} for one of "
+            f"{wanted.vocab_size:,} tokens made from your text"
         )
 
 
@@ -142,6 +145,8 @@ def layered_settings(
     flags = with_absolute_mirror(flags)
     if flags.get("tokenizer.path") == TRAINED:
         flags["tokenizer.path"] = "none"
+    elif is_on_hub(flags.get("tokenizer.path")):
+        flags["tokenizer.path"] = local_tokenizer(flags["tokenizer.path"], root)
     init_from = flags.get("init_from") or next(
         (layer.values["init_from"] for layer in reversed(layers) if "init_from" in layer.values),
         None,
@@ -160,15 +165,18 @@ def layered_settings(
     if given.unknown:
         raise SettingsError(*given.problems())
     settings, sources = resolved.settings, resolved.sources
-    paths = [str(Path(p).absolute()) for p in settings.data.paths]
     found = []  # a run must find its files again from any folder
-    if paths:
+    if settings.data.paths:
+        here, licence = local_paths(settings.data.paths, root)
+        paths = [str(Path(path).absolute()) for path in here]
         found.append(Layer(sources["data.paths"], {"data": {"paths": paths}}))
-        label = label if preset or config else Path(paths[0]).stem
+        if licence and settings.data.licence is None:
+            found.append(Layer("the hub", {"data": {"licence": licence}}))
+        label = label if preset or config else Path(settings.data.paths[0]).stem
     if settings.checkpoint.mirror:
         mirror = {"mirror": str(Path(settings.checkpoint.mirror).absolute())}
         found.append(Layer(sources["checkpoint.mirror"], {"checkpoint": mirror}))
-    if settings.tokenizer.path and not settings.tokenizer.path.startswith(HUB):
+    if settings.tokenizer.path and not is_on_hub(settings.tokenizer.path):
         from tinychat.cli.parent import tokenizer_layer
 
         found.append(tokenizer_layer(settings.tokenizer, sources["tokenizer.path"], flags))
