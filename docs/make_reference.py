@@ -109,7 +109,7 @@ def classes_table() -> str:
 
 def presets_table() -> str:
     """Every preset: its size as built, its shape and how it is trained."""
-    from tinychat.training.outlook import shape_of
+    from tinychat.planning.outlook import shape_of
 
     lines = [
         "| preset | parameters | vocabulary | layers x width, heads | context | rows a step | "
@@ -135,8 +135,8 @@ def presets_table() -> str:
 
 def claims_table() -> str:
     """What the sources of the presets say, and what is true."""
-    from tinychat.training.claims import CHECKS, claims_of
-    from tinychat.training.outlook import shape_of
+    from tinychat.planning.claims import CHECKS, claims_of
+    from tinychat.planning.outlook import shape_of
 
     lines = ["| preset | its source says | true |", "|---|---|---|"]
     for name in CHECKS:

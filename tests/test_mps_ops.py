@@ -44,6 +44,7 @@ from tinychat.training.optimizer import Optimizer
 from tinychat.training.progress import FIRST_LOSS_SCALE, Progress
 from tinychat.training.samples import LiveSampler, PromptBook
 from tinychat.training.trainer import Trainer
+from tinychat.training.updates import Updates
 
 MPS = torch.device("mps:0")
 CPU = torch.device("cpu")
@@ -341,8 +342,8 @@ def train(
     sampler = LiveSampler(decoder, tokenizer, runtime, book, 0)
     losses: list[float] = []
     nobody: Any = Nobody()
-    Trainer(
-        settings=settings,
+    updates = Updates(
+        settings,
         max_steps=3,
         decoder=decoder,
         optimizer=Optimizer(decoder, settings.optim),
@@ -351,6 +352,9 @@ def train(
         progress=Progress(
             dtype=runtime.dtype, loss_scale=FIRST_LOSS_SCALE if runtime.dtype == "fp16" else 1.0
         ),
+    )
+    Trainer(
+        updates,
         evaluator=lambda beat, at_once: evaluate(
             decoder, rows, tokenizer.token_bytes(), runtime, 4, beat
         ),

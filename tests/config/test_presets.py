@@ -7,8 +7,8 @@ import pytest
 from tinychat.config import Settings
 from tinychat.config.load import preset_names, read_preset, resolve
 from tinychat.model import count_parameters, family_of
-from tinychat.training.claims import CHECKS, claims_of
-from tinychat.training.outlook import shape_of
+from tinychat.planning.claims import CHECKS, claims_of
+from tinychat.planning.outlook import shape_of
 
 # What the shapes in the sources come to, counted from their own code; and what we have less of it.
 SOURCES = {

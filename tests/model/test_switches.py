@@ -19,6 +19,7 @@ from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import Optimizer
 from tinychat.training.progress import Progress
 from tinychat.training.trainer import Trainer
+from tinychat.training.updates import Updates
 
 VOCAB, CONTEXT = 50, 16
 VALUES = {
@@ -250,14 +251,17 @@ def train(model: ModelSettings, micro_batch_size: int) -> tuple[list[float], Dec
     made = random_decoder(model)
     losses: list[float] = []
     nobody: Any = Nobody()
-    Trainer(
-        settings=settings,
+    updates = Updates(
+        settings,
         max_steps=6,
         decoder=made,
         optimizer=Optimizer(made, settings.optim),
         rows=Windows(),
         facts=Facts(Runtime("cpu", "fp32", threads=1), micro_batch_size),
         progress=Progress(),
+    )
+    Trainer(
+        updates,
         evaluator=lambda beat, at_once: Evaluation(1.0, None, 1, 0),
         sampler=lambda step, prompt, cancelled: (),
         store=nobody,

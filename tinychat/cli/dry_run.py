@@ -16,7 +16,6 @@ if TYPE_CHECKING:  # it imports pydantic
 
 CURVE_COLUMNS = 60
 _BARS = "▁▂▃▄▅▆▇█"
-_TOKENIZER_BYTES = 40  # of one token in tokenizer.json, about
 _BYTES_PER_TOKEN = 3  # of text, about; fewer than most corpora have
 _NARROW_IDS = 65_536  # vocabularies up to this size take 2 bytes a token
 _BYTE_TOKENS = 262  # what every character vocabulary begins with: control tokens and bytes
@@ -135,17 +134,10 @@ def _times(settings: Settings) -> list[tuple[str, str]]:
 
 def _space(settings: Settings, checkpoints: Path) -> list[tuple[str, str]]:
     """What the run takes at its peak, and what is free where it would lie."""
-    import torch
-
-    from tinychat.model import Decoder
     from tinychat.runs import free_at
-    from tinychat.training.space import checkpoint_sizes, peak_of, peak_words
+    from tinychat.training.space import peak_words, planned_peak
 
-    vocab_size = _vocab_size(settings)
-    with torch.device("meta"):
-        decoder = Decoder(settings.model, vocab_size)
-    sizes = checkpoint_sizes(decoder, settings.optim, vocab_size * _TOKENIZER_BYTES)
-    peak, free = peak_of(settings, sizes), free_at(checkpoints)
+    peak, free = planned_peak(settings, _vocab_size(settings)), free_at(checkpoints)
     lines = [("disk", f"at most {size(peak.n_bytes)} for the run, {size(free)} are free")]
     if settings.max_steps is None:
         lines = [("disk", f"at most {size(peak.n_bytes)} and its logs, {size(free)} are free")]

@@ -14,8 +14,8 @@ from tinychat.cli.output import Waiting, print_json, screen
 from tinychat.words import count, finish_time, long_duration, number, short, size, table
 
 if TYPE_CHECKING:  # it imports torch
-    from tinychat.training.claims import Claim
-    from tinychat.training.outlook import Outlook
+    from tinychat.planning.claims import Claim
+    from tinychat.planning.outlook import Outlook
 
 
 def plan_command(
@@ -82,7 +82,7 @@ def plan_command(
 
 
 def _look_ahead(resolved: Any, root: Path, with_data: bool, waiting: Waiting) -> "Outlook":
-    from tinychat.training.outlook import look_ahead
+    from tinychat.planning.outlook import look_ahead
 
     return look_ahead(
         resolved,
@@ -95,7 +95,7 @@ def _look_ahead(resolved: Any, root: Path, with_data: bool, waiting: Waiting) ->
 
 def _claims(preset: str | None, outlook: "Outlook") -> "list[Claim]":
     """What the preset's source says that is not so."""
-    from tinychat.training.claims import claims_of
+    from tinychat.planning.claims import claims_of
 
     return claims_of(preset or "", outlook.resolved.settings, outlook.shape)
 

@@ -144,10 +144,9 @@ class _Job:
         disk: Disk,
     ) -> None:
         self.plan, self.parts, self.facts, self.disk = plan, parts, parts.facts, disk
-        self.prepared, self.resolved, self.rows = parts.prepared, parts.resolved, parts.rows
+        self.prepared, self.resolved = parts.prepared, parts.resolved
         self.decoder, self.tokenizer = parts.decoder, parts.tokenizer
-        self.optimizer, self.progress = parts.optimizer, parts.progress
-        self.max_steps = parts.max_steps
+        self.progress, self.max_steps = parts.progress, parts.max_steps
         self.resumed = start is not None
         self.listener, self.signals = listener, signals
         self.latest = Latest.of(plan.run, self.progress.step)
@@ -205,13 +204,7 @@ class _Job:
             return evaluate(self.decoder, self.valid_rows, token_bytes, runtime, rows_at_once, beat)
 
         return Trainer(
-            settings=settings,
-            max_steps=self.max_steps,
-            decoder=self.decoder,
-            optimizer=self.optimizer,
-            rows=self.rows,
-            facts=self.facts,
-            progress=self.progress,
+            updates=self.parts.updates(),
             evaluator=evaluate_now,
             sampler=lambda step, prompt, cancelled: sampler(
                 step, prompt, self.trainer.settings.sample, cancelled
@@ -334,7 +327,7 @@ class _Job:
             self.emit(Noted("warning", self.progress.step, str(problem)))
         self.decoder.load_state_dict(open_model(good).decoder.state_dict())
         self._drop_other_future(good.step)
-        return restore(self.optimizer, good, self.facts.runtime.dtype)
+        return restore(self.parts.optimizer, good, self.facts.runtime.dtype)
 
     def begin_stretch(self, step: int, facts: Facts, why: str) -> None:
         self.facts = facts

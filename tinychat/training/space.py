@@ -4,6 +4,8 @@ import math
 import sys
 from pathlib import Path
 
+import torch
+
 from tinychat.config import OptimSettings, Settings
 from tinychat.errors import SettingsError
 from tinychat.model import Decoder, hf_shapes
@@ -24,6 +26,7 @@ from tinychat.words import count, size
 _NUMBER_BYTES = 4  # weights and moments are stored in fp32
 _HEADER_BYTES = 70  # of one tensor in a safetensors file, beside its name
 _SMALL_FILES = 6  # of a few hundred bytes each: config.json, tinychat.json, manifest.json ...
+_TOKEN_BYTES = 40  # of tokenizer.json for each token, about
 _TRAIN_ROW_BYTES = 300
 _SAMPLE_ROW_BYTES = 250  # beside its text
 _BYTES_PER_TOKEN = 4  # of sampled text, about
@@ -78,6 +81,13 @@ def _most_checkpoints(settings: Settings) -> int:
         return steps + 1
     best = steps // evaluated if evaluated else 0
     return min(steps + 1, steps // every + best + 3)  # the first, the last, the one before decay
+
+
+def planned_peak(settings: Settings, vocab_size: int) -> Peak:
+    """The peak of a run whose model and tokenizer are not there yet."""
+    with torch.device("meta"):
+        decoder = Decoder(settings.model, vocab_size)
+    return peak_of(settings, checkpoint_sizes(decoder, settings.optim, _TOKEN_BYTES * vocab_size))
 
 
 def peak_words(settings: Settings, peak: Peak) -> str:

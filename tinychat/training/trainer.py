@@ -18,10 +18,9 @@ import torch
 from tinychat.config import CheckpointSettings, Settings
 from tinychat.config.schedule import decay_start
 from tinychat.errors import DataError, TinychatError, TrainingError
-from tinychat.model import Decoder, is_out_of_memory, release_memory
+from tinychat.model import is_out_of_memory, release_memory
 from tinychat.runs import Command, State
 from tinychat.training.alerts import Alerts
-from tinychat.training.batches import Rows
 from tinychat.training.evaluate import Evaluation
 from tinychat.training.events import (
     Beat,
@@ -35,7 +34,6 @@ from tinychat.training.events import (
 )
 from tinychat.training.gaps import Clocks
 from tinychat.training.lineage import Facts
-from tinychat.training.optimizer import Optimizer
 from tinychat.training.progress import Progress
 from tinychat.training.requests import RunRequests
 from tinychat.training.updates import Updates
@@ -76,13 +74,7 @@ class Trainer:
     with the step, a typed prompt or None, and what tells it to leave off.
     """
 
-    settings: Settings
-    max_steps: int
-    decoder: Decoder
-    optimizer: Optimizer
-    rows: Rows
-    facts: Facts
-    progress: Progress
+    updates: Updates
     evaluator: Callable[[Callable[[], None], int], Evaluation]
     sampler: Callable[[int, str | None, Callable[[], bool]], Iterable[Sampled]]
     store: Store
@@ -90,15 +82,6 @@ class Trainer:
     emit: Listener
 
     def __post_init__(self) -> None:
-        self.updates = Updates(
-            self.settings,
-            self.max_steps,
-            self.decoder,
-            self.optimizer,
-            self.rows,
-            self.facts,
-            self.progress,
-        )
         self.pace = self.updates.pace
         self.alerts = Alerts()
         self.clocks = Clocks()
@@ -107,9 +90,22 @@ class Trainer:
         self.saved_step: int | None = None
         self.saved_at = time.monotonic()
 
+    @property
+    def settings(self) -> Settings:
+        """As they are now: commands may change intervals."""
+        return self.updates.settings
+
+    @property
+    def facts(self) -> Facts:
+        return self.updates.facts
+
+    @property
+    def progress(self) -> Progress:
+        return self.updates.progress
+
     def run(self) -> State:
         """Train to the end or until told to stop. Returns "finished" or "stopped"."""
-        self.decoder.train()
+        self.updates.decoder.train()
         if self.progress.step and self._evaluation_is_due():
             self.evaluate()  # that was interrupted when the run last ended
             self.checkpoint()
@@ -122,7 +118,7 @@ class Trainer:
                 self.obey()
             for told in self.clocks.look():
                 self._note("gap", told)
-            if self.stop is None and self.progress.step < self.max_steps:
+            if self.stop is None and self.progress.step < self.updates.max_steps:
                 self.update()
             elif self.stop is False or self.checkpoint() or self.stop:
                 break
@@ -202,7 +198,7 @@ class Trainer:
         )
 
     def _begin_stretch(self, facts: Facts, why: str) -> None:
-        self.facts = self.updates.facts = facts
+        self.updates.facts = facts
         self.store.begin_stretch(self.progress.step, facts, why)
 
     def do_what_is_due(self) -> None:
@@ -220,7 +216,7 @@ class Trainer:
 
     def _evaluation_is_due(self) -> bool:
         step = self.progress.step
-        due = _due(step, self.settings.eval.every_steps) or step == self.max_steps
+        due = _due(step, self.settings.eval.every_steps) or step == self.updates.max_steps
         return due and self.progress.evaluated_step != step
 
     def evaluate(self) -> bool:
@@ -306,7 +302,7 @@ class Trainer:
         return True
 
     def _all_finite(self) -> bool:
-        tensors = [*self.decoder.parameters(), *self.optimizer.tensors().values()]
+        tensors = [*self.updates.decoder.parameters(), *self.updates.optimizer.tensors().values()]
         return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
     def obey(self) -> None:
@@ -366,13 +362,13 @@ class Trainer:
                 return f"stopping at step {step}"
             case "set":
                 name, value = command.args.get("setting"), command.args.get("value")
-                self.settings = self.requests.change(str(name), value)
+                self.updates.settings = self.requests.change(str(name), value)
                 return f"{name} is now {value}"
         raise TrainingError(f"there is no command {command.command!r}")
 
     def _pinned(self) -> set[int]:
         """Where an extended run may go on from: the last weights before the decay."""
-        start = decay_start(self.max_steps, self.settings.optim)
+        start = decay_start(self.updates.max_steps, self.settings.optim)
         return set() if start is None else {start}
 
     def _note(self, kind: str, message: str) -> None:

@@ -1,6 +1,6 @@
 """What a run costs here: its own parts, built in a process of their own, timed and weighed.
 
-The process (`python -m tinychat.training.probe`) does what the trainer does - updates, evaluation,
+The process (`python -m tinychat.planning.probe`) does what the trainer does - updates, evaluation,
 samples, a save - a few times, and tells seconds and the most memory it ever had. Nothing of it is
 kept. A process of its own, because only then the peak is that of a trainer and of nothing else.
 """
@@ -86,7 +86,7 @@ def measure(
         "with_data": with_data,
     }
     with subprocess.Popen(
-        [sys.executable, "-m", "tinychat.training.probe"],
+        [sys.executable, "-m", "tinychat.planning.probe"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -15,11 +15,7 @@ from tinychat.config import Settings
 from tinychat.config.load import Resolved, preset_names, read_preset, resolve
 from tinychat.errors import SettingsError
 from tinychat.model import Decoder, choose_runtime, count_parameters, family_of
-from tinychat.runs import Peak, free_at
-from tinychat.text import Prepared
-from tinychat.text import Progress as ReadingProgress
-from tinychat.training.batches import training_rows
-from tinychat.training.forecast import (
+from tinychat.planning.forecast import (
     Data,
     Forecast,
     Rung,
@@ -30,14 +26,17 @@ from tinychat.training.forecast import (
     rows_that_fit,
     steps_of,
 )
+from tinychat.planning.probe import NO_RUN, Measured, measure
+from tinychat.runs import Peak, free_at
+from tinychat.text import Prepared
+from tinychat.text import Progress as ReadingProgress
+from tinychat.training.batches import training_rows
 from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import split_parameters
-from tinychat.training.probe import NO_RUN, Measured, measure
-from tinychat.training.space import checkpoint_sizes, peak_of
+from tinychat.training.space import planned_peak
 from tinychat.training.start import prepare_corpus
 from tinychat.words import size
 
-TOKENIZER_BYTES = 40  # of tokenizer.json for each token, about
 LADDER = ("5m", "15m", "30m", "60m")
 
 
@@ -82,7 +81,9 @@ def look_ahead(
     facts = Facts(runtime, settings.rows_per_micro_batch)
     measured = measure(resolved, shape.vocab_size, facts, root, with_data=with_data, beat=beat)
     found = forecast(settings, shape, data, measured, available)
-    disk = _disk(settings, shape.vocab_size, found.max_steps)
+    disk = planned_peak(
+        replace(settings, max_steps=found.max_steps, max_epochs=None), shape.vocab_size
+    )
     free = free_at(root)
     told = [*shrunk, *advice(settings, shape, found, ladder())]
     if disk.n_bytes > free:
@@ -92,13 +93,6 @@ def look_ahead(
             "--checkpoint.milestones"
         )
     return Outlook(resolved, layout, shape, data, facts, measured, found, disk, free, tuple(told))
-
-
-def _disk(settings: Settings, vocab_size: int, steps: int | None) -> Peak:
-    with torch.device("meta"):
-        decoder = Decoder(settings.model, vocab_size)
-    sizes = checkpoint_sizes(decoder, settings.optim, TOKENIZER_BYTES * vocab_size)
-    return peak_of(replace(settings, max_steps=steps, max_epochs=None), sizes)
 
 
 def shape_of(settings: Settings, vocab_size: int | None) -> Shape:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from tinychat.config import Settings
-from tinychat.training.forecast import FLOAT_BYTES, Shape, fixed_bytes
+from tinychat.planning.forecast import FLOAT_BYTES, Shape, fixed_bytes
 from tinychat.words import long_duration, size
 
 MB, GB, HOUR, DAY = 1e6, 1e9, 3600, 86400

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tinychat.config import Settings, learning_rate
-from tinychat.training.probe import Measured
+from tinychat.planning.probe import Measured
 
 FLOAT_BYTES = 4  # weights, gradients and moments are fp32 whatever the computation is in
 LEAST_RANGE = 0.05  # no estimate is closer than this: machines warm up, other programs come and go

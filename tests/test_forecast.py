@@ -7,7 +7,7 @@ import pytest
 
 from tinychat.config import CheckpointSettings, EvalSettings, Settings
 from tinychat.config.load import read_preset, resolve
-from tinychat.training.forecast import (
+from tinychat.planning.forecast import (
     Data,
     Rung,
     Shape,
@@ -17,7 +17,7 @@ from tinychat.training.forecast import (
     memory_of,
     rows_that_fit,
 )
-from tinychat.training.probe import Measured
+from tinychat.planning.probe import Measured
 
 SHAPE = Shape(total=1_000_000, embedding=200_000, rest=800_000, matrices=700_000, vocab_size=1000)
 MEASURED = Measured(
