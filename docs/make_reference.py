@@ -136,12 +136,10 @@ def presets_table() -> str:
 def claims_table() -> str:
     """What the sources of the presets say, and what is true."""
     from tinychat.planning.claims import CHECKS, claims_of
-    from tinychat.planning.outlook import shape_of
 
     lines = ["| preset | its source says | true |", "|---|---|---|"]
     for name in CHECKS:
-        settings = resolve(read_preset(name)).settings
-        for said, true in claims_of(name, settings, shape_of(settings, None)):
+        for said, true in claims_of(name):
             lines.append(f"| `{name}` | {said} | {true} |")
     return "\n".join([*lines, ""])
 

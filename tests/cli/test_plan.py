@@ -53,10 +53,13 @@ def test_without_data_the_preset_s_vocabulary_is_taken(
 def test_a_source_s_claims_stand_beside_the_truth(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = ["--model.context-length", "32", "--micro-batch-size", "1", "--batch-size", "1"]
+    small = [
+        "--model.context-length=32", "--model.n-layer=1", "--model.n-embd=32", "--model.n-head=1",
+        "--micro-batch-size=1", "--batch-size=1",
+    ]  # fmt: skip
     told = planned(capsys, tmp_path, "--preset", "vidya-33m", *small)
     assert "said  about 25M parameters" in told
-    assert "true  33,477,504 parameters" in told
+    assert "true  33,477,504 parameters" in told, "whatever was changed in the preset"
 
 
 def test_a_model_that_cannot_fit_is_refused(

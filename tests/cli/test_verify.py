@@ -198,3 +198,12 @@ def test_it_works_beside_a_live_trainer(live_run: Path, tinychat: Tinychat) -> N
     assert told.json["recomputed"]["rows_compared"] == 5
     assert lock_is_held(live_run)
     assert set(tree(live_run)) == before
+
+
+def test_steps_of_which_nothing_is_kept_prove_nothing(copy_of: Copy, tinychat: Tinychat) -> None:
+    log = RunPaths(copy_of("talk")).attempt(1).metrics
+    lines = [line for line in log.read_bytes().splitlines() if json.loads(line)["step"] <= 10]
+    log.write_bytes(b"\n".join(lines) + b"\n")
+    told = tinychat("verify", log.parents[2], "--steps", "12:18")
+    assert told.code == 1
+    assert "nothing is kept of these steps to compare with, so nothing is proved" in told.out

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import Any
 
-from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter
+from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter, UnknownOptionError
 from rich.console import Console
 
 from tinychat import __version__
@@ -138,6 +138,11 @@ def _dispatch(argv: list[str]) -> int:
 
 def _sentence(error: CycloptsError) -> str:
     error.verbose = False
+    if isinstance(error, UnknownOptionError):
+        command = " ".join(("tinychat", *(error.command_chain or ())))
+        _, _, near = str(error).partition("Did you mean ")
+        hint = f"did you mean {near}" if near else f"see `{command} --help`"
+        return f"`{command}` has no flag {error.token.keyword or error.token.value}; {hint}"
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         command = " ".join(("tinychat", *(error.command_chain or ())))
         name = error.keyword or error.argument.name

@@ -34,9 +34,10 @@ def plan_command(
 ) -> int:
     """Tell what a run would cost on this machine: parameters, memory, disk, time. Starts nothing.
 
-    Takes the flags of `tinychat train`. A few real steps, an evaluation, samples and a save are
-    measured in a process of their own, half a minute at most for small models. Without --data it
-    takes the size of vocabulary that the preset declares, and leaves out what only data can tell.
+    Takes the flags of `tinychat train` that decide what a run is. A few real steps, an evaluation,
+    samples and a save are measured in a process of their own, half a minute at most for small
+    models. Without --data it takes the size of vocabulary that the preset declares, and leaves out
+    what only data can tell.
 
         tinychat plan --data my.txt
         tinychat plan --preset m2-59m --json
@@ -63,6 +64,7 @@ def plan_command(
         Print one JSON document instead.
     """
     from tinychat.cli.train import layered_settings, require_vocabulary
+    from tinychat.planning.claims import claims_of
     from tinychat.runs import default_checkpoints
 
     root = checkpoints or default_checkpoints()
@@ -73,7 +75,7 @@ def plan_command(
         require_vocabulary(resolved)
     with Waiting() as waiting:
         outlook = _look_ahead(resolved, root, with_data, waiting)
-    claims = _claims(preset, outlook)
+    claims = claims_of(preset or "")
     if as_json:
         print_json(_document(outlook) | {"claims": [claim._asdict() for claim in claims]})
     else:
@@ -91,13 +93,6 @@ def _look_ahead(resolved: Any, root: Path, with_data: bool, waiting: Waiting) ->
         progress=waiting,
         beat=lambda: waiting("measuring steps, evaluation, samples and a save", 0, 0),
     )
-
-
-def _claims(preset: str | None, outlook: "Outlook") -> "list[Claim]":
-    """What the preset's source says that is not so."""
-    from tinychat.planning.claims import claims_of
-
-    return claims_of(preset or "", outlook.resolved.settings, outlook.shape)
 
 
 def _document(outlook: "Outlook") -> dict[str, Any]:

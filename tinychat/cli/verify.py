@@ -24,6 +24,7 @@ from tinychat.words import clip, count, inert, number, size, table
 if TYPE_CHECKING:  # it imports torch
     from tinychat.training import Difference, Recomputation
 
+NOTHING_KEPT = "nothing is kept of these steps to compare with, so nothing is proved"
 _DIFFERENCES = 5  # that are shown; JSON has all
 
 
@@ -92,7 +93,7 @@ def _document(run: Path, found: Inspection, again: "Recomputation | None") -> di
     reader = RunReader(run)
     attempts = reader.attempts()
     damage = found.damage
-    confirmed = again is None or not (again.differences or again.stopped)
+    confirmed = again is None or (_compared(again) and not (again.differences or again.stopped))
     return {
         "format": 1,
         "run": reader.name,
@@ -163,6 +164,11 @@ def _logs(found: Inspection) -> str:
     return told + (f", {count(damaged, 'line')} damaged" if damaged else "")
 
 
+def _compared(again: "Recomputation") -> bool:
+    """Whether there was anything of these steps to compare with."""
+    return bool(again.rows_compared or again.checkpoints_compared)
+
+
 def _again(again: "Recomputation") -> list[tuple[str, str]]:
     compared = ", ".join(map(number, again.checkpoints_compared)) or "none"
     rows = [
@@ -175,8 +181,8 @@ def _again(again: "Recomputation") -> list[tuple[str, str]]:
     ]
     found = sorted(again.differences, key=lambda each: each.step)
     if not found:
-        same = "every bit as the run says" if again.steps else "nothing"
-        rows.append(("result", same))
+        same = "every bit as the run says"
+        rows.append(("result", same if _compared(again) else NOTHING_KEPT))
     else:
         steps = len({each.step for each in found})
         told = f"not as the run says at {count(steps, 'step')}, first at step {found[0].step:,}"

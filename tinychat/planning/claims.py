@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from tinychat.config import Settings
+from tinychat.config.load import read_preset, resolve
 from tinychat.planning.forecast import FLOAT_BYTES, Shape, fixed_bytes
+from tinychat.planning.outlook import shape_of
 from tinychat.words import long_duration, size
 
 MB, GB, HOUR, DAY = 1e6, 1e9, 3600, 86400
@@ -25,9 +27,14 @@ class Claim(NamedTuple):
 Check = Callable[[Settings, Shape], Claim]
 
 
-def claims_of(preset: str, settings: Settings, shape: Shape) -> list[Claim]:
-    """What is to be said about the source of this preset; nothing for our own."""
-    return [check(settings, shape) for check in CHECKS.get(preset, ())]
+def claims_of(preset: str) -> list[Claim]:
+    """What is to be said about the source of this preset; nothing for our own. What a person
+    changed in the preset changes nothing of what its source says."""
+    if preset not in CHECKS:
+        return []
+    settings = resolve(read_preset(preset)).settings
+    shape = shape_of(settings, None)
+    return [check(settings, shape) for check in CHECKS[preset]]
 
 
 def _tokens(settings: Settings) -> int:
@@ -99,8 +106,9 @@ def _m2_disk(settings: Settings, shape: Shape) -> Claim:
     whole, keep = weights + optimizer, settings.checkpoint.keep_last
     return Claim(
         "5 checkpoints of 720 MB and a final one of 720 MB: 3.6 GB, then 4.3 GB",
-        f"{whole / MB:.0f} MB each; {(keep + 1) * whole / GB:.2f} GB at the most, because a new "
-        f"one is there before an old one goes; weights alone are {weights / MB:.0f} MB",
+        f"{whole / MB:.0f} MB each; by the source's own rule {(keep + 1) * whole / GB:.2f} GB at "
+        "the most, because a new one is there before an old one goes; its final file holds weights "
+        f"only, {weights / MB:.0f} MB",
     )
 
 
@@ -125,7 +133,7 @@ def _dolly_steps(settings: Settings, shape: Shape) -> Claim:
     an_epoch = train / settings.batch_size
     return Claim(
         "625 steps an epoch, 21,875 in all",
-        f"{int(an_epoch)} steps an epoch of {train:,.0f} conversations, one a row, "
+        f"{an_epoch:,.2f} steps an epoch of {train:,.0f} conversations, one a row, "
         f"{int(an_epoch * epochs):,} in all; packed into whole rows they are fewer",
     )
 

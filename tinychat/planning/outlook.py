@@ -79,7 +79,9 @@ def look_ahead(
     resolved, shrunk = _with_rows_that_fit(resolved, shape, available)
     settings = resolved.settings
     facts = Facts(runtime, settings.rows_per_micro_batch)
-    measured = measure(resolved, shape.vocab_size, facts, root, with_data=with_data, beat=beat)
+    measured, resolved, ran_out = _measured(resolved, shape, facts, root, with_data, beat)
+    settings, shrunk = resolved.settings, shrunk + ran_out
+    facts = replace(facts, micro_batch_size=settings.rows_per_micro_batch)
     found = forecast(settings, shape, data, measured, available)
     disk = planned_peak(
         replace(settings, max_steps=found.max_steps, max_epochs=None), shape.vocab_size
@@ -130,6 +132,41 @@ def _data(settings: Settings, prepared: Prepared) -> Data:
     return Data(rows.count, train.tokens, train.documents)
 
 
+def _measured(
+    resolved: Resolved,
+    shape: Shape,
+    facts: Facts,
+    root: Path,
+    with_data: bool,
+    beat: Callable[[], None],
+) -> tuple[Measured, Resolved, list[str]]:
+    """Measure, with half the rows at once where memory runs out all the same, as a run would."""
+    told: list[str] = []
+    while True:
+        try:
+            found = measure(resolved, shape.vocab_size, facts, root, with_data=with_data, beat=beat)
+        except MemoryError:
+            rows = facts.micro_batch_size
+            if rows == 1:
+                raise SettingsError(
+                    "memory ran out with one row at a time; take a smaller model, a shorter "
+                    "model.context_length, or --runtime.gradient-checkpointing"
+                ) from None
+            facts = replace(facts, micro_batch_size=rows // 2)
+            resolved = _with_rows(resolved, rows // 2)
+            told = [
+                f"memory ran out with {rows} rows at once, so {rows // 2} go through the model at "
+                "a time; batches stay the same"
+            ]
+        else:
+            return found, resolved, told
+
+
+def _with_rows(resolved: Resolved, rows: int) -> Resolved:
+    sources = resolved.sources | {"micro_batch_size": "what fits into memory"}
+    return Resolved(replace(resolved.settings, micro_batch_size=rows), sources)
+
+
 def _with_rows_that_fit(
     resolved: Resolved, shape: Shape, available: int
 ) -> tuple[Resolved, list[str]]:
@@ -145,8 +182,7 @@ def _with_rows_that_fit(
             f"{fixed / 1e9:,.1f} GB, one row more than what is left of {available / 1e9:,.1f} GB; "
             "take a smaller model or a shorter model.context_length"
         )
-    sources = resolved.sources | {"micro_batch_size": "what fits into memory"}
-    return Resolved(replace(settings, micro_batch_size=rows), sources), [
+    return _with_rows(resolved, rows), [
         f"{asked} rows at once would not fit into {available / 1e9:,.1f} GB, so {rows} go through "
         "the model at a time; batches stay the same"
     ]

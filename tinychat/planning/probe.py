@@ -7,10 +7,14 @@ kept. A process of its own, because only then the peak is that of a trainer and 
 
 import json
 import math
+import os
+import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -42,6 +46,8 @@ STEPS_SECONDS = 6.0  # spent on updates, about
 OTHERS_SECONDS = 2.0  # on each of the others, about
 LEAST_STEPS = 4
 MOST_STEPS = 40
+OUT_OF_MEMORY = 75  # the exit code of a probe that could not get enough
+SAVED = ".probe-"  # begins the name of a folder that is gone at once
 NO_RUN = ".none"  # names a run that is not there, where corpora are prepared for a run to come
 PROBED_TOKENS = 8  # of a sample whose model has no tokenizer yet
 
@@ -72,9 +78,9 @@ def measure(
 ) -> Measured:
     """Build and time it in a process of its own; saves are timed on the disk of `root`.
 
-    `beat` is called several times a second meanwhile.
+    `beat` is called several times a second meanwhile. Raises MemoryError where memory ran out.
 
-    Raises TrainingError with what that process said if it failed, and where memory ran out.
+    Raises TrainingError with what that process said if it failed.
     """
     root.mkdir(parents=True, exist_ok=True)
     asked = {
@@ -92,17 +98,21 @@ def measure(
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        told: str | None = json.dumps(asked)
-        while True:
-            try:
-                answer, said = process.communicate(told, timeout=BEAT_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                told = None  # it has been handed over
+        assert process.stdin is not None
+        try:
+            process.stdin.write(json.dumps(asked) + "\n")
+            process.stdin.flush()  # and it stays open: the process ends when we do
+            while process.poll() is None:
+                time.sleep(BEAT_SECONDS)
                 beat()
-            except BaseException:
-                process.kill()
-                raise
+        except BrokenPipeError:
+            pass  # it ended already; what it said comes below
+        except BaseException:
+            process.kill()
+            raise
+        answer, said = process.communicate()
+    if process.returncode in (OUT_OF_MEMORY, -signal.SIGKILL):  # the system kills for memory
+        raise MemoryError
     if process.returncode:
         lines = said.strip().splitlines() or [f"the process ended with {process.returncode}"]
         raise TrainingError(f"measuring failed: {lines[-1]}")
@@ -250,7 +260,9 @@ def _time_save(updates: Updates, root: Path) -> float:
         }
         publish_checkpoint(Path(folder), 0, files)
 
-    with tempfile.TemporaryDirectory(prefix=".probe-", dir=root) as folder:
+    for left in root.glob(f"{SAVED}*"):  # by a probe that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=SAVED, dir=root) as folder:
         return _timed(save)
 
 
@@ -328,6 +340,10 @@ def _peak_bytes(device: str) -> int:
         return torch.cuda.max_memory_reserved()
     if device == "mps":
         return torch.mps.driver_allocated_memory()
+    if sys.platform == "linux":  # getrusage would count what the parent had before it began this
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     import resource  # not on Windows
 
     unit = 1 if sys.platform == "darwin" else 1024
@@ -336,12 +352,12 @@ def _peak_bytes(device: str) -> int:
 
 def main() -> None:
     """Read what is to be measured from stdin, write what was measured to stdout."""
-    asked = json.load(sys.stdin)
+    asked = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_the_asker, daemon=True).start()
     facts = Facts(Runtime(**asked["runtime"]), asked["micro_batch_size"])
-    resolved = from_json(asked["settings"])
     try:
         measured = probe(
-            resolved,
+            from_json(asked["settings"]),
             asked["vocab_size"],
             facts,
             Path(asked["root"]),
@@ -350,8 +366,14 @@ def main() -> None:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        sys.exit(f"memory ran out with {facts.micro_batch_size} rows at once")
+        sys.exit(OUT_OF_MEMORY)
     json.dump(asdict(measured), sys.stdout)
+
+
+def _end_with_the_asker() -> None:
+    """Nobody waits any more once stdin is closed."""
+    if not sys.stdin.read():
+        os._exit(1)
 
 
 if __name__ == "__main__":
