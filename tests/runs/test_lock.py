@@ -1,5 +1,6 @@
 """The lock between real processes."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -120,3 +121,18 @@ def test_a_run_that_cannot_be_locked_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot be locked"), RunLock(tmp_path / "nowhere"):
         pass
     assert not lock_is_held(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("refused", ["write", "ftruncate"])
+def test_a_full_disk_can_be_locked_and_let_go(
+    run: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"tinychat.runs.lock.os.{refused}", refuse)
+        with RunLock(run) as lock:
+            assert lock_is_held(run)
+            assert lock.still_held()
+        assert not lock_is_held(run)

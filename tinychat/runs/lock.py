@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -53,9 +54,12 @@ class RunLock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._fd is not None:
-            os.ftruncate(self._fd, 0)
-        self._close()
+        try:
+            if self._fd is not None:
+                with suppress(OSError):
+                    os.ftruncate(self._fd, 0)
+        finally:
+            self._close()
 
     def still_held(self) -> bool:
         """False once the lock file was removed or replaced under us: then we hold nothing.
@@ -82,8 +86,8 @@ class RunLock:
 
     def _close(self) -> None:
         if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+            fd, self._fd = self._fd, None
+            os.close(fd)
 
 
 def lock_is_held(run: Path) -> bool:
@@ -99,11 +103,13 @@ def lock_is_held(run: Path) -> bool:
 
 
 def _write_holder(fd: int) -> None:
+    """Say who holds it, if the disk takes that: a full one must still be lockable, to be pruned."""
     started = datetime.now(UTC).isoformat(timespec="seconds")
     about = {"pid": os.getpid(), "host": socket.gethostname(), "started": started}
-    os.ftruncate(fd, 0)
-    os.lseek(fd, 0, os.SEEK_SET)
-    os.write(fd, json.dumps(about).encode())
+    with suppress(OSError):
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
+        os.write(fd, json.dumps(about).encode())
 
 
 def _holder(path: Path) -> str:
