@@ -143,7 +143,28 @@ def test_what_a_crash_leaves_is_told_and_is_no_damage(copy_of: Copy, tinychat: T
     metrics.write_bytes(metrics.read_bytes() + b'\n{"kind": "train", "step": 2x}\n\0\0\0\n')
     told = tinychat("verify", run)
     assert told.code == 1
-    assert "attempts/0001/metrics.jsonl: 1 line is damaged" in told.err
+    assert "attempts/0001/metrics.jsonl: 2 lines are damaged" in told.err, (
+        "the cut one is not done again"
+    )
+
+
+def test_a_line_that_was_cut_and_written_again_is_no_damage(
+    copy_of: Copy, tinychat: Tinychat
+) -> None:
+    """As a disk that was full leaves it; a line that was only cut is one."""
+    run = copy_of("story")
+    metrics = RunPaths(run).attempt(1).metrics
+    first, *rest = metrics.read_bytes().splitlines(keepends=True)
+    metrics.write_bytes(first[:40] + b"\n" + first + b"".join(rest))
+    told = tinychat("verify", run)
+    assert told.code == 0, told.err
+    metrics.write_bytes(first[:40] + b"\n" + b"".join(rest))
+    assert tinychat("verify", run).code == 1
+    metrics.write_bytes(first + b"".join(rest))
+    RunPaths(run).attempt(1).attempt_json.unlink()
+    told = tinychat("verify", run)
+    assert told.code == 1
+    assert "attempt.json is missing" in told.err
 
 
 @pytest.mark.parametrize("name", ["run.json", "settings.json", "tokenizer.json", "status.json"])

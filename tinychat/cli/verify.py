@@ -177,7 +177,11 @@ def _again(again: "Recomputation") -> list[tuple[str, str]]:
             f"{count(again.steps, 'step')}, from {number(again.from_step)} to "
             f"{number(again.to_step)}",
         ),
-        ("compared", f"{count(again.rows_compared, 'row')}, checkpoints {compared}"),
+        (
+            "compared",
+            f"{count(again.rows_compared, 'row')} of {count(again.steps, 'step')}, checkpoints "
+            f"{compared}",
+        ),
     ]
     found = sorted(again.differences, key=lambda each: each.step)
     if not found:

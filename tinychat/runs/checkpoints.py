@@ -136,7 +136,10 @@ def read_checkpoint(path: Path, *, only: Collection[str] | None = None) -> Check
     step, listed = read_manifest(path)
     wanted = sorted(listed if only is None else only)
     _require(path, wanted, listed)
-    present = {entry.name for entry in os.scandir(path)}
+    try:
+        present = {entry.name for entry in os.scandir(path)}
+    except OSError as error:  # removed just now by a trainer
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from None
     return CheckpointFiles(
         path=path,
         step=step,

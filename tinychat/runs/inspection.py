@@ -143,9 +143,13 @@ def _record_problems(run: Path) -> Iterator[str]:
     except (OSError, ValueError) as error:
         yield f"{paths.tokenizer_json} cannot be read: {error}."
     for number in paths.attempt_numbers():
-        path = paths.attempt(number).attempt_json
-        if path.exists():  # else it was killed before it began
+        attempt = paths.attempt(number)
+        path = attempt.attempt_json
+        if path.exists():
             yield from _unread(lambda path=path: AttemptRecord.from_json(*_read(path)))
+        elif any(log.exists() for log in (attempt.metrics, attempt.samples, attempt.events)):
+            yield f"{path} is missing, so nobody can use the logs beside it."
+        # else it was killed before it began
 
 
 def _unread(read: Callable[[], object]) -> Iterator[str]:
@@ -165,16 +169,20 @@ def _logs(run: Path, number: int) -> Iterator[LogReport]:
         if not path.exists():
             continue
         rows = torn = damaged = 0
+        cut = b""  # a line that was not written to its end: the next one begins with it, or none
         with open(path, "rb") as file:
             for line in file:
                 text = line.strip(b"\0 \r\n")  # a power cut may leave a block of NULs
+                if cut and text:
+                    again = text.startswith(cut)
+                    torn, damaged, cut = torn + again, damaged + (not again), b""
                 if parse_line(line) is not None:
                     rows += 1
                 elif text.startswith(b"{") and not text.endswith(b"}"):
-                    torn += 1
+                    cut = text
                 elif text:
                     damaged += 1
-        yield LogReport(str(path.relative_to(run)), rows, torn, damaged)
+        yield LogReport(str(path.relative_to(run)), rows, torn + bool(cut), damaged)
 
 
 def _order_problems(reader: RunReader) -> Iterator[str]:

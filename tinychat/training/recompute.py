@@ -140,7 +140,7 @@ class _Recomputing:
         _, other = what_changed(attempt, replace(attempt, **facts.to_record()))
         self._result.other_facts += [each for each in other if each not in self._result.other_facts]
         if state is None and resolved.settings.init_from:
-            state = self._inherited(runtime.dtype)
+            state = self._inherited()
         return assemble(resolved, self._corpus(resolved, stretch), state, facts)
 
     def _corpus(self, resolved: Resolved, stretch: Stretch) -> Prepared:
@@ -157,12 +157,11 @@ class _Recomputing:
             )
         return prepared
 
-    def _inherited(self, dtype: str) -> CheckpointFiles:
+    def _inherited(self) -> CheckpointFiles:
         """The weights that came from another run, which may be gone, as a whole checkpoint."""
         files = read_checkpoint(RunPaths(self._path).checkpoint(0))
-        return replace(
-            files, files=files.files | trainer_files({}, Progress(dtype=dtype).to_json())
-        )
+        nowhere = Progress(dtype="").to_json()  # so that it gets the first loss scale of its own
+        return replace(files, files=files.files | trainer_files({}, nowhere))
 
     def _steps(self, parts: Parts, end: int) -> None:
         parts.decoder.train()
