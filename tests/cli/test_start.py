@@ -116,6 +116,7 @@ def test_every_problem_of_the_settings_is_told_at_once(tinychat: Tinychat, tmp_p
         (["train", "--data", "no.txt"], 1, "no.txt"),
         (["train", "--name", "../x", "--max-steps", "1"], 2, "cannot be called"),
         (["resume", "nobody"], 2, "nobody"),
+        (["train", "--resume", "talk", "--dry-run"], 2, "leave out --dry-run"),
         (["show"], 2, "needs RUN"),
         (["show", "nobody"], 2, "nobody"),
         (["show", "tlak"], 2, "did you mean talk?"),

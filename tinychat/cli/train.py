@@ -83,6 +83,14 @@ def train_command(
     if resume is not None:
         from tinychat.cli.resume import go_on
 
+        alone = {
+            "--preset": preset, "--config": config, "--data": data, "--name": name,
+            "--tokenizer": tokenizer, "--dry-run": dry_run or None,
+        }  # fmt: skip
+        if given_too := [flag for flag, value in alone.items() if value is not None]:
+            raise SettingsError(
+                f"--resume goes on with a run as it is; leave out {', '.join(given_too)}"
+            )
         return go_on(resume, root, given, device=device, dtype=dtype, mirror=mirror)
     short = {
         "runtime.device": device,
