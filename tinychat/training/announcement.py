@@ -9,6 +9,7 @@ from tinychat.training.batches import ConversationRows
 from tinychat.training.events import Began, Event, Noted
 from tinychat.training.lineage import other_code
 from tinychat.training.parts import Parts
+from tinychat.words import short
 
 
 def beginning(
@@ -42,7 +43,19 @@ def beginning(
     else:
         parent = parts.settings.init_from
         start = f"the weights of {parent}" if parent else "fresh weights"
-        yield Noted("start", step, f"{parts.max_steps} steps from {start}")
+        yield Noted("start", step, f"{parts.max_steps:,} steps from {start}: {_length(parts)}")
+
+
+def _length(parts: Parts) -> str:
+    """What a plan would say of the run's length."""
+    settings = parts.settings
+    rows = parts.max_steps * settings.batch_size
+    tokens = rows * settings.model.context_length
+    parameters = sum(p.numel() for p in parts.decoder.parameters())
+    return (
+        f"up to {short(tokens)} tokens, {rows / parts.rows.count:,.2f} passes over the data, "
+        f"{tokens / parameters:,.1f} tokens for each parameter"
+    )
 
 
 def _resumed(
