@@ -1,15 +1,17 @@
 """A small hub on loopback that speaks the protocol of the real one, to be fetched from in tests.
 
 Knows one repository of each kind: its description with sizes and sha256, and its files with
-ETag, commit, and ranges. `cut` ends the first answer of a file after so many bytes.
+ETag, commit, and ranges. `cut` ends the first answer of a file after so many bytes; while
+`gate` is closed, no file is sent.
 """
 
 import hashlib
 import json
 import re
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
+from urllib.parse import unquote
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -17,11 +19,14 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class Hub:
     """Serves `files` of every repository whose name is in `names`."""
 
-    def __init__(self, names: set[str], files: dict[str, bytes], licence: str | None) -> None:
+    def __init__(self, names: set[str], files: dict[str, bytes], licence: Any) -> None:
         self.names, self.files, self.licence = names, files, licence
         self.asked: list[tuple[str, str, str | None]] = []  # method, path, range
         self.cut: dict[str, int] = {}
         self.lies: dict[str, bytes] = {}  # sent instead of the file
+        self.commit = COMMIT
+        self.gate = Event()
+        self.gate.set()
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -33,10 +38,15 @@ class Hub:
             def do_HEAD(self) -> None:
                 hub.answer(self, with_body=False)
 
-            def log_message(self, *_: Any) -> None: ...
+            def log_message(self, format: str, *_: Any) -> None: ...  # noqa: A002
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         Thread(target=self._server.serve_forever, daemon=True).start()
+
+    @property
+    def fetched(self) -> list[str | None]:
+        """The ranges of files that were asked for."""
+        return [each for method, path, each in self.asked if method == "GET" and "resolve" in path]
 
     @property
     def address(self) -> str:
@@ -53,8 +63,8 @@ class Hub:
         file = re.fullmatch(r"/(?:datasets/)?([^/]+/[^/]+)/resolve/[^/]+/(.+)", path)
         if about and about[1] in self.names:
             self._send(request, 200, json.dumps(self._about(about[1])).encode(), with_body)
-        elif file and file[1] in self.names and file[2] in self.files:
-            self._send_file(request, file[2], with_body)
+        elif file and file[1] in self.names and unquote(file[2]) in self.files:
+            self._send_file(request, unquote(file[2]), with_body)
         else:
             headers = {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}
             self._send(request, 404, b"{}", with_body, headers)
@@ -66,13 +76,13 @@ class Hub:
             for n, d in self.files.items()
         ]  # fmt: skip
         card = {"license": self.licence} if self.licence else {}
-        return {"id": name, "sha": COMMIT, "siblings": siblings, "cardData": card, "private": False,
-                "tags": [], "downloads": 0, "likes": 0}  # fmt: skip
+        return {"id": name, "sha": self.commit, "siblings": siblings, "cardData": card,
+                "private": False, "tags": [], "downloads": 0, "likes": 0}  # fmt: skip
 
     def _send_file(self, request: BaseHTTPRequestHandler, name: str, with_body: bool) -> None:
         data = self.lies.get(name, self.files[name])
         etag = hashlib.sha256(self.files[name]).hexdigest()
-        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": self.commit, "Accept-Ranges": "bytes"}
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range") or "")
         status, first = 200, 0
         if wanted and with_body:
@@ -80,6 +90,8 @@ class Hub:
             last = min(last, len(data) - 1)
             headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
             status, data = 206, data[first : last + 1]
+        if with_body:
+            self.gate.wait(60)
         cut = self.cut.pop(name, None) if with_body else None
         self._send(request, status, data, with_body, headers, cut)
 

@@ -17,6 +17,7 @@ from tinychat import __version__
 from tinychat.cli.flags import GivenSettings
 from tinychat.cli.pages import HelpPages
 from tinychat.errors import SettingsError, TinychatError
+from tinychat.words import inert
 
 ABOUT = """Turn a text file into your own chat model, and understand what is going on all the way.
 
@@ -152,6 +153,8 @@ def _sentence(error: CycloptsError) -> str:
 
 
 def _tell(sentence: str) -> None:
+    """Print an error. Its words may be of a file, a user or a server: none is obeyed."""
+    harmless = inert(f"tinychat: {sentence}", keep="\n")
     Console(stderr=True, highlight=False, emoji=False, soft_wrap=True).print(
-        f"tinychat: {sentence}", markup=False, style="red" if sys.stderr.isatty() else ""
+        harmless, markup=False, style="red" if sys.stderr.isatty() else ""
     )

@@ -2,9 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinychat.cli.output import Waiting, tell
-from tinychat.words import inert
+
+if TYPE_CHECKING:
+    from tinychat.text.hub import Fetched
+
+NOT_TOLD = "not told"
 
 
 def is_on_hub(word: str | None) -> bool:
@@ -13,24 +18,29 @@ def is_on_hub(word: str | None) -> bool:
 
 
 def local_paths(words: Sequence[str], root: Path) -> tuple[list[str], str | None]:
-    """(paths, licence) of what `--data` names: what begins with hf: is fetched, the rest stays."""
+    """(paths, licence) of what `--data` names: what begins with hf: is fetched, the rest stays.
+
+    Of several sources each licence names whose it is; without any of the hub there is none.
+    """
     paths: list[str] = []
-    licences: list[str] = []
+    sources: dict[str, list[str]] = {}  # by licence
     for word in words:
         if not is_on_hub(word):
             paths.append(word)
+            sources.setdefault(NOT_TOLD, []).append(Path(word).name)
             continue
         from tinychat.text.hub import fetch_dataset
 
         with Waiting() as waiting:
             found = fetch_dataset(word, root.absolute(), waiting)
-        licence = found.licence or "not told"
-        if found.anew:
-            where = f"revision {found.revision[:12]}, kept in {found.folder}"
-            tell(f"{word}: licence {inert(licence)}; {where}")
-        licences.append(licence)
+        _remark(word, found)
+        sources.setdefault(found.licence or NOT_TOLD, []).append(found.repository)
         paths += map(str, found.paths)
-    return paths, ", ".join(dict.fromkeys(licences)) or None
+    if not any(map(is_on_hub, words)):
+        return paths, None
+    if len(words) == 1:
+        return paths, next(iter(sources))
+    return paths, "; ".join(f"{told} ({', '.join(of)})" for told, of in sources.items())
 
 
 def local_tokenizer(word: str, root: Path) -> str:
@@ -38,4 +48,18 @@ def local_tokenizer(word: str, root: Path) -> str:
     from tinychat.text.hub import fetch_tokenizer
 
     with Waiting() as waiting:
-        return str(fetch_tokenizer(word, root.absolute(), waiting))
+        found = fetch_tokenizer(word, root.absolute(), waiting)
+    _remark(word, found)
+    return str(found.paths[0])
+
+
+def _remark(word: str, found: "Fetched") -> None:
+    """Say what was fetched just now, or what is taken without having asked."""
+    revision = f"revision {found.revision[:12]}"
+    if found.offline:
+        tell(
+            f"{word}: the hub cannot be asked ({found.offline}); taking {revision}, fetched before"
+        )
+    elif found.anew:
+        licence = found.licence or NOT_TOLD
+        tell(f"{word}: licence {licence}; {revision}, kept in {found.folder}")

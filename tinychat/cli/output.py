@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from tinychat.words import json_text
+from tinychat.words import inert, json_text
 
 PATIENCE_SECONDS = 2.0  # what takes longer is told
 _TERMINAL_SECONDS = 0.2  # between changes of the progress line
@@ -22,8 +22,9 @@ def screen(*, stderr: bool = False) -> Console:
 
 
 def tell(sentence: str) -> None:
-    """A remark to the person, on stderr so that it never mixes with results."""
-    screen(stderr=True).print(f"tinychat: {sentence}", style="yellow")
+    """A remark to the person, on stderr so that it never mixes with results. Its words may be of a
+    file or a server: no terminal obeys them."""
+    screen(stderr=True).print(inert(f"tinychat: {sentence}", keep="\n"), style="yellow")
 
 
 def print_json(document: Any) -> None:
@@ -45,6 +46,7 @@ class Waiting(AbstractContextManager["Waiting"]):
         if now - self._began < PATIENCE_SECONDS or now - self._told_at < pause:
             return
         self._told_at = now
+        stage = inert(stage)
         told = f"{stage} {100 * done // total}%" if total else stage
         sys.stderr.write(f"{_CLEAR_LINE}{told}" if self._terminal else f"{told}\n")
         sys.stderr.flush()

@@ -12,6 +12,7 @@ from tinychat.cli.flags import (
     command_line,
     with_absolute_mirror,
 )
+from tinychat.cli.hub import is_on_hub, local_paths
 from tinychat.errors import RunError, SettingsError
 
 
@@ -101,13 +102,24 @@ def go_on(
     if mirror:
         flags["checkpoint.mirror"] = mirror
     flags = with_absolute_mirror(flags)
-    if paths := flags.get("data.paths"):  # a run must find its files again from any folder
-        words = (paths,) if isinstance(paths, str) else paths
-        flags["data.paths"] = tuple(str(Path(word).absolute()) for word in words)
+    words = _words(flags.get("data.paths"))
+    if words:  # a run must find its files again from any folder
+        flags["data.paths"] = tuple(
+            word if is_on_hub(word) else str(Path(word).absolute()) for word in words
+        )
     from_step, extension = _extension(run, before, flags, start, rewarm, step)
-    layer = Layer(FLAGS, nest(flags | extension), text=True)
     allowed = (ACCEPT_NEW_DATA,) if accept_new_data else ()
-    resolved, changed = continue_with(before, layer, allowed)
+
+    def changed_by(flags: dict[str, Any]) -> tuple[Any, tuple[str, ...]]:
+        layer = Layer(FLAGS, nest(flags | extension), text=True)
+        return continue_with(before, layer, allowed)
+
+    resolved, changed = changed_by(flags)
+    if any(map(is_on_hub, words)):  # only now: whatever can be refused without fetching has been
+        paths, licence = local_paths(words, root)
+        flags["data.paths"] = tuple(str(Path(path).absolute()) for path in paths)
+        flags.setdefault("data.licence", licence)
+        resolved, changed = changed_by(flags)
     named = "checkpoint.mirror" in flags
     if folder := resolved.settings.checkpoint.mirror:
         check_mirror(run, Path(folder), anew=named)
@@ -117,6 +129,13 @@ def go_on(
 
         plan = Plan(run, resolved, command_line(), changed, from_step, accept_new_data, named)
         return train_to_the_end(plan, lock)
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    """What a flag names that may be given once or several times."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _find(name: str, root: Path) -> tuple[Path, int | None]:

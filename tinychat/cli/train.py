@@ -98,6 +98,8 @@ def train_command(
         "checkpoint.mirror": mirror,
         "tokenizer.path": tokenizer,
     }
+    if name is not None:
+        check_name(name)
     resolved, label = layered_settings(preset, config, data, short, root, given)
     require_vocabulary(resolved)
     if dry_run:
@@ -153,8 +155,6 @@ def layered_settings(
     flags = with_absolute_mirror(flags)
     if flags.get("tokenizer.path") == TRAINED:
         flags["tokenizer.path"] = "none"
-    elif is_on_hub(flags.get("tokenizer.path")):
-        flags["tokenizer.path"] = local_tokenizer(flags["tokenizer.path"], root)
     init_from = flags.get("init_from") or next(
         (layer.values["init_from"] for layer in reversed(layers) if "init_from" in layer.values),
         None,
@@ -172,6 +172,13 @@ def layered_settings(
         raise SettingsError(*given.problems(), *error.problems) from None
     if given.unknown:
         raise SettingsError(*given.problems())
+    on_hub = flags.get("tokenizer.path")
+    if is_on_hub(on_hub):  # only now: whatever can be refused without fetching has been
+        flags["tokenizer.path"] = local_tokenizer(str(on_hub), root)
+        flags_layer = Layer(FLAGS, nest(flags), text=True)
+        resolved = resolve(*layers, flags_layer)
+    elif resolved.settings.data.paths:
+        require_vocabulary(resolved)
     settings, sources = resolved.settings, resolved.sources
     found = []  # a run must find its files again from any folder
     if settings.data.paths:

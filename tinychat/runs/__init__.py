@@ -26,7 +26,7 @@ from tinychat.runs.control import (
     send_command,
     wait_for_ack,
 )
-from tinychat.runs.durable import Disk, LineLog, replace_file
+from tinychat.runs.durable import Disk, LineLog, remove_tree, replace_file
 from tinychat.runs.find import find_model, find_run, is_foreign
 from tinychat.runs.inspection import (
     CheckpointReport,
@@ -163,6 +163,7 @@ __all__ = [
     "publish_checkpoint",
     "quarantine",
     "read_checkpoint",
+    "remove_tree",
     "replace_file",
     "retention_of",
     "send_command",

@@ -1,30 +1,46 @@
 """Data sets and vocabularies from the Hugging Face hub, fetched only when somebody names one.
 
 A data set is `hf:OWNER/NAME`, with a folder of it behind another slash and a split behind a colon:
-`hf:OWNER/NAME/FOLDER:SPLIT`. Its data files are fetched at one revision into a folder that is
-renamed into place when it is whole, so what lies there is always whole; a fetch that was killed is
-done again. Sizes and, where the hub knows them, sha256 are checked.
+`hf:OWNER/NAME/FOLDER:SPLIT`. Its data files are fetched at one revision; sizes and, where the hub
+knows them, sha256 are checked. Where the hub cannot be reached, what was fetched before for the
+same name is taken.
 """
 
 import hashlib
-import json
 import os
 import re
-import shutil
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tinychat.errors import DataError, SettingsError
+from tinychat.runs import Disk, remove_tree
 from tinychat.text.corpus import Progress
+from tinychat.text.hub_folder import (
+    FETCHING,
+    FILES,
+    HubFile,
+    Record,
+    add_name,
+    bytes_in,
+    clear,
+    hold,
+    is_plain,
+    kept,
+    names_of,
+    newest_kept,
+    publish,
+    repository_folder,
+)
+from tinychat.words import clip, inert
 
 PREFIX = "hf:"
-FOLDER = ".hub"  # beside the runs
-_RECORD = "hub.json"
-_FETCHING = ".fetching-"
 _POLL_SECONDS = 0.2
+_LONGEST_LICENCE = 200  # characters
 # The same text often lies there in several forms; the first of these that there is, is taken.
 _FORMS = ((".parquet",), (".jsonl", ".jsonl.gz", ".ndjson"), (".json", ".json.gz"),
           (".csv", ".tsv", ".csv.gz"), (".txt", ".txt.gz"))  # fmt: skip
@@ -43,17 +59,15 @@ class Fetched:
     folder: Path
     files: tuple[str, ...]  # within the folder
     anew: bool  # fetched just now
+    offline: str = ""  # why the hub was not asked, in words
 
     @property
     def paths(self) -> list[Path]:
-        return [self.folder / name for name in self.files]
+        return [self.folder / FILES / name for name in self.files]
 
 
-@dataclass(frozen=True)
-class _File:
-    name: str
-    n_bytes: int
-    sha256: str | None
+class _UnreachableError(DataError):
+    """Why the hub did not answer."""
 
 
 def fetch_dataset(name: str, into: Path, progress: Progress | None = None) -> Fetched:
@@ -67,27 +81,27 @@ def fetch_dataset(name: str, into: Path, progress: Progress | None = None) -> Fe
         raise SettingsError(f"{name!r} is no data set of the hub; write hf:OWNER/NAME[:SPLIT]")
     repository, folder, split = found[1], found[2].strip("/"), found[3]
 
-    def chosen(files: Sequence[_File]) -> list[_File]:
+    def chosen(files: Sequence[HubFile]) -> list[HubFile]:
         return _choose(files, folder, split, name)
 
-    return _fetch(repository, "dataset", chosen, into, progress)
+    return _fetch(name, repository, "dataset", chosen, into, progress)
 
 
-def fetch_tokenizer(name: str, into: Path, progress: Progress | None = None) -> Path:
+def fetch_tokenizer(name: str, into: Path, progress: Progress | None = None) -> Fetched:
     """The tokenizer.json of the model `hf:OWNER/NAME`. Raises as `fetch_dataset`."""
     if not re.fullmatch(r"hf:[\w.-]+/[\w.-]+", name):
         raise SettingsError(f"{name!r} is no model of the hub; write hf:OWNER/NAME")
 
-    def chosen(files: Sequence[_File]) -> list[_File]:
+    def chosen(files: Sequence[HubFile]) -> list[HubFile]:
         wanted = [file for file in files if file.name == "tokenizer.json"]
         if not wanted:
             raise SettingsError(f"{name} has no tokenizer.json")
         return wanted
 
-    return _fetch(name.removeprefix(PREFIX), "model", chosen, into, progress).paths[0]
+    return _fetch(name, name.removeprefix(PREFIX), "model", chosen, into, progress)
 
 
-def _choose(files: Sequence[_File], folder: str, split: str | None, name: str) -> list[_File]:
+def _choose(files: Sequence[HubFile], folder: str, split: str | None, name: str) -> list[HubFile]:
     """The data files of that folder and split, in one form."""
     here = [f for f in files if not folder or f.name.startswith(f"{folder}/")]
     here = [f for f in here if f.name.rpartition("/")[2] not in _NO_DATA]
@@ -97,42 +111,55 @@ def _choose(files: Sequence[_File], folder: str, split: str | None, name: str) -
         word = re.compile(rf"(?:^|[/_.-]){re.escape(split)}(?:[/_.-]|$)")
         taken = [file for file in taken if word.search(file.name)]
     if not taken:
-        known = ", ".join(file.name for file in files[:12]) or "nothing"
+        known = inert(", ".join(names_of(files[:12]))) or "nothing"
         raise SettingsError(f"{name}: no data file of that name; there are {known}")
     return taken
 
 
 def _fetch(
+    name: str,
     repository: str,
     kind: str,
-    choose: Callable[[Sequence[_File]], list[_File]],
+    choose: Callable[[Sequence[HubFile]], list[HubFile]],
     into: Path,
     progress: Progress | None,
 ) -> Fetched:
+    folder = repository_folder(into, repository)
     if progress:
         progress(f"asking for {repository}", 0, 0)
-    revision, licence, files = _ask(repository, kind)
-    chosen = choose(files)
-    names = tuple(file.name for file in chosen)
-    place = into / FOLDER / repository.replace("/", "--") / _key(revision, names)
-    if (place / _RECORD).exists():
-        return Fetched(repository, revision, licence, place, names, anew=False)
-    work = place.with_name(f"{_FETCHING}{place.name}")
-    shutil.rmtree(work, ignore_errors=True)  # of a fetch that was killed
-    work.mkdir(parents=True)
     try:
-        _download(repository, kind, revision, chosen, work, progress)
-        for file in chosen:
-            _check(work / file.name, file, repository)
-        shutil.rmtree(work / ".cache", ignore_errors=True)  # the library's own notes
-        fetched = Fetched(repository, revision, licence, place, names, anew=True)
-        record = asdict(fetched) | {"folder": None}
-        (work / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
-        work.rename(place)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
-    return fetched
+        revision, licence, files = _ask(repository, kind)
+    except _UnreachableError as error:
+        if found := newest_kept(folder, kind, name):
+            return _here(*found, offline=str(error))
+        raise DataError(_unreachable(repository, str(error))) from None
+    chosen = choose(files)
+    for file in chosen:
+        if not is_plain(file.name):
+            raise DataError(f"{repository}: {file.name!r} is no name of a file; nothing is fetched")
+    place, disk = folder / _key(revision, names_of(chosen)), Disk()
+    with hold(folder, repository, progress):
+        record = kept(place)
+        if record and names_of(record.files) == names_of(chosen) and record.revision == revision:
+            add_name(place, record, name, disk)
+            return _here(place, record)
+        work = folder / f"{FETCHING}{place.name}"
+        try:
+            disk.make_folder(work)
+            _download(repository, kind, revision, chosen, work, progress)
+            record = Record(
+                kind, repository, revision, licence, time.time(), (name,), tuple(chosen)
+            )
+            publish(work, place, record, disk)
+        except BaseException:
+            clear(folder)
+            raise
+    return _here(place, record, anew=True)
+
+
+def _here(place: Path, record: Record, *, anew: bool = False, offline: str = "") -> Fetched:
+    names = names_of(record.files)
+    return Fetched(record.repository, record.revision, record.licence, place, names, anew, offline)
 
 
 def _key(revision: str, names: Sequence[str]) -> str:
@@ -153,7 +180,7 @@ def _library() -> Any:
     return huggingface_hub
 
 
-def _ask(repository: str, kind: str) -> tuple[str, str | None, list[_File]]:
+def _ask(repository: str, kind: str) -> tuple[str, str | None, list[HubFile]]:
     """(commit, licence, files) of a repository as it is now."""
     hub = _library()
     try:
@@ -163,35 +190,43 @@ def _ask(repository: str, kind: str) -> tuple[str, str | None, list[_File]]:
             f"the hub knows no {kind} {repository}, or does not show it to everybody"
         ) from None
     except Exception as error:  # the library lets those of its HTTP client through
-        raise DataError(_unreachable(repository, error)) from None
-    card = about.card_data
-    licence = (card.get("license") if card else None) or None
-    if isinstance(licence, list):
-        licence = ", ".join(licence)
+        raise _UnreachableError(_reason(error)) from None
+    revision = str(about.sha)
+    if not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise DataError(f"{repository}: the hub names no commit but {revision!r}")
     files = [
-        _File(each.rfilename, each.size or 0, each.lfs.sha256 if each.lfs else None)
+        HubFile(each.rfilename, each.size or 0, each.lfs.sha256 if each.lfs else None)
         for each in about.siblings or ()
     ]
-    return about.sha, licence, sorted(files, key=lambda file: file.name)
+    return revision, _licence(about.card_data), sorted(files, key=lambda file: file.name)
+
+
+def _licence(card: Any) -> str | None:
+    """What the card says of it, in one harmless line; anybody may have written anything there."""
+    told = card.get("license") if card else None
+    if not told:
+        return None
+    words = ", ".join(map(str, told)) if isinstance(told, list) else str(told)
+    return clip(inert(words), _LONGEST_LICENCE)
 
 
 def _download(
     repository: str,
     kind: str,
     revision: str,
-    files: Sequence[_File],
+    files: Sequence[HubFile],
     work: Path,
     progress: Progress | None,
 ) -> None:
-    """Fetch the files; how far it is, is seen by what lies there."""
-    hub = _library()
+    """Fetch the files into work/files and check them; how far it is, is seen by what lies there."""
+    hub, target = _library(), work / FILES
     problems: list[Exception] = []
 
     def fetch() -> None:
         try:
             for file in files:
                 hub.hf_hub_download(
-                    repository, file.name, repo_type=kind, revision=revision, local_dir=work
+                    repository, file.name, repo_type=kind, revision=revision, local_dir=target
                 )
         except Exception as error:
             problems.append(error)
@@ -202,22 +237,16 @@ def _download(
     while thread.is_alive():
         thread.join(_POLL_SECONDS)
         if progress:
-            progress(f"fetching {repository}", min(_bytes_in(work), total), total)
+            progress(f"fetching {repository}", min(bytes_in(work), total), total)
     if problems:
-        raise DataError(_unreachable(repository, problems[0])) from None
+        raise DataError(_unreachable(repository, _reason(problems[0]))) from None
+    for file in files:
+        _check(target / file.name, file, repository)
+    with suppress(FileNotFoundError):
+        remove_tree(Disk(), target / ".cache")  # the library's own notes
 
 
-def _bytes_in(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:  # renamed just now
-            pass
-    return total
-
-
-def _check(path: Path, file: _File, repository: str) -> None:
+def _check(path: Path, file: HubFile, repository: str) -> None:
     size = path.stat().st_size
     wrong = size != file.n_bytes
     if not wrong and file.sha256:
@@ -227,6 +256,10 @@ def _check(path: Path, file: _File, repository: str) -> None:
         raise DataError(f"{repository}: {file.name} did not come as the hub has it; try again")
 
 
-def _unreachable(repository: str, error: Exception) -> str:
+def _reason(error: Exception) -> str:
     told = str(error).strip().splitlines() or [type(error).__name__]
-    return f"{repository} cannot be fetched: {told[0]}; try again, or fetch the files yourself"
+    return told[0]
+
+
+def _unreachable(repository: str, why: str) -> str:
+    return f"{repository} cannot be fetched: {why}; try again, or fetch the files yourself"
