@@ -7,7 +7,7 @@ import pytest
 
 from tinychat.chaos import syscalls as module
 from tinychat.chaos.outcome import Outcome
-from tinychat.chaos.syscalls import syscalls
+from tinychat.chaos.syscalls import FAULTS, syscalls
 
 # Writes into files in place, as many programs do; the experiment must see what that costs.
 IN_PLACE = """
@@ -25,12 +25,18 @@ def left_out(outcome: Outcome) -> Outcome:
     return outcome
 
 
-@pytest.mark.parametrize("every", [23, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [60, pytest.param(1, marks=pytest.mark.slow)])
 def test_no_system_call_costs_a_checkpoint(every: int, tmp_path: Path) -> None:
     outcome = left_out(syscalls(tmp_path, print, every=every))
     assert outcome.passed, outcome
     assert outcome.figures["points"] == outcome.tried > 300 // every
+    assert all(outcome.figures[fault] for fault in FAULTS)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_fault_that_was_never_tried_is_told(tmp_path: Path) -> None:
+    outcome = left_out(syscalls(tmp_path, print, every=10**6))
+    assert outcome.failures == ("error=EIO was never tried", "error=ENOSPC was never tried")
 
 
 def test_it_sees_a_checkpoint_that_is_lost(tmp_path: Path) -> None:

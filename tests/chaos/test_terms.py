@@ -3,7 +3,7 @@
 import pytest
 
 from tinychat.chaos.ground import Ground
-from tinychat.chaos.terms import MOMENTS, terms
+from tinychat.chaos.terms import MOMENTS, never_hit, terms
 
 
 @pytest.mark.parametrize(
@@ -14,3 +14,11 @@ def test_no_step_is_redone(count: int, ground: Ground) -> None:
     assert outcome.passed, outcome
     assert outcome.tried == count
     assert all(outcome.figures[moment] for moment in MOMENTS), outcome
+
+
+def test_a_moment_that_was_never_hit_is_told() -> None:
+    hits: dict[str, int] = dict.fromkeys(MOMENTS, 6)
+    assert not never_hit(hits)
+    assert never_hit(hits | {"saving": 0}) == [
+        "no signal came while saving, which proves too little"
+    ]

@@ -1,12 +1,17 @@
 """`tinychat chaos`: the table, the exit code, and what it leaves behind."""
 
+import math
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tinychat.chaos import matrix
+from tinychat.chaos import calls, matrix
+from tinychat.chaos.calls import HastyDisk
 from tinychat.chaos.ground import Ground
 from tinychat.chaos.matrix import Experiment
 from tinychat.chaos.outcome import Outcome, Tell
@@ -43,11 +48,25 @@ def interrupted(ground: Ground, tell: Tell, seconds: float) -> Outcome:
     raise KeyboardInterrupt
 
 
-def deaf(ground: Ground, tell: Tell, seconds: float) -> Outcome:
-    """As a training in this process is, which takes a Ctrl+C for a wish to save and stop."""
-    before = signal.signal(signal.SIGINT, lambda *_: None)
-    signal.raise_signal(signal.SIGINT)
-    signal.signal(signal.SIGINT, before)
+class Signalled(HastyDisk):
+    """From its 150th operation on somebody insists on an end."""
+
+    number: int = signal.SIGINT
+
+    def before(self, operation: str, *args: Any) -> None:
+        super().before(operation, *args)
+        if self.count >= 150:
+            signal.raise_signal(self.number)
+
+
+def trains(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+    """Trains in this very process."""
+    return calls.calls(replace(ground, model=matrix.SMALL_MODEL), tell, every=1000)
+
+
+def swallows(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+    with suppress(KeyboardInterrupt):  # as a destructor does
+        signal.raise_signal(signal.SIGINT)
     tell("half of it")
     raise AssertionError("it was not heard")
 
@@ -59,11 +78,11 @@ processes: list[int] = []
 def only(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Replace the experiments by these."""
 
-    def replace(*runs: Run) -> None:
+    def put(*runs: Run) -> None:
         found = tuple(Experiment(run.__name__, f"it {run.__name__}", 1.0, run) for run in runs)
         monkeypatch.setattr(matrix, "EXPERIMENTS", found)
 
-    return replace
+    return put
 
 
 def test_what_passes_leaves_nothing(
@@ -112,26 +131,102 @@ def test_an_interrupt_shows_what_was_done_and_stops_all(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interrupt_is_heard_that_a_training_took_for_its_own(
-    only: Callable[..., None], tinychat: Tinychat, tmp_path: Path
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unhurt twin, once for all."""
+    return Ground(tmp_path_factory.mktemp("twin"), matrix.SMALL_MODEL).train("twin", *calls.FLAGS)
+
+
+@pytest.fixture
+def undisturbed() -> Iterator[None]:
+    """Signals do what they do in a shell, however the tests were started."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    yield
+    assert all(signal.getsignal(number) is signal.SIG_DFL for number in numbers)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("undisturbed")
+def test_any_signal_ends_it_in_the_middle_of_training_however_often_it_comes(
+    number: int,
+    trained: Path,
+    only: Callable[..., None],
+    tinychat: Tinychat,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    only(deaf, passes)
+    monkeypatch.setattr(Ground, "train", lambda *_, **__: trained)
+    monkeypatch.setattr(Signalled, "number", number)
+    monkeypatch.setattr(calls, "HastyDisk", Signalled)
+    only(trains, passes)
     told = tinychat("chaos", "--checkpoints", tmp_path, "--json")
     assert told.code == 130
-    assert told.json["not_reached"] == ["deaf", "passes"]
+    assert told.json["not_reached"] == ["trains", "passes"]
+    assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_real_one_cleanly(number: int, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("undisturbed")
+def test_an_interrupt_that_something_swallowed_is_heard(
+    only: Callable[..., None], tinychat: Tinychat, tmp_path: Path
+) -> None:
+    only(swallows, passes)
+    told = tinychat("chaos", "--checkpoints", tmp_path, "--json")
+    assert told.code == 130
+    assert told.json["not_reached"] == ["swallows", "passes"]
+
+
+def test_a_signal_ends_the_real_one_cleanly(tmp_path: Path) -> None:
     terminal = Terminal("chaos", "--checkpoints", str(tmp_path))
     try:
         terminal.read_until("kills: its unhurt twin")
-        terminal.process.send_signal(number)
+        terminal.process.terminate()
         terminal.read_until("interrupted; this is what was done before")
         assert terminal.process.wait(60) == 130
         assert not list(tmp_path.iterdir())
     finally:
-        terminal.process.send_signal(signal.SIGINT)
+        terminal.close()
+
+
+def test_all_has_no_limit_and_takes_none(
+    only: Callable[..., None], tinychat: Tinychat, tmp_path: Path
+) -> None:
+    only(lacks)
+    assert tinychat("chaos", "--all", "--checkpoints", tmp_path, "--json").json["minutes"] is None
+    told = tinychat("chaos", "--all", "--minutes=5", "--checkpoints", tmp_path)
+    assert told.code == 2
+    assert "leave out --minutes" in told.err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "kills", "signals", "rounds", "every"),
+    [(1.0, 20, 5, 2, 70), (math.inf, 100, 30, 20, 1)],
+)
+def test_how_much_fits(
+    seconds: float, kills: int, signals: int, rounds: int, every: int,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    planned: dict[str, int] = {}
+
+    def plan(name: str) -> Callable[..., Outcome]:
+        def run(*_: object, **given: int) -> Outcome:
+            planned.update({f"{name} {key}": value for key, value in given.items()})
+            return Outcome(name, 0, {}, 0.0)
+
+        return run
+
+    for module in (matrix.kills, matrix.terms, matrix.locks, matrix.calls, matrix.flips):
+        name = module.__name__.rpartition(".")[2]
+        monkeypatch.setattr(module, name, plan(name))
+    for experiment in matrix.EXPERIMENTS:
+        if experiment.name in ("kills", "terms", "locks", "calls", "flips"):
+            experiment.run(Ground(tmp_path, matrix.MODEL), print, seconds)
+    assert planned["kills count"] == kills
+    assert planned["terms count"] == signals
+    assert planned["locks rounds"] == rounds
+    assert planned["calls every"] == every
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "2000"])

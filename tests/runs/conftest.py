@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tinychat.chaos.disks import JournalDisk, RefusingDisk
 from tinychat.runs import (
     AttemptRecord,
     Disk,
@@ -95,52 +96,22 @@ def make_status() -> Callable[..., Status]:
     return make_status
 
 
-class WatchedDisk(Disk):
-    """A disk that calls `before(operation, *arguments)` ahead of every primitive operation."""
+class Recording(JournalDisk):
+    """Tells the order of the operations."""
 
-    def before(self, operation: str, *args: Any) -> None: ...
+    @property
+    def operations(self) -> list[tuple[str, str]]:
+        """(operation, name of the file it ends in)."""
+        return [(operation, self._name(operation, args)) for operation, *args in self.log]
 
-
-def _watched(operation: str) -> Callable[..., Any]:
-    def method(self: WatchedDisk, *args: Any) -> Any:
-        self.before(operation, *args)
-        return getattr(Disk, operation)(self, *args)
-
-    return method
-
-
-for _operation in [name for name in vars(Disk) if not name.startswith("_")]:
-    setattr(WatchedDisk, _operation, _watched(_operation))
-
-
-class Refusing(WatchedDisk):
-    """The Nth operation fails; with `dead` so does everything after it, as if the power went."""
-
-    def __init__(self, nth: int, *, dead: bool) -> None:
-        self.count = 0
-        self.nth = nth
-        self.dead = dead
-
-    def before(self, operation: str, *args: Any) -> None:
-        self.count += 1
-        if self.count == self.nth or (self.dead and self.count > self.nth):
-            raise OSError(28, f"no space left for operation {self.count}, {operation}")
-
-
-class Recording(WatchedDisk):
-    """Keeps the order of the operations."""
-
-    def __init__(self) -> None:
-        self.operations: list[tuple[str, str]] = []
-
-    def before(self, operation: str, *args: Any) -> None:
-        path = args[-1] if operation in ("rename", "replace") else args[0]
-        self.operations.append((operation, path.name if isinstance(path, Path) else str(path)))
+    @staticmethod
+    def _name(operation: str, args: list[Any]) -> str:
+        return args[-1 if operation in ("rename", "replace") else 0].name
 
 
 @pytest.fixture
-def refusing() -> type[Refusing]:
-    return Refusing
+def refusing() -> type[RefusingDisk]:
+    return RefusingDisk
 
 
 @pytest.fixture

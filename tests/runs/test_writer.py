@@ -193,7 +193,7 @@ def test_sync_flushes_each_log_and_a_new_attempt_gets_new_files(
     watched = RunWriter(writer.paths.root, disk)
     reader = RunReader(writer.paths.root)
     watched.begin_attempt(reader.attempts()[0][1])
-    disk.operations.clear()
+    disk.log.clear()
     watched.sync(0)
     flushed = ["metrics.jsonl", "samples.jsonl", "events.jsonl"]
     assert disk.operations == [("fsync", name) for name in flushed]

@@ -2,14 +2,14 @@
 
 A run of a few steps with dropout, two micro-batches a step, evaluations, saves and prunes is
 trained in this process on a disk whose Nth operation fails. If it fails once, the trainer waits and
-goes on, or the start ends with a sentence. If it fails for good, somebody asks the process to end.
+goes on, or the start ends with a sentence. If it fails for good, the trainer is asked to end. That
+is done without signals: those are left to whoever wants an end of all this.
 Then the same is started again on a disk that works, and must end as a run whose disk never failed.
 N goes up from 1 until a run has fewer operations.
 """
 
 import errno
 import shutil
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from tinychat.chaos.verdict import compare
 from tinychat.config.load import Resolved, from_json
 from tinychat.errors import TinychatError
 from tinychat.runs import RunLock, RunReader, RunWriter
-from tinychat.training import Event, Plan, StateChanged, patience, train
+from tinychat.training import Event, Plan, StateChanged, StopSignals, patience, train
 
 STEPS = 20
 EVERY = 4  # steps between checkpoints
@@ -32,7 +32,20 @@ FLAGS = (
     "--checkpoint.milestones=3", "--batch-size=4", "--micro-batch-size=2", "--eval.every-steps=10",
     "--sample.every-steps=none",
 )  # fmt: skip
+ERRORS = {"eio": errno.EIO, "enospc": errno.ENOSPC}  # in turn
 IMPATIENT_SECONDS = 0.001  # instead of seconds between two tries
+
+
+class Wishes(StopSignals):
+    """Asks a trainer to end without any signal."""
+
+    def __enter__(self) -> "Wishes":
+        return self
+
+    def __call__(self, event: Event) -> None:
+        """Who sees a run wait for a disk that never comes back gives up: two requests."""
+        if isinstance(event, StateChanged) and event.state == "paused":
+            self.count = 2
 
 
 class HastyDisk(RefusingDisk):
@@ -46,10 +59,7 @@ class HastyDisk(RefusingDisk):
 
 
 def calls(ground: Ground, tell: Tell, *, every: int = 1) -> Outcome:
-    """Fail every `every`-th operation of such a run in both ways.
-
-    To be called from a process's main thread, since training counts signals.
-    """
+    """Fail every `every`-th operation of such a run in both ways, with each error in turn."""
     began = time.monotonic()
     tell("training the run whose disk never fails")
     reference = ground.train("calls-reference", *FLAGS)
@@ -63,7 +73,8 @@ def calls(ground: Ground, tell: Tell, *, every: int = 1) -> Outcome:
                 folder = ground.folder / "calls"  # of its own: the corpus is prepared anew in it
                 folder.mkdir()
                 how = f"operation {nth} fails{' and all after it' if dead else ''}"
-                disk = HastyDisk(nth, dead=dead, error=errno.EIO if nth % 2 else errno.ENOSPC)
+                kind = list(ERRORS)[counts["tried"] % len(ERRORS)]
+                disk = HastyDisk(nth, dead=dead, error=ERRORS[kind])
                 finished = _start(folder / "run", resolved, disk)
                 clean = disk.count < nth
                 if not finished and not _start(folder / "run", resolved, HastyDisk(0)):
@@ -72,13 +83,15 @@ def calls(ground: Ground, tell: Tell, *, every: int = 1) -> Outcome:
                     verdict = compare(folder / "run", reference, STEPS, EVERY)
                     failures += [f"{how}: {told}" for told in verdict.failures]
                 counts["tried"] += not clean
+                counts[kind] += not clean
                 counts["healed"] += finished and not clean
                 counts["restarted"] += not finished
                 counts["operations"] = disk.count if clean else counts["operations"]
                 shutil.rmtree(folder)
                 tell(how)
                 nth += every
-    figures = {name: counts[name] for name in ("operations", "healed", "restarted")}
+    failures += [f"{kind.upper()} was never tried" for kind in ERRORS if not counts[kind]]
+    figures = {name: counts[name] for name in ("operations", *ERRORS, "healed", "restarted")}
     return Outcome("calls", counts["tried"], figures, time.monotonic() - began, tuple(failures))
 
 
@@ -88,19 +101,14 @@ def _start(run: Path, resolved: Resolved, disk: RefusingDisk) -> bool:
         writer = RunWriter(run)
         writer.create_run()
         writer.write_settings(resolved.to_json())
-    listener = _give_up if disk.dead else _wait
+    wishes = Wishes()
+    listener = wishes if disk.dead else _wait
     with RunLock(run) as lock:
         try:
-            return train(Plan(run, resolved), lock, listener, disk=disk).state == "finished"
+            outcome = train(Plan(run, resolved), lock, listener, disk=disk, signals=wishes)
         except (OSError, TinychatError):
             return False
-
-
-def _give_up(event: Event) -> None:
-    """Who sees the run wait for a disk that never comes back ends it: two requests."""
-    if isinstance(event, StateChanged) and event.state == "paused":
-        signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGTERM)
+    return outcome.state == "finished"
 
 
 def _wait(_: Event) -> None:

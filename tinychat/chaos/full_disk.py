@@ -34,15 +34,16 @@ def full_disk(ground: Ground, tell: Tell, *, megabytes: int = 64) -> Outcome:
     reference = ground.train("reference", *FLAGS, tell=tell)
     small = ground.folder / "small"
     small.mkdir()
-    mounted = _mount(small, megabytes)
-    if mounted:
-        return Outcome("full disk", 0, {}, time.monotonic() - began, left_out=mounted)
     try:
+        if why := _mount(small, megabytes):
+            return Outcome("full disk", 0, {}, time.monotonic() - began, left_out=why)
         with _trainer(replace(ground, folder=small)) as process:
             failures, figures = _fill_and_empty(process, small, tell)
         verdict = compare(small / "full", reference, 100, 0)
     finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
+        if small.is_mount():
+            # in a session of its own: a second Ctrl+C must not reach it
+            subprocess.run(["umount", "-l", str(small)], check=True, start_new_session=True)
     figures |= {"bits_different": verdict.bits_different, "disk_megabytes": megabytes}
     failures += verdict.failures
     return Outcome("full disk", 1, figures, time.monotonic() - began, tuple(failures))

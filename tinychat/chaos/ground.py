@@ -1,7 +1,8 @@
 """Where the experiments happen: small real runs in one folder, started as a person starts them."""
 
-import hashlib
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from tinychat.errors import TinychatError
 from tinychat.runs import RunPaths, RunReader
 from tinychat.words import progress
 
+_PR_SET_PDEATHSIG = 1  # of Linux
 WAIT_SECONDS = 600.0  # far beyond what any machine needs for one thing
 
 # Dropout, accumulation and one thread, so that everything that could differ would.
@@ -61,6 +63,7 @@ class Ground:
             stderr=subprocess.STDOUT,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
+            preexec_fn=_dying_with_its_parent(),
         )
         self.children.append(process)
         return process
@@ -91,6 +94,15 @@ class Ground:
         return RunPaths(self.folder / run)
 
 
+def _dying_with_its_parent() -> Callable[[], object] | None:
+    """What a child does first: on Linux it asks for SIGKILL when its parent dies, so that nothing
+    trains on should this process be killed."""
+    if sys.platform != "linux":
+        return None
+    set_option = ctypes.CDLL(None).prctl  # looked up here: a child should not
+    return lambda: set_option(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def reached(process: subprocess.Popen[str], condition: Callable[[], object]) -> bool:
     """Wait until that is true of what a process does; False if the process ended before.
 
@@ -113,13 +125,6 @@ def finish(process: subprocess.Popen[str]) -> str:
         last = said.strip().splitlines()[-3:]
         raise ExperimentError(f"a run left with {process.returncode}: {' / '.join(last)}")
     return said
-
-
-def digests(run: Path, step: int) -> dict[str, str]:
-    """sha256 of what decides whether two runs ended alike: weights and the optimizer's memory."""
-    folder = RunPaths(run).checkpoint(step)
-    names = ("model.safetensors", "optimizer.safetensors")
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
 
 
 def train_rows(run: Path) -> list[tuple[int, float | None]]:

@@ -12,8 +12,9 @@ from tinychat.chaos.ground import WAIT_SECONDS, ExperimentError, Ground, reached
 from tinychat.chaos.outcome import Outcome, Tell
 from tinychat.runs import RunReader
 
+# Enough steps to hold the lock while others start, and few enough to end should nobody end it.
 FLAGS = (
-    "--max-steps=1000000", "--checkpoint.every-steps=none", "--eval.every-steps=none",
+    "--max-steps=5000", "--checkpoint.every-steps=none", "--eval.every-steps=none",
     "--sample.every-steps=none",
 )  # fmt: skip
 

@@ -2,11 +2,8 @@
 
 import platform
 import shutil
-import signal
-import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -51,8 +48,12 @@ class Experiment:
     run: Callable[[Ground, Tell, float], Outcome]  # with the seconds it may take
 
 
+def _fitting(number: float, least: int, most: int) -> int:
+    return int(min(most, max(least, number)))
+
+
 def _kills(ground: Ground, tell: Tell, seconds: float) -> Outcome:
-    count = min(100, max(kills.LEAST, int(seconds / SECONDS_PER_KILL)))
+    count = _fitting(seconds / SECONDS_PER_KILL, kills.LEAST, 100)
     documents = STEPS_PER_KILL * count * BATCH_SIZE * DOCUMENTS_PER_ROW // kills.EPOCHS
     model = [flag for flag in ground.model if not flag.startswith("--data.max-documents")]
     ground = replace(ground, model=(*model, f"--data.max-documents={documents}"))
@@ -60,7 +61,7 @@ def _kills(ground: Ground, tell: Tell, seconds: float) -> Outcome:
 
 
 def _terms(ground: Ground, tell: Tell, seconds: float) -> Outcome:
-    count = min(30, max(terms.LEAST, int(seconds / SECONDS_PER_SIGNAL)))
+    count = _fitting(seconds / SECONDS_PER_SIGNAL, terms.LEAST, 30)
     return terms.terms(ground, tell, count=count, seconds=seconds)
 
 
@@ -73,7 +74,7 @@ def _memory(ground: Ground, tell: Tell, _: float) -> Outcome:
 
 
 def _calls(ground: Ground, tell: Tell, seconds: float) -> Outcome:
-    every = max(1, int(CALLS_SECONDS / seconds))
+    every = _fitting(CALLS_SECONDS / seconds, 1, 70)
     return calls.calls(replace(ground, model=SMALL_MODEL), tell, every=every)
 
 
@@ -82,18 +83,18 @@ def _power(ground: Ground, tell: Tell, _: float) -> Outcome:
 
 
 def _syscalls(ground: Ground, tell: Tell, seconds: float) -> Outcome:
-    every = max(1, int(SYSCALLS_SECONDS / seconds))
+    every = _fitting(SYSCALLS_SECONDS / seconds, 1, 50)
     return syscalls.syscalls(ground.folder, tell, every=every)
 
 
 def _locks(ground: Ground, tell: Tell, seconds: float) -> Outcome:
-    rounds = min(20, max(2, int(seconds / SECONDS_PER_RACE)))
+    rounds = _fitting(seconds / SECONDS_PER_RACE, 2, 20)
     return locks.locks(ground, tell, rounds=rounds)
 
 
 def _flips(ground: Ground, tell: Tell, seconds: float) -> Outcome:
-    count = min(1000, max(100, int(seconds / 2 / SECONDS_PER_FLIP)))
-    every = max(1, int(2 * CUTS * SECONDS_PER_FLIP / seconds))
+    count = _fitting(seconds / 2 / SECONDS_PER_FLIP, 100, 1000)
+    every = _fitting(2 * CUTS * SECONDS_PER_FLIP / seconds, 1, CUTS)
     return flips.flips(replace(ground, model=SMALL_MODEL), tell, count=count, every=every)
 
 
@@ -119,29 +120,12 @@ def run_all(
     *,
     keep: bool = False,
 ) -> None:
-    """Run the experiments inside `folder`, in about so many seconds, and add to `done` what each
-    found out. Unless `keep`, what passed leaves nothing behind there; what failed leaves its runs.
+    """Run the experiments inside `folder`, in about so many seconds (infinite: all there is to do),
+    and add to `done` what each found out. Unless `keep`, what passed leaves nothing behind there;
+    what failed leaves its runs.
 
     Ended by KeyboardInterrupt it stops its processes first.
     """
-    with _interrupts() as interrupted:
-
-        def heard(experiment: Experiment, told: str) -> None:
-            if interrupted():
-                raise KeyboardInterrupt
-            tell(experiment, told)
-
-        _run_all(folder, seconds, done, heard, experiments, keep)
-
-
-def _run_all(
-    folder: Path,
-    seconds: float,
-    done: list[Outcome],
-    tell: Callable[[Experiment, str], None],
-    experiments: Sequence[Experiment],
-    keep: bool,
-) -> None:
     whole = sum(experiment.share for experiment in experiments)
     for experiment in experiments:
         ground = Ground(folder / experiment.name, MODEL, "auto")
@@ -159,33 +143,6 @@ def _run_all(
         done.append(outcome)
         if not outcome.failures and not keep:
             shutil.rmtree(ground.folder)
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Inside, SIGTERM and a closed terminal end it as Ctrl+C does; what is given tells of a Ctrl+C
-    that came while a training in this process took it for its own."""
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.setblocking(False)
-    before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    endings = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    handlers = {number: signal.signal(number, signal.default_int_handler) for number in endings}
-
-    def interrupted() -> bool:
-        try:
-            return signal.SIGINT in ours.recv(4096)
-        except BlockingIOError:
-            return False
-
-    try:
-        yield interrupted
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(before)
-        ours.close()
-        theirs.close()
 
 
 def machine(folder: Path) -> dict[str, str]:

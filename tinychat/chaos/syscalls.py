@@ -32,7 +32,7 @@ CALLS = (
     "openat", "write", "fsync", "close", "rename", "renameat", "renameat2", "unlink", "unlinkat",
     "mkdir", "mkdirat", "rmdir",
 )  # fmt: skip
-FAULTS = ("signal=KILL", "error=EIO", "error=ENOSPC")
+FAULTS = {"kills": "signal=KILL", "eio": "error=EIO", "enospc": "error=ENOSPC"}
 
 # A save, the same step again, one older checkpoint thinned and one deleted, as a trainer does it.
 PROGRAM = """
@@ -59,7 +59,10 @@ class Point(NamedTuple):
 
 
 def syscalls(folder: Path, tell: Tell, *, every: int = 1, program: str = PROGRAM) -> Outcome:
-    """Hurt the program at every `every`-th point; `folder` is empty and stays so."""
+    """Hurt the program at every `every`-th point; `folder` is empty and stays so.
+
+    Each fault must be tried somewhere.
+    """
     began = time.monotonic()
     run, trace = folder / "run", folder / "trace"
     if why := _not_traceable():
@@ -67,10 +70,13 @@ def syscalls(folder: Path, tell: Tell, *, every: int = 1, program: str = PROGRAM
     for _ in range(2):  # the first time compiles what the program imports
         _begin(run)
         _traced(run, trace, program)
-    points = [(point, fault) for point in _points(trace, run) for fault in FAULTS][::every]
-    failures: list[str] = []
+    # fault by fault, so that leaving points out leaves out no fault
+    points = [(fault, point) for fault in FAULTS for point in _points(trace, run)][::every]
+    counts = Counter(fault for fault, _ in points)
+    failures = [f"{FAULTS[fault]} was never tried" for fault in FAULTS if not counts[fault]]
     lost = 0
-    for number, (point, fault) in enumerate(points, start=1):
+    for number, (kind, point) in enumerate(points, start=1):
+        fault = FAULTS[kind]
         _begin(run)
         said = _traced(run, trace, program, f"inject={point.call}:{fault}:when={point.nth}")
         name = f"{point.call} {point.nth}, {fault}"
@@ -82,7 +88,8 @@ def syscalls(folder: Path, tell: Tell, *, every: int = 1, program: str = PROGRAM
         tell(f"{number} of {len(points)} points")
     _clear(run)
     trace.unlink()
-    figures = {"points": len(points), "checkpoints_lost": lost}
+    tried = {fault: counts[fault] for fault in FAULTS}
+    figures = {"points": len(points), **tried, "checkpoints_lost": lost}
     return Outcome("syscalls", len(points), figures, time.monotonic() - began, tuple(failures))
 
 

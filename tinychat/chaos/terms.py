@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Mapping
 
 from tinychat.chaos.ground import Ground, finish, reached, train_rows
 from tinychat.chaos.outcome import Outcome, Tell
@@ -34,23 +35,32 @@ def terms(ground: Ground, tell: Tell, *, count: int = 30, seconds: float = math.
     length = f"--max-steps={STEPS_PER_SIGNAL * count}"
     reference = ground.train("reference", length, *NOT_LOOKING, tell=tell)
     series = _Series(ground, (length, *LOOKING))
-    while series.sent < count and (series.sent < LEAST or time.monotonic() - began < seconds):
+    in_time = True
+    while series.sent < count and in_time:
         if not series.send():
             break
         tell(f"{series.sent} of {count} signals")
+        in_time = series.sent < LEAST or time.monotonic() - began < seconds
     tell("letting it end")
     quickly = (*NOT_LOOKING, "--checkpoint.every-steps=none")
     finish(ground.spawn("resume", "told", *quickly))
     verdict = compare(ground.folder / "told", reference, STEPS_PER_SIGNAL * count, 0)
-    failures = [*series.failures, *verdict.failures]
-    if series.sent < min(count, LEAST):
-        failures.append(f"only {series.sent} signals hit their moment")
+    failures = [*series.failures, *verdict.failures, *never_hit(series.hits)]
+    if in_time and series.sent < count:
+        failures.append(f"only {series.sent} of {count} signals hit their moment")
     figures = {
+        "planned": count,
         **{moment: series.hits[moment] for moment in MOMENTS},
         "steps_redone": verdict.steps_redone_at_most,
         "bits_different": verdict.bits_different,
     }
     return Outcome("terms", series.sent, figures, time.monotonic() - began, tuple(failures))
+
+
+def never_hit(hits: Mapping[str, int]) -> list[str]:
+    """A sentence for each kind of moment of which nothing is proved."""
+    missing = (moment for moment in MOMENTS if not hits.get(moment))
+    return [f"no signal came while {moment}, which proves too little" for moment in missing]
 
 
 class _Series:

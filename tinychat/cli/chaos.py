@@ -1,5 +1,6 @@
 """`tinychat chaos`: the proof on one's own machine that nothing is lost."""
 
+import math
 import secrets
 import shutil
 import sys
@@ -22,12 +23,14 @@ if TYPE_CHECKING:  # it imports torch
     from tinychat.chaos.outcome import Outcome
 
 _PLAIN_SECONDS = 10.0  # between lines about the same experiment where there is no terminal
+USUAL_MINUTES = 10.0
 _CLEAR_LINE = "\r\x1b[2K"
 
 
 def chaos_command(
     *,
-    minutes: float = 10.0,
+    minutes: float | None = None,
+    everything: Annotated[bool, Parameter(name="--all", negative="")] = False,
     checkpoints: Path | None = None,
     keep: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -43,12 +46,15 @@ def chaos_command(
     what was done so far.
 
         tinychat chaos
-        tinychat chaos --minutes 30 --json
+        tinychat chaos --all --json
 
     Parameters
     ----------
     minutes
-        About how long it may take; more minutes, more kills (at least 20, at most 100).
+        About how long it may take (else 10); more minutes, more kills (at least 20, at most 100).
+    everything
+        Do all there is to do, however long it takes (on two cores about an hour): 100 kills, 30
+        signals, 20 races, each file operation, system call and cut.
     checkpoints
         Folder where runs live (else $TINYCHAT_CHECKPOINTS, else ./checkpoints).
     keep
@@ -56,37 +62,50 @@ def chaos_command(
     as_json
         Print one JSON document instead.
     """
+    from tinychat.chaos.interrupts import Interrupts
     from tinychat.chaos.matrix import EXPERIMENTS, machine, run_all
 
+    if everything and minutes is not None:
+        raise SettingsError("--all takes as long as it takes: leave out --minutes")
+    minutes = USUAL_MINUTES if minutes is None else minutes
     if not 0 < minutes <= 24 * 60:
         raise SettingsError(f"--minutes {minutes:g}: give more than 0 and at most 1440 (a day)")
     root = (checkpoints or default_checkpoints()).absolute()
     new_root = not root.exists()
     folder = root / f".chaos-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    folder.mkdir(mode=0o700, parents=True)
     done: list[Outcome] = []
     interrupted = False
     progress = _Progress(len(EXPERIMENTS))
-    try:
-        where = machine(folder)
+    with Interrupts() as interrupts:
+
+        def told(experiment: "Experiment", line: str) -> None:
+            interrupts.check()
+            progress(experiment, line)
+
         try:
-            run_all(folder, 60 * minutes, done, progress, EXPERIMENTS, keep=keep)
-        except KeyboardInterrupt:
-            interrupted = True
-    finally:
-        progress.end()
-        kept = keep or any(outcome.failures for outcome in done)
-        if not kept:
-            shutil.rmtree(folder)
-            if new_root:
-                with suppress(OSError):  # somebody has begun a run there meanwhile
-                    root.rmdir()
+            folder.mkdir(mode=0o700, parents=True)
+            where = machine(folder)
+            try:
+                seconds = math.inf if everything else 60 * minutes
+                run_all(folder, seconds, done, told, EXPERIMENTS, keep=keep)
+                interrupts.check()
+            except KeyboardInterrupt:
+                interrupted = True
+        finally:
+            interrupts.tidy()
+            progress.end()
+            kept = keep or any(outcome.failures for outcome in done)
+            if not kept:
+                shutil.rmtree(folder, ignore_errors=not folder.exists())
+                if new_root:
+                    with suppress(OSError):  # somebody has begun a run there meanwhile
+                        root.rmdir()
     ok = not interrupted and not any(outcome.failures for outcome in done)
     document = {
         "format": 1,
         "ok": ok,
         "interrupted": interrupted,
-        "minutes": minutes,
+        "minutes": None if everything else minutes,
         "machine": where,
         "folder": str(folder) if kept else None,
         "experiments": [asdict(each) | {"passed": each.passed} for each in done],

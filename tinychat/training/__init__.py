@@ -21,6 +21,7 @@ from tinychat.training.events import (
 from tinychat.training.job import Outcome, Plan, train
 from tinychat.training.progress import Progress
 from tinychat.training.recompute import Difference, Recomputation, recompute
+from tinychat.training.requests import StopSignals
 from tinychat.training.trainer import Trainer
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Sampled",
     "StateChanged",
     "Stepped",
+    "StopSignals",
     "Trainer",
     "batch_at",
     "evaluate",

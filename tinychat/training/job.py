@@ -93,17 +93,19 @@ def train(
     progress: ReadingProgress | None = None,
     *,
     disk: Disk | None = None,
+    signals: StopSignals | None = None,
 ) -> Outcome:
     """Start the run, or go on with it, until it is finished or stopped. The caller holds the lock.
 
-    `disk` carries all writes into the run and of its token files (else the real one). Raises a
-    TinychatError for everything that stops it; the run's status then says "failed".
+    `disk` carries all writes into the run and of its token files (else the real one); `signals`
+    counts the requests to end (else the signals to this process). Raises a TinychatError for
+    everything that stops it; the run's status then says "failed".
     """
     run, settings = plan.run, plan.resolved.settings
     family_of(settings.model)  # refuse a shape that no checkpoint can hold, before any work
     require_packages(settings.log.trackers)
     disk = disk or Disk()
-    with StopSignals() as signals:
+    with signals or StopSignals() as signals:
         leftovers = sweep(run, disk=disk)
         start, problems = find_start(run, plan.from_step, disk)
         step = start.step if start else 0
