@@ -44,6 +44,7 @@ fetch_dataset("hf:some/sums:train", Path(sys.argv[1]), told)
 
 def python(script: str, address: str, home: Path, *words: str) -> "subprocess.Popen[str]":
     where = {"HF_ENDPOINT": address, "HF_HOME": str(home), "NO_PROXY": "*"}
+    where["HF_HUB_OFFLINE"] = "0"  # other tests of this process may have set it
     return subprocess.Popen(
         [sys.executable, "-c", script, *words],
         stdin=subprocess.PIPE,
