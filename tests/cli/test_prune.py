@@ -111,6 +111,54 @@ def test_while_a_run_begins_the_cache_is_left_alone(
     assert "the cache is passed over" in prune("--yes").err
 
 
+def test_a_corpus_that_a_run_came_to_need_while_it_was_asked_stays(
+    prune: Callable[..., Result], runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tinychat.cli import prune as pruning
+
+    shutil.move(runs / "story", runs.parent / "story")
+    caches = sorted(os.listdir(runs / ".cache"))
+    real = pruning._free
+
+    def begin_first(*args: object) -> int:
+        shutil.move(runs.parent / "story", runs / "story")
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pruning, "_free", begin_first)
+    assert "a prepared corpus" in prune("--yes").out
+    assert sorted(os.listdir(runs / ".cache")) == caches
+
+
+def test_what_the_disk_refuses_keeps_nothing_else_from_going(
+    prune: Callable[..., Result], runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tinychat.cli import prune as pruning
+
+    def refuse(cache: object) -> None:
+        raise PermissionError(1, "Operation not permitted", str(cache))
+
+    shutil.rmtree(runs / "story")
+    monkeypatch.setattr(pruning, "remove_cache", refuse)
+    found = prune("--yes")
+    assert found.code == 0
+    assert "could not be freed" in found.err
+    assert not (runs / "talk" / ".tmp-step-00000030-aa").exists()
+    monkeypatch.undo()
+    shutil.copytree(runs / "talk", runs / "again")
+    shutil.copytree(RunPaths(runs / "talk").checkpoint(20), runs / "talk" / ".tmp-step-00000031-a")
+    shutil.copytree(RunPaths(runs / "talk").checkpoint(20), runs / "again" / ".tmp-step-00000031-a")
+    real = pruning.clean_up
+
+    def refuse_one(cleanup: pruning.Cleanup, *rest: object) -> tuple[int, list[str]]:
+        if cleanup.run.name == "again":
+            raise PermissionError(1, "Operation not permitted")
+        return real(cleanup, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pruning, "clean_up", refuse_one)
+    assert "again could not be freed" in prune("--yes").err
+    assert not (runs / "talk" / ".tmp-step-00000031-a").exists()
+
+
 class Person(io.StringIO):
     def isatty(self) -> bool:
         return True

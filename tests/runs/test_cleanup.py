@@ -1,5 +1,6 @@
 """What is shown is what is freed, to the byte, and never what a run needs."""
 
+import errno
 import json
 import os
 import random
@@ -102,6 +103,27 @@ def test_the_only_good_checkpoint_stays(full: Path) -> None:
     assert "its checkpoints stay as they are" in plan.problems[0]
     clean_up(plan, RULE)
     assert list_checkpoints(full) == before
+
+
+def test_what_the_disk_refuses_is_told_and_the_rest_goes(full: Path) -> None:
+    quarantine(full, 9)
+    plan, before = plan_cleanup(full, RULE, damaged=True), bytes_of(full)
+
+    class Stubborn(JournalDisk):
+        def before(self, operation: str, *args: object) -> None:
+            super().before(operation, *args)
+            if operation == "rename" and args[0] in stubborn:
+                raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    gone = sorted(plan.steps("checkpoint"))[0]
+    stubborn = {full / f"step-{gone:08d}", full / "bad-step-00000009-1"}
+    freed, problems = clean_up(plan, RULE, disk=Stubborn())
+    assert before - bytes_of(full) == freed == plan.size_bytes - sum(map(size_of, stubborn))
+    assert len(problems) == 2
+    for path, told in zip(sorted(stubborn), problems, strict=True):
+        assert f"{path.name} could not be freed: Operation not permitted" in told
+    assert clean_up(plan_cleanup(full, RULE, damaged=True), RULE)[1] == []
+    assert not any(path.exists() for path in stubborn)
 
 
 def test_a_milestone_that_is_damaged_is_left_and_named(full: Path) -> None:

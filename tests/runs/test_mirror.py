@@ -27,6 +27,7 @@ from tinychat.runs import (
     pin,
     pinned,
     prune,
+    quarantine,
     read_checkpoint,
     unpin,
 )
@@ -71,7 +72,7 @@ def test_the_copy_is_a_run_by_itself_and_follows_the_run(
     publish(1)
     publish(2)
     pin(run, 1)
-    assert mirror.update(2, BestCheckpoint(step=1, val_loss=2.0))
+    assert mirror.update(2, BestCheckpoint(step=1, val_loss=2.0)).whole
     assert same(run, copy)
     assert pinned(copy) == {1}
     reader = RunReader(copy)
@@ -87,10 +88,10 @@ def test_the_copy_is_a_run_by_itself_and_follows_the_run(
     publish(3)
     unpin(run, 1)
     prune(run, {2, 3}, {1})
-    assert mirror.update(3, None)
+    assert mirror.update(3, None).whole
     prune(run, {3}, {1})
     publish(3, salt="again")
-    assert mirror.update(3, None)
+    assert mirror.update(3, None).whole
     assert same(run, copy)
     assert pinned(copy) == set()
     assert [row["step"] for row in reader.rows("metrics")] == [1, 2, 3]
@@ -182,9 +183,9 @@ def test_a_checkpoint_that_is_removed_meanwhile_is_passed_over(
     def remove(done: int, total: int) -> None:
         prune(run, {1}, ())
 
-    assert Mirror(run, copies).update(2, None, copied=remove) is False
+    assert not Mirror(run, copies).update(2, None, copied=remove).whole
     assert list_checkpoints(copies / "demo") == []
-    assert Mirror(run, copies).update(1, None)
+    assert Mirror(run, copies).update(1, None).whole
     assert same(run, copies / "demo")
 
 
@@ -237,7 +238,82 @@ def test_other_folders_are_refused_before_the_start(
         check_mirror(run, copies, anew=True)
 
 
+def test_what_the_run_lost_stays_in_the_copy_until_the_run_has_passed_it(
+    run: Path, copies: Path, publish: Publish
+) -> None:
+    copy = copies / "demo"
+    for step in (10, 20, 30):
+        publish(step)
+    Mirror(run, copies).update(30, None)
+    for step in (20, 30):
+        (run / f"step-{step:08d}" / "model.safetensors").write_bytes(b"rotten")
+        quarantine(run, step)
+    for step, left in ((10, [10, 20, 30]), (20, [10, 20, 30]), (25, [10, 20, 25, 30])):
+        publish(step)
+        assert Mirror(run, copies).update(step, None).whole
+        assert list_checkpoints(copy) == left
+        assert newest_good(copy)[0].step == 30
+    publish(40)
+    prune(run, {25, 40}, ())
+    Mirror(run, copies).update(40, None)
+    assert same(run, copy)
+
+
+def test_one_rotten_checkpoint_of_the_run_is_told_and_the_others_are_copied(
+    run: Path, copies: Path, publish: Publish
+) -> None:
+    for step in (1, 2, 3, 4):
+        publish(step)
+    (run / "step-00000002" / "model.safetensors").write_bytes(b"rotten")
+    manifest = run / "step-00000003" / "manifest.json"
+    manifest.unlink()
+    manifest.mkdir()  # an error of reading that is not its absence
+    done = Mirror(run, copies).update(4, None)
+    assert done.whole
+    assert [problem.rpartition("/")[0][-13:] for problem in done.problems] == [
+        "step-00000003", "step-00000002",
+    ]  # fmt: skip
+    assert list_checkpoints(copies / "demo") == [1, 4]
+
+
 # --- the thread
+
+
+def test_a_step_that_is_published_again_is_copied_again(
+    run: Path, copies: Path, publish: Publish
+) -> None:
+    keeper = MirrorKeeper(Mirror(run, copies), None)
+    keeper.start()
+    publish(1)
+    keeper.published(1, None)
+    until(lambda: keeper.status.step == 1)
+    publish(1, salt="again")
+    keeper.published(1, None)
+    until(lambda: keeper._done == 2)  # while it trains, not only at its end
+    assert same(run, copies / "demo")
+    publish(1, salt="and again")
+    keeper.published(1, None)
+    keeper.finish(lambda doing: True)
+    assert same(run, copies / "demo")
+
+
+def test_a_rotten_checkpoint_is_told_once_and_is_no_failure(
+    run: Path, copies: Path, publish: Publish
+) -> None:
+    keeper = MirrorKeeper(Mirror(run, copies), None)
+    keeper.start()
+    publish(1)
+    (run / "step-00000001" / "model.safetensors").write_bytes(b"rotten")
+    for step in (2, 3):
+        publish(step)
+        keeper.published(step, None)
+        until(lambda step=step: keeper.status.step == step)
+    keeper.finish(lambda doing: True)
+    (told,) = keeper.news()
+    assert "is at step 2, but not all of it is as in the run: " in told
+    assert "step-00000001/model.safetensors is damaged" in told
+    assert "is damaged" in keeper.status.problem
+    assert list_checkpoints(copies / "demo") == [2, 3]
 
 
 class Gate(JournalDisk):

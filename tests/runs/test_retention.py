@@ -1,6 +1,8 @@
 """What stays of a run's checkpoints, as a pure function and on disk."""
 
+import errno
 import itertools
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tinychat.chaos.disks import JournalDisk
 from tinychat.runs import list_checkpoints, plan_retention, prune, read_checkpoint
 
 Steps = st.sets(st.integers(0, 100_000), max_size=80)
@@ -70,4 +73,35 @@ def test_prune_deletes_thins_and_keeps(run: Path, publish: Callable[..., Path]) 
     assert list_checkpoints(run) == [0, 2, 4, 5]
     assert set(read_checkpoint(run / "step-00000000").files) == {"model.safetensors", "config.json"}
     assert len(read_checkpoint(run / "step-00000005").files) == 4
-    assert prune(run, {4, 5}, {0}) == ([2], [], [])
+    assert prune(run, {4, 5}, {0}) == ([2], [], [], {})
+
+
+class Stubborn(JournalDisk):
+    """Does not let go of one checkpoint, and has no room to thin another."""
+
+    def before(self, operation: str, *args: object) -> None:
+        super().before(operation, *args)
+        path = args[0]
+        assert isinstance(path, Path)
+        if (operation, path.name) == ("rename", "step-00000001"):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+        if operation == "write_file" and path.parent.name.startswith(".tmp-step-00000000"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def test_room_is_made_first_and_what_is_refused_holds_up_nothing_else(
+    run: Path, publish: Callable[..., Path]
+) -> None:
+    for step in range(6):
+        publish(step)
+    disk = Stubborn()
+    done = prune(run, {5}, {0, 2}, disk=disk)
+    assert (done.deleted, done.thinned) == ([3, 4], [2])
+    assert done.refused == {"Operation not permitted": [1], "No space left on device": [0]}
+    assert list_checkpoints(run) == [0, 1, 2, 5]
+    for step in (0, 1, 5):
+        assert len(read_checkpoint(run / f"step-{step:08d}").files) == 4
+    order = [operation for operation, *_ in disk.log if operation in ("remove", "write_file")]
+    assert order.index("write_file") >= 2 * 5, "ten files of two checkpoints went first"
+    assert prune(run, {5}, {0, 2}).deleted == [1]
+    assert not [path.name for path in run.iterdir() if path.name.startswith(".")]

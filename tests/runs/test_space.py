@@ -14,10 +14,17 @@ def test_the_next_checkpoint_is_there_before_an_old_one_goes() -> None:
 
 
 def test_a_short_run_takes_no_more_than_it_publishes() -> None:
-    peak = plan_peak(SIZES, latest_n=2, milestones=12, pinned=0, most=3)
-    assert (peak.whole, peak.weights_only) == (3, 0)
+    peak = plan_peak(SIZES, latest_n=2, milestones=12, pinned=0, most=2)
+    assert (peak.whole, peak.weights_only) == (2, 0)
     peak = plan_peak(SIZES, latest_n=2, milestones=12, pinned=0, most=7, others=2)
-    assert (peak.whole, peak.weights_only) == (4, 5)
+    assert (peak.whole, peak.weights_only) == (4, 6)
+
+
+def test_one_that_is_thinned_is_there_twice() -> None:
+    peak = plan_peak(SIZES, latest_n=2, milestones=12, pinned=0, most=3)
+    assert (peak.whole, peak.weights_only) == (3, 1)
+    peak = plan_peak(SIZES, latest_n=2, milestones=0, pinned=0, most=3)
+    assert (peak.whole, peak.weights_only) == (3, 0)
 
 
 def test_files_take_whole_blocks(tmp_path: Path) -> None:

@@ -114,7 +114,6 @@ class RefusingDisk(RealDisk):
         ("fsync", "metrics.jsonl", errno.EIO),
         ("rename", ".tmp-step", errno.EROFS),
         ("replace", "status.json", errno.EDQUOT),
-        ("remove_folder", ".del-", errno.EIO),
     ],
 )
 def test_a_disk_that_refuses_is_waited_for(
@@ -133,6 +132,28 @@ def test_a_disk_that_refuses_is_waited_for(
     assert "nothing was lost" in told[-1]["message"]
     assert [row["step"] for row in train_rows(run)] == list(range(1, 25))
     assert digests(run, 24) == digests(reference, 24)
+    assert not [p.name for p in run.iterdir() if p.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("operation", "word", "number"),
+    [("remove_folder", ".del-", errno.EIO), ("rename", "/step-00000004", errno.EPERM)],
+)
+def test_an_old_checkpoint_that_cannot_go_is_told_once_and_stops_nothing(
+    operation: str, word: str, number: int, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--max-steps=24", "--checkpoint.every-steps=2", "--model.dropout=0.1",
+             "--checkpoint.milestones=0", *QUIET)  # fmt: skip
+    reference = train("reference", *flags)
+    disk = RefusingDisk(operation, word, range(1, 4), number)
+    monkeypatch.setattr(job, "Disk", lambda: disk)
+    run = train("refused", *flags)
+    assert disk.seen > 3
+    (told,) = [row["message"] for row in events(run, "warning") if "yet: " in row["message"]]
+    assert os.strerror(number) in told
+    assert not events(run, "disk"), "nothing was waited for"
+    assert digests(run, 24) == digests(reference, 24)
+    assert list_checkpoints(run) == list_checkpoints(reference)
     assert not [p.name for p in run.iterdir() if p.name.startswith(".")]
 
 

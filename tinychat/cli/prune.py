@@ -57,7 +57,7 @@ def prune_runs(root: Path, names: Sequence[str], *, yes: bool, damaged: bool, as
     freed = 0
     if wanted:
         with Waiting() as waiting:
-            freed = _free(plan, waiting)
+            freed = _free(plan, root, waiting)
     if as_json:
         print_json(_document(plan, freed))
     else:
@@ -88,7 +88,8 @@ def _look(root: Path, names: Sequence[str], damaged: bool, waiting: Waiting) -> 
         if found.items:
             plan.runs.append((found, rule))
     if not names:
-        _look_at_cache(root, plan)
+        plan.caches, why_not = _look_at_cache(root)
+        plan.remarks += [why_not] if why_not else []
     return plan
 
 
@@ -115,8 +116,8 @@ def keep_rule(run: Path) -> KeepRule:
     return KeepRule(keep.keep_last, keep.milestones, planned)
 
 
-def _look_at_cache(root: Path, plan: Plan) -> None:
-    """What no run refers to, unless that cannot be told now."""
+def _look_at_cache(root: Path) -> tuple[list[UnusedCache], str]:
+    """What no run refers to; or none, and why that cannot be told now."""
     known: set[str] = set()
     try:
         for reader in list_runs(root):
@@ -124,14 +125,12 @@ def _look_at_cache(root: Path, plan: Plan) -> None:
             told += [attempt.data_fingerprint for _, attempt in reader.attempts()]
             known |= {each for each in told if each}
     except TinychatError as error:
-        plan.remarks.append(f"the cache is passed over: {error}")
-        return
+        return [], f"the cache is passed over: {error}"
     born = {reader.paths.root for reader in list_runs(root)}
     folders = [path for path in root.glob("*") if path.is_dir() and path not in born]
     if any(map(lock_is_held, folders)):
-        plan.remarks.append("the cache is passed over: a run that begins may need any of it")
-        return
-    plan.caches = unused_caches(root / ".cache", known)
+        return [], "the cache is passed over: a run that begins may need any of it"
+    return unused_caches(root / ".cache", known), ""
 
 
 def _asked(plan: Plan) -> bool:
@@ -143,22 +142,41 @@ def _asked(plan: Plan) -> bool:
         return False
 
 
-def _free(plan: Plan, waiting: Waiting) -> int:
-    """Free it; returns how many bytes went. What has changed meanwhile is passed over."""
+def _free(plan: Plan, root: Path, waiting: Waiting) -> int:
+    """Free it; returns how many bytes went. What has changed meanwhile is passed over, and what
+    the disk refuses keeps nothing else from going."""
     freed = 0
     for done, (cleanup, rule) in enumerate(plan.runs):
         waiting("freeing", done, len(plan.runs))
         try:
-            clean_up(cleanup, rule)
+            n_bytes, problems = clean_up(cleanup, rule)
         except RunBusyError:
             plan.remarks.append(_busy(cleanup.run))
         except RunError as error:
             plan.remarks.append(str(error))
+        except OSError as error:
+            plan.remarks.append(f"{cleanup.run.name} could not be freed: {error}")
         else:
-            freed += cleanup.size_bytes
+            freed += n_bytes
+            plan.remarks += [f"{cleanup.run.name}: {problem}" for problem in problems]
+    return freed + _free_caches(plan, root)
+
+
+def _free_caches(plan: Plan, root: Path) -> int:
+    if not plan.caches:
+        return 0
+    freed = 0
+    still, why_not = _look_at_cache(root)  # a run may have begun while somebody was asked
+    plan.remarks += [why_not] if why_not and why_not not in plan.remarks else []
     for cache in plan.caches:
-        remove_cache(cache)
-        freed += cache.size_bytes
+        if cache not in still:
+            continue
+        try:
+            remove_cache(cache)
+        except OSError as error:
+            plan.remarks.append(f"the cache {cache.path.name} could not be freed: {error}")
+        else:
+            freed += cache.size_bytes
     return freed
 
 

@@ -5,21 +5,21 @@ what was shown. The newest good checkpoint is verified and always stays, and so 
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from tinychat.errors import CheckpointError, RunError
 from tinychat.runs.checkpoints import (
-    beside,
     manifest_bytes,
     newest_good,
     read_checkpoint,
     read_manifest,
     sweep,
 )
-from tinychat.runs.durable import Disk, remove_tree
+from tinychat.runs.durable import Disk
 from tinychat.runs.layout import (
     DELETED,
     MANIFEST,
@@ -29,12 +29,13 @@ from tinychat.runs.layout import (
     STATE,
     TEMPORARY,
     RunPaths,
+    checkpoint_name,
     checkpoint_step,
     list_checkpoints,
 )
 from tinychat.runs.lock import RunLock
 from tinychat.runs.records import parse
-from tinychat.runs.retention import KeepRule, prune, retention_of
+from tinychat.runs.retention import KeepRule, prune, remove_aside, retention_of
 
 Kind = Literal["checkpoint", "optimizer", "leftover", "damaged"]
 
@@ -99,25 +100,44 @@ def plan_cleanup(run: Path, rule: KeepRule, *, damaged: bool = False) -> Cleanup
     return Cleanup(run, tuple(items), tuple(problems))
 
 
-def clean_up(plan: Cleanup, rule: KeepRule, *, disk: Disk | None = None) -> None:
+def clean_up(plan: Cleanup, rule: KeepRule, *, disk: Disk | None = None) -> tuple[int, list[str]]:
     """Free what `plan` says. A crash leaves every checkpoint as it was or as it shall be.
 
-    Raises RunBusyError if the run is trained now, RunError if it has changed since `plan` was
-    made, OSError if the disk refuses.
+    Returns how many bytes went, and in words what the disk refused; the rest is freed all the same.
+    Raises RunBusyError if the run is trained now, RunError if it has changed since `plan` was made.
     """
     run, disk = plan.run, disk or Disk()
+    problems: list[str] = []
     damaged = [item.name for item in plan.items if item.kind == "damaged"]
     with RunLock(run):
         if plan_cleanup(run, rule, damaged=bool(damaged)) != plan:
             raise RunError(f"{run.name} has changed meanwhile, so nothing of it was freed.")
-        sweep(run, disk=disk)
-        deleted, thinned = plan.steps("checkpoint"), plan.steps("optimizer")
-        prune(run, set(list_checkpoints(run)) - deleted - thinned, thinned, disk=disk)
+        before = size_of(run, without=(RunPaths(run).lock.name,))
+        with _telling(problems, "what interrupted saves left"):
+            sweep(run, disk=disk)
         for name in damaged:
-            gone = beside(run / name, DELETED)
-            disk.rename(run / name, gone)
-            remove_tree(disk, gone)
-        disk.fsync_folder(run)
+            with _telling(problems, name):
+                remove_aside(disk, run / name)
+        deleted, thinned = plan.steps("checkpoint"), plan.steps("optimizer")
+        keep = set(list_checkpoints(run)) - deleted - thinned
+        for why, steps in prune(run, keep, thinned, disk=disk).refused.items():
+            problems.append(_refused(", ".join(map(checkpoint_name, steps)), why))
+        with _telling(problems, "its folder"):
+            disk.fsync_folder(run)
+        return before - size_of(run, without=(RunPaths(run).lock.name,)), problems
+
+
+@contextmanager
+def _telling(problems: list[str], what: str) -> Iterator[None]:
+    """What the disk refuses becomes a sentence, and the next thing is done."""
+    try:
+        yield
+    except OSError as error:
+        problems.append(_refused(what, error.strerror or str(error)))
+
+
+def _refused(what: str, why: str) -> str:
+    return f"{what} could not be freed: {why}; it can be tried again."
 
 
 def size_of(path: Path, *, without: Collection[str] = ()) -> int:

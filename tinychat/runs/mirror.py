@@ -9,12 +9,20 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tinychat.errors import CheckpointError, RunError, SettingsError
 from tinychat.runs.checkpoints import copy_checkpoint, read_manifest, sweep
 from tinychat.runs.durable import Disk, replace_file
-from tinychat.runs.layout import MANIFEST, TEMPORARY, AttemptPaths, RunPaths, list_checkpoints
+from tinychat.runs.layout import (
+    MANIFEST,
+    TEMPORARY,
+    AttemptPaths,
+    RunPaths,
+    checkpoint_name,
+    list_checkpoints,
+)
 from tinychat.runs.lock import RunLock
 from tinychat.runs.pins import pin, pinned, unpin
 from tinychat.runs.reader import RunReader
@@ -22,6 +30,14 @@ from tinychat.runs.records import BestCheckpoint, parse
 from tinychat.runs.retention import prune
 
 _COMPARED_BYTES = 64 * 1024  # at the end of a log: what a power cut may have spoiled
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What became of an update."""
+
+    whole: bool  # False: the run has given that checkpoint up meanwhile, or changed it
+    problems: tuple[str, ...] = ()  # clauses: what beside the newest is not as in the run
 
 
 class Mirror:
@@ -48,14 +64,16 @@ class Mirror:
         *,
         copied: Callable[[int, int], None] = lambda done, total: None,
         superseded: Callable[[], bool] = lambda: False,
-    ) -> bool:
+    ) -> "Copied":
         """Bring the copy up to date: first the checkpoint of `step`, then what else is missing.
 
-        False if the run has given that checkpoint up meanwhile. `copied` is told of each file and
-        may raise to end it; once there is something newer (`superseded`) older ones wait. The lock
-        of the copy is held meanwhile. Raises OSError or RunError for what is in the way; every
-        checkpoint of the copy is whole then too.
+        `copied` is told of each file and may raise to end it; once there is something newer
+        (`superseded`) older ones wait. The lock of the copy is held meanwhile. Raises OSError or
+        RunError for what is in the way of the newest; every checkpoint of the copy is whole then
+        too. Checkpoints beyond `step` were lost by the run, not given up: they stay here until the
+        run has passed them.
         """
+        problems: list[str] = []
         self._be_there()
         with self._lock:
             if why := why_not_a_copy(self.source.root, self.target.root):
@@ -63,18 +81,30 @@ class Mirror:
             sweep(self.target.root, disk=self._disk)
             self._copy_records()
             if not self._copy(step, copied):
-                return False
+                return Copied(False)
             self._write_status(step, best)
             there = set(list_checkpoints(self.source.root))
             if step in there:  # else the run's folder cannot be listed just now
-                prune(self.target.root, there, (), disk=self._disk)
+                problems += self._prune(there, step)
             self._copy_pins()
             for older in sorted(there - {step}, reverse=True):
                 if superseded():
-                    return True
-                self._copy(older, copied)
+                    break
+                try:
+                    self._copy(older, copied)
+                except CheckpointError as error:  # rotten in the run: the others are copied
+                    problems.append(str(error).rstrip("."))
             self._copy_pins()
-        return True
+        return Copied(True, tuple(problems))
+
+    def _prune(self, there: set[int], step: int) -> list[str]:
+        """Give up here what the run has given up; returns what the disk refused."""
+        lost = {each for each in list_checkpoints(self.target.root) if each > step}
+        refused = prune(self.target.root, there | lost, (), disk=self._disk).refused
+        return [
+            f"{', '.join(map(checkpoint_name, steps))} cannot be removed: {why}"
+            for why, steps in refused.items()
+        ]
 
     def _be_there(self) -> None:
         """Raises RunError if the disk is away; else the copy's folder is there afterwards."""
@@ -230,10 +260,14 @@ def _without_mirror(path: Path) -> bytes:
 
 
 def _manifest(checkpoint: Path) -> bytes | None:
+    """None if it is gone. Raises CheckpointError if it cannot be read."""
+    path = checkpoint / MANIFEST
     try:
-        return (checkpoint / MANIFEST).read_bytes()
-    except OSError:
+        return path.read_bytes()
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _listed(checkpoint: Path) -> dict[str, tuple[int, str]] | None:

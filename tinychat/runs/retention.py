@@ -17,37 +17,51 @@ class Pruned(NamedTuple):
     deleted: list[int]
     thinned: list[int]  # now weights only
     problems: list[str]  # damaged checkpoints that were to be thinned; left as they are
+    refused: dict[str, list[int]]  # what the disk said, and of which steps; the rest is done
 
 
 def prune(
     run: Path, keep: Collection[int], weights_only: Collection[int], *, disk: Disk | None = None
 ) -> Pruned:
-    """Delete every checkpoint that stands in neither set, and thin those in `weights_only`.
+    """Delete every checkpoint that stands in neither set, then thin those in `weights_only`.
 
     A step in both sets stays whole. Each change is atomic: a crash leaves every checkpoint
-    either as it was or as it shall be.
+    either as it was or as it shall be. What the disk refuses keeps nothing else from being done.
     """
     disk = disk or Disk()
-    done = Pruned([], [], [])
-    for step in list_checkpoints(run):
-        path = RunPaths(run).checkpoint(step)
-        if step in keep:
-            continue
-        if step not in weights_only:
-            gone = beside(path, DELETED)
-            disk.rename(path, gone)
-            remove_tree(disk, gone)
-            done.deleted.append(step)
-            continue
+    done = Pruned([], [], [], {})
+    going = [step for step in list_checkpoints(run) if step not in keep]
+    # thinning writes before it frees, so room is made for it first
+    for step in sorted(going, key=lambda step: step in weights_only):
         try:
-            _, listed = read_manifest(path)
-            if listed.keys() & RESUME_FILES:
-                whole = read_checkpoint(path, only=listed.keys() - RESUME_FILES)
-                publish_checkpoint(run, step, whole.files, disk=disk)
+            if step not in weights_only:
+                remove_aside(disk, RunPaths(run).checkpoint(step))
+                done.deleted.append(step)
+            elif _thin(run, step, disk):
                 done.thinned.append(step)
         except CheckpointError as error:
             done.problems.append(str(error))
+        except OSError as error:
+            done.refused.setdefault(error.strerror or str(error), []).append(step)
     return done
+
+
+def remove_aside(disk: Disk, folder: Path) -> None:
+    """Remove a folder of a run; a crash meanwhile leaves a name that nobody takes for one."""
+    gone = beside(folder, DELETED)
+    disk.rename(folder, gone)
+    remove_tree(disk, gone)
+
+
+def _thin(run: Path, step: int, disk: Disk) -> bool:
+    """Make a checkpoint weights only; False if it was already. Raises CheckpointError, OSError."""
+    path = RunPaths(run).checkpoint(step)
+    _, listed = read_manifest(path)
+    if not listed.keys() & RESUME_FILES:
+        return False
+    whole = read_checkpoint(path, only=listed.keys() - RESUME_FILES)
+    publish_checkpoint(run, step, whole.files, disk=disk)
+    return True
 
 
 class KeepRule(NamedTuple):

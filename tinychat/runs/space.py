@@ -44,11 +44,12 @@ def plan_peak(
     """The peak under what `retention` keeps: a pure function.
 
     The last `latest_n`, the best and the pinned are whole, and so is the next one, which is durable
-    before any of them goes. `most` is how many checkpoints the run can have at all; `others` is how
-    many more of weights only lie there beyond its reach.
+    before any of them goes; while one is thinned, it is there twice. `most` is how many checkpoints
+    the run can have at all; `others` is how many more of weights only lie there beyond its reach.
     """
     whole = min(most, latest_n + 1 + pinned + 1)
-    return Peak(sizes, whole, min(milestones, most - whole) + others, log_bytes)
+    twice = most > latest_n  # what is given up goes before one is thinned, so `milestones` holds
+    return Peak(sizes, whole, min(milestones, most - whole + twice) + others, log_bytes)
 
 
 def on_disk(size: int) -> int:

@@ -372,8 +372,14 @@ class _Job:
         mistakes them for this stretch's own."""
         steps = list_checkpoints(self.plan.run)
         newer = {s for s in steps if s > step}
-        if newer:
-            prune(self.plan.run, set(steps) - newer, newer, disk=self.disk)
+        if not newer:
+            return
+        refused = prune(self.plan.run, set(steps) - newer, newer, disk=self.disk).refused
+        if refused:
+            raise RunError(
+                f"the checkpoints of {self.plan.run.name} beyond step {step} could not be made "
+                f"weights only: {'; '.join(refused)}; make room or mend the disk, then resume"
+            )
 
     def _attempt(self, reader: RunReader, start: CheckpointFiles | None) -> AttemptRecord:
         """What this attempt is, and of which class, against the one whose steps it goes on from."""

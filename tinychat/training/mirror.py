@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,9 +33,12 @@ class MirrorKeeper:
     def __init__(self, mirror: Mirror, known: MirrorStatus | None) -> None:
         self._mirror = mirror
         self._changed = threading.Condition()  # guards everything below
+        # publications are numbered: the same step may be published again
+        self._published = self._done = 0  # how many there were, and the last that was copied
         self._waiting: tuple[int, BestCheckpoint | None] | None = None  # the newest checkpoint
         self._copied: int | None = known.step if known else None
         self._problem = ""  # in words; empty: the last try succeeded, or there was none
+        self._flaw = ""  # in words: what beside the newest checkpoint cannot be copied or removed
         self._news: list[str] = []
         self._doing = ""
         self._wait = FIRST_WAIT_SECONDS
@@ -47,7 +50,9 @@ class MirrorKeeper:
         """How the copy is now."""
         with self._changed:
             return MirrorStatus(
-                folder=str(self._mirror.target.root), step=self._copied, problem=self._problem
+                folder=str(self._mirror.target.root),
+                step=self._copied,
+                problem=self._problem or self._flaw,
             )
 
     def start(self) -> None:
@@ -57,6 +62,7 @@ class MirrorKeeper:
         """A checkpoint is durable in the run, so it may be copied."""
         with self._changed:
             self._waiting = (step, best)
+            self._published += 1
             self._changed.notify()
 
     def news(self) -> list[str]:
@@ -95,46 +101,45 @@ class MirrorKeeper:
         if sys.platform == "linux":  # elsewhere a thread has no priority of its own
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
-        tried: int | None = None  # the checkpoint of the last try
+        tried = 0  # the publication of the last try
         last_try = False
         while True:
             with self._changed:
                 self._await(tried)
                 if self._abandoned or self._waiting is None or last_try:
                     return
-                if self._ending and self._copied == tried == self._waiting[0] and not self._problem:
+                if self._ending and self._done == self._published and not self._problem:
                     return
-                step, best = self._waiting
+                tried, (step, best) = self._published, self._waiting
                 last_try = self._ending
-            tried = step
             with suppress(_AbandonedError):
-                self._try(step, best)
+                self._try(tried, step, best)
 
-    def _await(self, tried: int | None) -> None:
+    def _await(self, tried: int) -> None:
         """Wait for the next checkpoint; after a failure, no longer than it is worth."""
         until = time.monotonic() + self._wait
         while not self._ending and not self._abandoned:
-            if self._waiting is not None and self._waiting[0] != tried:
+            if self._published != tried:
                 return
             left = until - time.monotonic() if self._problem else None
             if left is not None and left <= 0:
                 return
             self._changed.wait(left)
 
-    def _try(self, step: int, best: BestCheckpoint | None) -> None:
+    def _try(self, number: int, step: int, best: BestCheckpoint | None) -> None:
         try:
-            whole = self._mirror.update(
+            done = self._mirror.update(
                 step,
                 best,
                 copied=lambda done, total: self._tell(step, done, total),
-                superseded=lambda: self._waiting != (step, best),
+                superseded=lambda: self._published != number,
             )
         except _AbandonedError:
             raise
         except Exception as error:  # whatever it is: the run goes on, and its person must know
             self._failed(_sentence(error))
         else:
-            self._succeeded(step if whole else None)
+            self._succeeded(number, step if done.whole else None, done.problems)
 
     def _tell(self, step: int, done: int, total: int) -> None:
         if self._abandoned:
@@ -154,12 +159,19 @@ class MirrorKeeper:
                 self._wait = min(2 * self._wait, LONGEST_WAIT_SECONDS)
             self._problem = why
 
-    def _succeeded(self, step: int | None) -> None:
+    def _succeeded(self, number: int, step: int | None, problems: Sequence[str]) -> None:
         with self._changed:
             if step is not None:
-                self._copied = step
+                self._done, self._copied = number, step
                 if self._problem:
                     self._news.append(f"the second copy works again: it is {_up_to(step)}")
+                flaw = "; ".join(problems)
+                if flaw and flaw != self._flaw:
+                    self._news.append(
+                        f"the second copy in {self._mirror.target.root} is {_up_to(step)}, but not "
+                        f"all of it is as in the run: {flaw}"
+                    )
+                self._flaw = flaw
             self._problem = ""
 
 

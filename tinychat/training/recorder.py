@@ -5,7 +5,7 @@ The trainer hands it events and asks it to publish; where things lie is known he
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from tinychat.runs import (
     KeepRule,
     LastCommand,
     MirrorStatus,
-    Pruned,
     RunLock,
     RunWriter,
     State,
@@ -87,6 +86,7 @@ class RunRecorder:
         writer.patiently = self._patience
         self._lineage = lineage
         self._mirror = mirror
+        self._told: set[str] = set()  # why older checkpoints could not be thinned at the last save
         self._beat_at = float("-inf")
         self._step_seconds = 0.0
         steps = [step for step in list_checkpoints(self._run) if step <= progress.step]
@@ -150,10 +150,8 @@ class RunRecorder:
         self._patience(self._check_lock)
         self._writer.sync(progress.step)
         self._patience(lambda: publish_checkpoint(self._run, progress.step, files, disk=self._disk))
-        pruned = self._patience(lambda: self._thin(progress, keep, pinned))
-        for problem in pruned.problems:
-            self(Noted("warning", progress.step, problem))
-        return sum(map(len, files.values())), tuple(pruned.deleted)
+        deleted = self._thin(progress, keep, pinned)
+        return sum(map(len, files.values())), tuple(deleted)
 
     def _check_lock(self) -> None:
         if not self._lock.still_held():
@@ -182,11 +180,32 @@ class RunRecorder:
         with suppress(RunError):
             self._writer.status(self._status(self._now | waiting))
 
-    def _thin(self, progress: Progress, keep: CheckpointSettings, planned: set[int]) -> Pruned:
-        sweep(self._run, disk=self._disk)  # what the disk did not let us finish earlier
-        rule = KeepRule(keep.keep_last, keep.milestones, frozenset(planned))
-        retention = retention_of(self._run, rule, step=progress.step, best=progress.best_step)
-        return prune(self._run, *retention, disk=self._disk)
+    def _thin(
+        self, progress: Progress, keep: CheckpointSettings, planned: set[int]
+    ) -> Sequence[int]:
+        """Thin the older ones; returns the steps that went. The new one is durable, so what the
+        disk refuses here stops nothing: it is told once, and tried again at the next save."""
+        rule, pruned = KeepRule(keep.keep_last, keep.milestones, frozenset(planned)), None
+        causes: dict[str, str] = {}  # what is told once, and the sentence for it
+        try:
+            sweep(self._run, disk=self._disk)  # what could not be finished earlier
+        except OSError as error:
+            _blame(causes, error.strerror or str(error), "what an earlier save left")
+        try:
+            retention = retention_of(self._run, rule, step=progress.step, best=progress.best_step)
+            pruned = prune(self._run, *retention, disk=self._disk)
+        except OSError as error:  # the folder cannot be listed just now
+            _blame(causes, error.strerror or str(error), "older checkpoints")
+        if pruned:
+            causes |= {problem: problem for problem in pruned.problems}
+            for why, steps in pruned.refused.items():
+                _blame(causes, why, f"checkpoints of steps {', '.join(map(str, steps))}")
+        for cause in causes.keys() - self._told:
+            warning = Noted("warning", progress.step, causes[cause])
+            self._tell(warning)
+            self(warning)
+        self._told = set(causes)
+        return pruned.deleted if pruned else ()
 
     def finish(self, state: str, step: int, message: str = "") -> None:
         """The last word of this process on the run."""
@@ -286,6 +305,13 @@ class RunRecorder:
             mirror=self._mirror(),
             **now,
         )
+
+
+def _blame(causes: dict[str, str], why: str, what: str) -> None:
+    causes[why] = (
+        f"{what} could not be thinned or removed yet: {why}; the run goes on, and it is tried "
+        "again at each save"
+    )
 
 
 def tell(
