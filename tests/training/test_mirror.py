@@ -184,6 +184,49 @@ def test_when_no_checkpoint_is_good_the_second_copy_is_named(
     assert list_checkpoints(copies / "ruined")[-1] == 10
 
 
+def test_when_the_newest_are_damaged_the_second_copy_keeps_them_and_is_named(
+    train: Train, resume: Train, copies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep = ("--checkpoint.every-steps=10", "--checkpoint.keep-last=5", "--optim.schedule=cosine")
+    run = train("partly", "--max-steps=30", *keep, *FLAGS, f"--mirror={copies}")
+    reference, copy = digests(run, 30), copies / "partly"
+    assert list_checkpoints(run) == [0, 10, 20, 30]
+    for step in (20, 30):
+        (RunPaths(run).checkpoint(step) / "model.safetensors").write_bytes(b"rotten")
+    capsys.readouterr()
+    # it falls back to step 10, tells of the copy, and ends before it has passed what it lost
+    resume("partly", "--max-steps=12")
+    assert list_checkpoints(run) == [0, 10, 12]
+    told = " ".join(row["message"] for row in RunReader(run).rows("events"))
+    assert f"the second copy in {copy} has a whole checkpoint of step 30" in told
+    assert f"`tinychat resume partly --checkpoints {copies}`" in told
+    assert "a whole checkpoint of step 30" in capsys.readouterr().out
+    assert list_checkpoints(copy) == [0, 10, 12, 20, 30]
+    assert digests(copy, 30) == reference
+    assert tinychat(["resume", "partly", f"--checkpoints={copies}", "--max-steps=31"]) == 0
+    assert RunReader(copy).attempts()[-1][1].from_step == 30
+
+
+def test_two_signals_leave_no_wait_for_the_second_copy(
+    train: Train, copies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = ShutDisk()
+    monkeypatch.setattr(keeping, "Mirror", partial(Mirror, disk=disk))
+    real = job.Trainer.run
+
+    def ends_with_two_signals(trainer: job.Trainer) -> object:
+        ended = real(trainer)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        return ended
+
+    monkeypatch.setattr(job.Trainer, "run", ends_with_two_signals)
+    run = train("hurried", "--max-steps=5", *FLAGS, f"--mirror={copies}")
+    disk.open.set()
+    assert "was not waited for" in told(run)[-1]
+    assert list_checkpoints(run)[-1] == 5
+
+
 def test_what_cannot_be_a_second_copy_is_refused_before_the_start(
     train: Train, resume: Train, copies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

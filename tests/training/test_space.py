@@ -1,6 +1,8 @@
 """Whether a run fits is told before it starts, by numbers that come true."""
 
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -117,10 +119,34 @@ def test_a_peak_that_does_not_fit_is_told_and_the_run_begins(
     capsys.readouterr()
     (disk / "filler").write_bytes(bytes(free_at(disk) - 100_000))
     assert tinychat(["resume", "tight", f"--checkpoints={disk}", "--max-steps=20"]) == 2
-    assert "to save its next checkpoint" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "to save its next checkpoint" in told
+    assert f"tinychat runs --prune --yes tight --checkpoints {disk}" in told
+    assert "keep-last" not in told, "what no setting helps"
     assert list_checkpoints(run)[-1] == 10
     (disk / "filler").unlink()
     assert tinychat(["resume", "tight", f"--checkpoints={disk}", "--max-steps=12"]) == 0
+
+
+def test_a_disk_without_a_free_byte_can_be_pruned(
+    disk_of: DiskOf, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = disk_of("4m")
+    words = ["train", "--name=full", f"--data={corpus}", f"--checkpoints={disk}", *SHAPE, *QUIET]
+    assert tinychat([*words, "--max-steps=6", "--checkpoint.every-steps=2"]) == 0
+    run = RunPaths(disk / "full")
+    assert list_checkpoints(run.root)[-1] == 6
+    for name in (".tmp-step-00000008-aa", ".del-step-00000001-aa"):
+        shutil.copytree(run.checkpoint(6), run.root / name)
+    with open(disk / "filler", "wb", buffering=0) as filler, suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    assert free_at(disk) == 0
+    capsys.readouterr()
+    assert tinychat(["runs", "--prune", "--yes", "full", f"--checkpoints={disk}"]) == 0
+    assert "freed " in capsys.readouterr().out
+    assert free_at(disk) > 0
+    assert not [path.name for path in run.root.iterdir() if path.name.startswith(".")]
 
 
 def test_what_is_pinned_counts(train: Train) -> None:

@@ -60,7 +60,7 @@ from tinychat.runs.liveness import (
     true_state,
 )
 from tinychat.runs.lock import RunLock, lock_is_held
-from tinychat.runs.mirror import Mirror, check_mirror
+from tinychat.runs.mirror import Mirror, check_mirror, why_not_a_copy
 from tinychat.runs.pins import pin, pinned, unpin
 from tinychat.runs.reader import Log, Row, RunReader, list_runs
 from tinychat.runs.records import (
@@ -174,4 +174,5 @@ __all__ = [
     "true_state",
     "unpin",
     "wait_for_ack",
+    "why_not_a_copy",
 ]

@@ -49,7 +49,7 @@ from tinychat.training.events import (
     StateChanged,
 )
 from tinychat.training.lineage import Facts, source_commit, what_changed
-from tinychat.training.mirror import mirror_of
+from tinychat.training.mirror import mirror_of, newer_in_copy
 from tinychat.training.parts import Parts, assemble
 from tinychat.training.progress import Progress
 from tinychat.training.recorder import RunRecorder, best_of, tell
@@ -258,6 +258,9 @@ class _Job:
         found = [f"{problem} It was set aside; nothing is deleted." for problem in problems]
         if leftovers:
             found.append(f"removed what an interrupted save left: {', '.join(leftovers)}")
+        before = RunReader(self.plan.run).status
+        if problems and (told := newer_in_copy(self.plan.run, before and before.mirror, step)):
+            found.append(told)
         for told in (*found, *self.remarks):
             self.emit(Noted("warning", step, told))
         for event in beginning(self.plan.run, self.parts, self.attempt, self.before, self.lineage):
@@ -269,7 +272,8 @@ class _Job:
             mirror.published(at.step, best_of(at.best_step, at.best_val_loss))
 
     def _finish_mirror(self) -> None:
-        """Wait for the last copy, and say so; a signal ends the wait."""
+        """Wait for the last copy, and say so; a signal ends the wait, and two
+        that came before leave none."""
         if self.mirror is None:
             return
         signals, told_at = self.signals.count, time.monotonic()
@@ -281,7 +285,7 @@ class _Job:
                 told = f"waiting for the second copy ({doing}); Ctrl+C ends without it"
                 self.emit(StateChanged("saving", self.progress.step, told))
             self.emit(Beat())
-            return self.signals.count == signals
+            return self.signals.count == signals <= 1
 
         self.mirror.finish(go_on)
         self.emit(Beat())  # what it last had to tell
@@ -378,7 +382,8 @@ class _Job:
         if refused:
             raise RunError(
                 f"the checkpoints of {self.plan.run.name} beyond step {step} could not be made "
-                f"weights only: {'; '.join(refused)}; make room or mend the disk, then resume"
+                f"weights only: {'; '.join(refused)}; make room (`tinychat runs --prune "
+                f"--yes {self.plan.run.name}`) or mend the disk, then resume"
             )
 
     def _attempt(self, reader: RunReader, start: CheckpointFiles | None) -> AttemptRecord:

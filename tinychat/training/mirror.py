@@ -14,7 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from tinychat.errors import RunError
-from tinychat.runs import BestCheckpoint, Mirror, MirrorStatus
+from tinychat.runs import (
+    BestCheckpoint,
+    Mirror,
+    MirrorStatus,
+    list_checkpoints,
+    newest_good,
+    why_not_a_copy,
+)
 from tinychat.words import size
 
 FIRST_WAIT_SECONDS = 5.0
@@ -185,6 +192,25 @@ def mirror_of(
     known = before if same else None
     there = known is not None and known.step is not None
     return MirrorKeeper(Mirror(run, Path(folder), known=there and not anew), known)
+
+
+def newer_in_copy(run: Path, mirror: MirrorStatus | None, step: int) -> str:
+    """A sentence if the second copy has a whole checkpoint beyond `step`; else empty."""
+    if mirror is None:
+        return ""
+    copy = Path(mirror.folder)
+    try:
+        if why_not_a_copy(run, copy) or max(list_checkpoints(copy), default=step) <= step:
+            return ""
+        found = newest_good(copy)[0].step
+    except (OSError, RunError):
+        return ""
+    if found <= step:
+        return ""
+    return (
+        f"the second copy in {copy} has a whole checkpoint of step {found}; to lose nothing, stop "
+        f"this run, and `tinychat resume {run.name} --checkpoints {copy.parent}` goes on from there"
+    )
 
 
 def _up_to(step: int | None) -> str:

@@ -111,22 +111,29 @@ def check_space(run: Path, settings: Settings, sizes: CheckpointSizes, step: int
     peak = peak_of(settings, sizes, pins=len(kept), others=others)
     free = free_at(run)
     least = sizes.whole * (1 if there else 2)
-    todo = (
-        "make room there, keep less (--checkpoint.keep-last, --checkpoint.milestones), or choose "
-        "another disk by --checkpoints"
-    )
     if free < least:
         raise SettingsError(
             f"{run.name} needs {size(least)} to save "
             f"{'its next checkpoint' if there else 'two checkpoints'}, and only {size(free)} are "
-            f"free in {run.parent}; {todo}"
+            f"free in {run.parent}; {_how_to_make_room(run, bool(there))}"
         )
     needs = peak.n_bytes - taken_by(run)
     if free >= needs:
         return ""
     return (
         f"the run needs {size(needs)} more at its peak ({peak_words(settings, peak)}), and only "
-        f"{size(free)} are free in {run.parent}; {todo}"
+        f"{size(free)} are free in {run.parent}; keep less (--checkpoint.keep-last, "
+        f"--checkpoint.milestones), or {_how_to_make_room(run, bool(there))}"
+    )
+
+
+def _how_to_make_room(run: Path, resumed: bool) -> str:
+    """What helps before the first step, whatever the settings say."""
+    if not resumed:
+        return "make room there, or choose another disk by --checkpoints"
+    return (
+        f"make room there (`tinychat runs --prune --yes {run.name} --checkpoints {run.parent}` "
+        "frees what the run can do without), or move the run to another disk"
     )
 
 
