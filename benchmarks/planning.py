@@ -3,7 +3,8 @@
     python benchmarks/planning.py [--minutes 5] --data FOLDER [PRESET ...]
 
 Each preset is planned for a run of about so many minutes here, with evaluations, samples and saves,
-and that very run is done. FOLDER (or file) is what all of them learn from. The limits are 10 % of time and 15 % of memory.
+and that very run is done. FOLDER (or file) is what all of them learn from. The limits are 10 % of
+time and 15 % of memory.
 """
 
 import argparse
