@@ -157,6 +157,19 @@ def test_an_old_checkpoint_that_cannot_go_is_told_once_and_stops_nothing(
     assert not [p.name for p in run.iterdir() if p.name.startswith(".")]
 
 
+def test_what_the_last_save_could_not_remove_is_tried_once_more_at_the_end(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--max-steps=8", "--checkpoint.every-steps=2", "--checkpoint.milestones=0",
+             "--checkpoint.keep-last=2", "--optim.schedule=cosine", *QUIET)  # fmt: skip
+    disk = RefusingDisk("rename", "/step-00000004", range(1, 2), errno.EPERM)
+    monkeypatch.setattr(job, "Disk", lambda: disk)
+    run = train("untidy", *flags)
+    assert disk.seen == 2
+    assert list_checkpoints(run) == [6, 8]
+    assert events(run, "checkpoint_pruned")[-1]["message"] == "removed steps 4"
+
+
 def test_a_row_that_was_half_written_is_written_again(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ class RunRecorder:
         self._lineage = lineage
         self._mirror = mirror
         self._told: set[str] = set()  # why older checkpoints could not be thinned at the last save
+        self._thin: Callable[[], Sequence[int]] = tuple  # the older ones, once there is a newer one
         self._beat_at = float("-inf")
         self._step_seconds = 0.0
         steps = [step for step in list_checkpoints(self._run) if step <= progress.step]
@@ -150,8 +151,9 @@ class RunRecorder:
         self._patience(self._check_lock)
         self._writer.sync(progress.step)
         self._patience(lambda: publish_checkpoint(self._run, progress.step, files, disk=self._disk))
-        deleted = self._thin(progress, keep, pinned)
-        return sum(map(len, files.values())), tuple(deleted)
+        rule = KeepRule(keep.keep_last, keep.milestones, frozenset(pinned))
+        self._thin = lambda: self._thin_by(rule, progress.step, progress.best_step)
+        return sum(map(len, files.values())), tuple(self._thin())
 
     def _check_lock(self) -> None:
         if not self._lock.still_held():
@@ -180,19 +182,17 @@ class RunRecorder:
         with suppress(RunError):
             self._writer.status(self._status(self._now | waiting))
 
-    def _thin(
-        self, progress: Progress, keep: CheckpointSettings, planned: set[int]
-    ) -> Sequence[int]:
+    def _thin_by(self, rule: KeepRule, step: int, best: int | None) -> Sequence[int]:
         """Thin the older ones; returns the steps that went. The new one is durable, so what the
         disk refuses here stops nothing: it is told once, and tried again at the next save."""
-        rule, pruned = KeepRule(keep.keep_last, keep.milestones, frozenset(planned)), None
+        pruned = None
         causes: dict[str, str] = {}  # what is told once, and the sentence for it
         try:
             sweep(self._run, disk=self._disk)  # what could not be finished earlier
         except OSError as error:
             _blame(causes, error.strerror or str(error), "what an earlier save left")
         try:
-            retention = retention_of(self._run, rule, step=progress.step, best=progress.best_step)
+            retention = retention_of(self._run, rule, step=step, best=best)
             pruned = prune(self._run, *retention, disk=self._disk)
         except OSError as error:  # the folder cannot be listed just now
             _blame(causes, error.strerror or str(error), "older checkpoints")
@@ -201,7 +201,7 @@ class RunRecorder:
             for why, steps in pruned.refused.items():
                 _blame(causes, why, f"checkpoints of steps {', '.join(map(str, steps))}")
         for cause in causes.keys() - self._told:
-            warning = Noted("warning", progress.step, causes[cause])
+            warning = Noted("warning", step, causes[cause])
             self._tell(warning)
             self(warning)
         self._told = set(causes)
@@ -209,6 +209,8 @@ class RunRecorder:
 
     def finish(self, state: str, step: int, message: str = "") -> None:
         """The last word of this process on the run."""
+        if self._told:  # no save comes any more that would try it again
+            self._pruned(step, self._thin())
         self._now |= {"state": state, "step": step, "message": message, "eta_seconds": None}
         self._log(f"step {step}: {state} {message}".rstrip())
         self._beat(at_once=True)
@@ -258,11 +260,12 @@ class RunRecorder:
             size_bytes=event.size_bytes,
             seconds=event.seconds,
         )
-        if event.pruned:
-            steps = ", ".join(map(str, event.pruned))
-            self._writer.event_row(
-                "checkpoint_pruned", step=event.step, message=f"removed steps {steps}"
-            )
+        self._pruned(event.step, event.pruned)
+
+    def _pruned(self, step: int, steps: Sequence[int]) -> None:
+        if steps:
+            told = f"removed steps {', '.join(map(str, steps))}"
+            self._writer.event_row("checkpoint_pruned", step=step, message=told)
 
     def _answered(self, event: CommandAnswered) -> None:
         kind = "command_applied" if event.applied else "command_refused"
