@@ -316,6 +316,9 @@ class Nobody:
     def publish(self, *_: object) -> tuple[int, tuple[int, ...]]:
         return 0, ()
 
+    def waited_seconds(self) -> float:
+        return 0.0
+
     def poll(self) -> tuple[list[Any], list[Any]]:
         return [], []
 

@@ -17,6 +17,13 @@ import torch
 from tinychat.config import RuntimeSettings
 from tinychat.errors import SettingsError
 
+OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate",
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+    "std::bad_alloc",
+)
 ONE_THREAD_PARAMETERS = 8_000_000  # measured at 2 and 26 million: benchmarks/README.md
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -45,8 +52,14 @@ class Runtime:
         return torch.autocast(self.device, self.torch_dtype)
 
     def apply(self) -> None:
-        """Set torch's threads. Called once by whoever owns the process."""
+        """Set torch's threads, and on CUDA only operations that give equal bits each time.
+
+        Called by whoever owns the process, before anything is computed.
+        """
         torch.set_num_threads(self.threads)
+        if self.device == "cuda":
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once
+            torch.use_deterministic_algorithms(True)
 
 
 def available_devices() -> list[str]:
@@ -134,8 +147,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out. CUDA has a class for it; MPS and the CPU only say so."""
     told = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in told or "can't allocate" in told)
+        isinstance(error, RuntimeError) and any(words in told for words in OUT_OF_MEMORY)
     )
+
+
+def is_not_deterministic(error: BaseException) -> bool:
+    """Whether torch refused an operation because it has no form that gives equal bits here."""
+    told = "does not have a deterministic implementation"
+    return isinstance(error, RuntimeError) and told in str(error)
 
 
 def release_memory(device: str) -> None:

@@ -178,13 +178,16 @@ def manifest_bytes(step: int, listed: Mapping[str, tuple[int, str]]) -> bytes:
 
 
 def newest_good(
-    run: Path, *, needs: Collection[str] = RESUME_FILES
+    run: Path,
+    *,
+    needs: Collection[str] = RESUME_FILES,
+    wanted: Callable[[CheckpointFiles], bool] = lambda files: True,
 ) -> tuple[CheckpointFiles, list[CheckpointError]]:
     """The newest checkpoint that is whole and holds the files in `needs` (what resuming needs).
 
     Also returns what was wrong with each newer one that is damaged; milestones without those
-    files are passed over in silence. Raises NoCheckpointError if the run has published none,
-    CheckpointError if none can be used.
+    files, and what is not `wanted`, are passed over in silence. Raises NoCheckpointError if the run
+    has published none, CheckpointError if none can be used.
     """
     damaged: list[CheckpointError] = []
     thinned: list[CheckpointError] = []
@@ -193,7 +196,10 @@ def newest_good(
         try:
             listed = read_manifest(path)[1].keys()
             if set(needs) <= listed:
-                return read_checkpoint(path), damaged
+                if wanted(found := read_checkpoint(path)):
+                    return found, damaged
+                thinned.append(CheckpointError(f"The checkpoint {path} is not wanted here."))
+                continue
             unlisted = [name for name in sorted(set(needs) - listed) if (path / name).exists()]
             if unlisted:  # a milestone has none of them, so a name in the manifest has changed
                 raise CheckpointError(

@@ -11,6 +11,7 @@ import stat
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -113,12 +114,25 @@ class ControlInbox:
         Each id comes at most once. What is malformed is set aside as `refused-…`, what has
         expired is removed; `refusals` tells of both.
         """
+        taken = (self._take(path) for path in self._requests())
+        return [command for command in taken if command is not None]
+
+    def peek(self) -> list[Command]:
+        """What a poll would take out now; everything stays where it is."""
+        found = []
+        for path in self._requests():
+            with suppress(OSError):
+                command = _read_command(path)
+                if isinstance(command, Command) and command.expires >= time.time():
+                    found.append(command)
+        return found
+
+    def _requests(self) -> list[Path]:
         try:
             names = sorted(name for name in os.listdir(self._folder) if _is_request(name))
         except OSError:
             return []
-        taken = (self._take(self._folder / name) for name in names)
-        return [command for command in taken if command is not None]
+        return [self._folder / name for name in names]
 
     def refusals(self) -> list[Refusal]:
         """What was refused since the last call, each to be answered by an event."""

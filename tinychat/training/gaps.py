@@ -30,7 +30,7 @@ class Clocks:
     """Three clocks side by side: one that stands still in sleep, one that does not, the wall's."""
 
     awake: float = field(default_factory=time.monotonic)
-    always: float = field(default_factory=lambda: _always())
+    always: float = field(default_factory=lambda: steady_seconds())
     wall: float = field(default_factory=time.time)
 
     def look(self) -> list[str]:
@@ -51,7 +51,7 @@ class Clocks:
         return told
 
 
-def _always() -> float:
+def steady_seconds() -> float:
     """Seconds on a clock that nobody sets and that goes on while the machine sleeps.
 
     Linux has CLOCK_BOOTTIME; macOS counts sleep in CLOCK_MONOTONIC, which `time.monotonic` is not

@@ -17,8 +17,20 @@ from tinychat import __version__
 from tinychat.config import CheckpointSettings
 from tinychat.config.load import Resolved
 from tinychat.config.resume import deciding
-from tinychat.errors import CheckpointError, RunError, SettingsError, TrainingError
-from tinychat.model import count_parameters, family_of, is_out_of_memory, open_model
+from tinychat.errors import (
+    CheckpointError,
+    RunError,
+    SettingsError,
+    TinychatError,
+    TrainingError,
+)
+from tinychat.model import (
+    count_parameters,
+    family_of,
+    is_not_deterministic,
+    is_out_of_memory,
+    open_model,
+)
 from tinychat.runs import (
     AttemptRecord,
     CheckpointFiles,
@@ -30,7 +42,6 @@ from tinychat.runs import (
     RunWriter,
     list_checkpoints,
     maker,
-    newest_good,
     prune,
     sweep,
 )
@@ -48,7 +59,7 @@ from tinychat.training.events import (
     State,
     StateChanged,
 )
-from tinychat.training.lineage import Facts, source_commit, what_changed
+from tinychat.training.lineage import Facts, classed, source_commit
 from tinychat.training.mirror import mirror_of, newer_in_copy
 from tinychat.training.parts import Parts, assemble
 from tinychat.training.progress import Progress
@@ -56,7 +67,13 @@ from tinychat.training.recorder import RunRecorder, best_of, tell
 from tinychat.training.requests import AskedToEndError, RunRequests, StopSignals
 from tinychat.training.samples import LiveSampler, prompt_book
 from tinychat.training.space import check_space, checkpoint_sizes
-from tinychat.training.start import find_start, prepare_corpus, restore, settle_facts
+from tinychat.training.start import (
+    find_start,
+    newest_before_bad_steps,
+    prepare_corpus,
+    restore,
+    settle_facts,
+)
 from tinychat.training.trackers import Subject, Tracking, require_packages
 from tinychat.training.trainer import Trainer
 
@@ -109,12 +126,11 @@ def train(
         leftovers = sweep(run, disk=disk)
         start, problems = find_start(run, plan.from_step, disk)
         step = start.step if start else 0
-        writer, status = RunWriter(run, disk), RunReader(run).status
-        mirror = status.mirror if status else None
-        tell(writer, "starting", step, "reading the data", mirror)
-        facts = settle_facts(run, settings, plan.changed)
-        facts.runtime.apply()
+        writer, old = RunWriter(run, disk), RunReader(run).status
+        tell(writer, "starting", step, "reading the data", old)
         try:
+            facts = settle_facts(run, settings, plan.changed)
+            facts.runtime.apply()
             prepared = prepare_corpus(
                 run,
                 settings,
@@ -122,11 +138,18 @@ def train(
                 disk,
                 accept_new_data=plan.accept_new_data,
             )
+            parts = assemble(plan.resolved, prepared, start, facts)
+            job = _Job(plan, lock, parts, start, signals, listener, disk)
         except AskedToEndError:
-            tell(writer, "stopped", step, "before its data was ready", mirror)
+            tell(writer, "stopped", step, "before its data was ready", old)
             return Outcome("stopped", step, None, None)
-        parts = assemble(plan.resolved, prepared, start, facts)
-        job = _Job(plan, lock, parts, start, signals, listener, disk)
+        except TinychatError as refused:
+            with suppress(OSError):  # the disk may be what failed
+                if old is None:
+                    tell(writer, "failed", step, str(refused), None)
+                else:
+                    writer.status(old)  # nothing of the run has changed
+            raise
         del start  # its bytes are several times the model's
         job.announce(leftovers, problems)
         return job.run()
@@ -180,6 +203,12 @@ class _Job:
         # only now: a start that was refused or killed before has changed nothing
         self.writer.write_settings(self.resolved.to_json())
         self.trackers = self._trackers(number)
+        self.requests = RunRequests(
+            plan.run,
+            signals,
+            self.resolved,
+            save=lambda resolved: self.writer.write_settings(resolved.to_json()),
+        )
         self.recorder = RunRecorder(
             self.writer,
             lock,
@@ -188,14 +217,14 @@ class _Job:
             checkpoint_files=self.checkpoint_files,
             log_every=lambda: self.trainer.settings.log.every_steps,
             disk=disk,
-            signals=lambda: signals.count,
+            signals=lambda: self.requests.asked_to_end(),
             tell=listener,
             lineage=lambda: self.lineage,
             mirror=lambda: self.mirror.status if self.mirror else None,
         )
-        self.trainer = self._make_trainer(signals)
+        self.trainer = self._make_trainer()
 
-    def _make_trainer(self, signals: StopSignals) -> Trainer:
+    def _make_trainer(self) -> Trainer:
         settings, runtime, prepared = self.resolved.settings, self.facts.runtime, self.prepared
         token_bytes = self.tokenizer.token_bytes()
         sampler = LiveSampler(
@@ -212,12 +241,7 @@ class _Job:
                 step, prompt, self.trainer.settings.sample, cancelled
             ),
             store=self,
-            requests=RunRequests(
-                self.plan.run,
-                signals,
-                self.resolved,
-                save=lambda resolved: self.writer.write_settings(resolved.to_json()),
-            ),
+            requests=self.requests,
             emit=self.emit,
         )
 
@@ -314,6 +338,12 @@ class _Job:
                     f"memory ran out at step {state.step}; resume with a smaller "
                     f"--micro-batch-size (it is {self.trainer.facts.micro_batch_size})"
                 ) from None
+            if is_not_deterministic(error):
+                raise TrainingError(
+                    f"this torch cannot compute step {state.step} with equal bits each time on "
+                    f"{self.facts.runtime.device} ({str(error).partition('.')[0]}); "
+                    "resume with --device cpu"
+                ) from None
             raise
         for tracking in self.trackers:
             self.emit(StateChanged("saving", state.step, f"waiting for {tracking.name}"))
@@ -328,25 +358,27 @@ class _Job:
         return self.recorder.publish(progress, keep, pinned)
 
     def restore(self) -> Progress:
-        good, problems = newest_good(self.plan.run)
+        good, problems = newest_before_bad_steps(self.plan.run)
         for problem in problems:
             self.emit(Noted("warning", self.progress.step, str(problem)))
         self.decoder.load_state_dict(open_model(good).decoder.state_dict())
         self._drop_other_future(good.step)
         return restore(self.parts.optimizer, good, self.facts.runtime.dtype)
 
+    def waited_seconds(self) -> float:
+        return self.recorder.waited_seconds
+
     def begin_stretch(self, step: int, facts: Facts, why: str) -> None:
         self.facts = facts
-        self.attempt = replace(
+        now = replace(
             self.attempt,
             from_step=step,
-            reason=why,
-            resume_class="B",
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            changed=(),
+            changed=self.attempt.changed if step <= self.attempt.from_step else (),
             **facts.to_record(),
         )
-        self.writer.begin_attempt(self.attempt)
+        before = maker(RunReader(self.plan.run).attempts(), step)
+        self.writer.begin_attempt(classed(now, before, self._planned_rows, why))
         self.lineage = RunReader(self.plan.run).lineage
 
     def checkpoint_files(self, _: Progress) -> Mapping[str, bytes]:
@@ -404,8 +436,8 @@ class _Job:
         if start is None:
             return now
         self.before = maker(reader.attempts(), start.step)
-        if self.before is None:  # of the first weights, which nobody trained
-            return replace(now, resume_class="A")
-        resume_class, changes = what_changed(self.before, now)
-        reason = f"resume: {', '.join(changes)}" if changes else "resume"
-        return replace(now, resume_class=resume_class, reason=reason)
+        return classed(now, self.before, self._planned_rows, "resume")
+
+    @property
+    def _planned_rows(self) -> int:
+        return self.resolved.settings.rows_per_micro_batch

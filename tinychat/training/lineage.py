@@ -5,7 +5,7 @@ goes on with the same data and schedule, and says so for ever after (`runs.linea
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,20 @@ def what_changed(before: AttemptRecord, now: AttemptRecord) -> tuple[ResumeClass
     classes = {resume_class for resume_class, _ in changes}
     worst: ResumeClass = "C" if "C" in classes else "B" if classes else "A"
     return worst, [told for _, told in changes]
+
+
+def classed(
+    now: AttemptRecord, before: AttemptRecord | None, planned_rows: int, why: str
+) -> AttemptRecord:
+    """The same attempt with its class, and all that differs from the one it goes on from.
+
+    `before` is None for the first weights, which nobody trained: then what was planned counts.
+    """
+    if before is None:
+        before = replace(now, rate_factor=1.0, micro_batch_size=planned_rows)
+    resume_class, changes = what_changed(before, now)
+    reason = f"{why}: {', '.join(changes)}" if changes else why
+    return replace(now, resume_class=resume_class, reason=reason)
 
 
 def other_code(before: AttemptRecord, now: AttemptRecord) -> list[str]:

@@ -72,11 +72,14 @@ class Optimizer:
         }
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
-        """Put saved memory back, tensor by tensor. Raises CheckpointError where it does not fit.
+        """Put saved memory in the place of what there is, tensor by tensor: none, and nothing is
+        remembered. Raises CheckpointError where it does not fit.
 
         The stock loader is not used: it goes by order and casts moments to the parameter's dtype.
         """
         parameters = dict(self.decoder.named_parameters())
+        for part in self._parts:
+            part.state.clear()
         for key, value in saved.items():
             name, _, what = key.rpartition("/")
             parameter = parameters.get(name)

@@ -30,12 +30,14 @@ class DiskPatience:
         self._signals = signals
         self._tell = tell
         self._waiting = False
+        self.waited_seconds = 0.0  # all waits together
 
     def __call__(self, action: Callable[[], T]) -> T:
         """Do it. Raises RunError if the disk still refuses while somebody wants an end."""
         wait = FIRST_WAIT_SECONDS
         waited_from = time.monotonic()
         while True:
+            tried_at = time.monotonic()
             try:
                 result = action()
             except OSError as error:
@@ -47,6 +49,7 @@ class DiskPatience:
             self._sleep(wait, told, waited_from)
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
         if wait > FIRST_WAIT_SECONDS:
+            self.waited_seconds += tried_at - waited_from
             self._say(None)
         return result
 

@@ -7,6 +7,7 @@ The trainer hands it events and asks it to publish; where things lie is known he
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,11 @@ class RunRecorder:
         rule = KeepRule(keep.keep_last, keep.milestones, frozenset(pinned))
         self._thin = lambda: self._thin_by(rule, progress.step, progress.best_step)
         return sum(map(len, files.values())), tuple(self._thin())
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long the disk has been waited for so far."""
+        return self._patience.waited_seconds
 
     def _check_lock(self) -> None:
         if not self._lock.still_held():
@@ -317,23 +323,20 @@ def _blame(causes: dict[str, str], why: str, what: str) -> None:
     )
 
 
-def tell(
-    writer: RunWriter, state: State, step: int, message: str, mirror: MirrorStatus | None
-) -> None:
-    """status.json while nothing is trained yet: data is read, a model is built."""
+def tell(writer: RunWriter, state: State, step: int, message: str, old: Status | None) -> None:
+    """status.json while nothing is trained yet: data is read, a model is built. What the `old` one
+    says of the run still holds."""
     now = time.time()
-    writer.status(
-        Status(
-            state=state,
-            step=step,
-            max_steps=None,
-            message=message,
-            mirror=mirror,
-            time=now,
-            next_beat_by=now + PREPARING_SECONDS,
-            **process_identity(),
-        )
-    )
+    told: dict[str, Any] = {
+        "state": state,
+        "step": step,
+        "message": message,
+        "eta_seconds": None,
+        "time": now,
+        "next_beat_by": now + PREPARING_SECONDS,
+        **process_identity(),
+    }
+    writer.status(replace(old, **told) if old else Status(max_steps=None, **told))
 
 
 def best_of(step: int | None, val_loss: float | None) -> BestCheckpoint | None:

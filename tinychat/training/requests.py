@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,6 +16,7 @@ from tinychat.config.load import Resolved
 from tinychat.config.resume import change_setting
 from tinychat.runs import Command, ControlInbox, Refusal
 from tinychat.text import Progress
+from tinychat.training.gaps import steady_seconds
 
 
 class AskedToEndError(Exception):
@@ -75,7 +77,9 @@ class RunRequests:
         self._signals = signals
         self._resolved = resolved
         self._save = save
-        self._since = psutil.Process().create_time()
+        # on a clock that nobody sets; the wall's may be set back while the run trains
+        age = time.time() - psutil.Process().create_time()
+        self._born = steady_seconds() - age
 
     def poll(self) -> tuple[list[Command], list[Refusal]]:
         """Commands that have come, and what is refused without being tried.
@@ -84,16 +88,25 @@ class RunRequests:
         """
         commands, refused = [], []
         for command in self._inbox.poll():
-            if command.command in ("stop", "pause") and command.at < self._since:
+            if command.command in ("stop", "pause") and command.at < self._since():
                 reason = f"this {command.command} was sent to a trainer that has ended"
                 refused.append(Refusal(command.id, command.command, reason, command.by))
             else:
                 commands.append(command)
         return commands, [*refused, *self._inbox.refusals()]
 
+    def _since(self) -> float:
+        """When this process began, on the wall's clock as it goes now (Unix seconds)."""
+        return time.time() - (steady_seconds() - self._born)
+
     def stop_signals(self) -> int:
         """How often the process was asked to end."""
         return self._signals.count
+
+    def asked_to_end(self) -> int:
+        """The same, for who cannot obey commands: a stop that waits in the mailbox is one."""
+        waiting = (c for c in self._inbox.peek() if c.command == "stop" and c.at >= self._since())
+        return self._signals.count or int(any(waiting))
 
     def change(self, name: str, value: Any) -> Settings:
         """Change one setting that decides no bit of the weights, and write it down.

@@ -34,6 +34,7 @@ from tinychat.runs import (
     quarantine,
     read_checkpoint,
 )
+from tinychat.runs.layout import RESUME_FILES, STATE
 from tinychat.text import Prepared, Tokenizer, prepare
 from tinychat.text import Progress as ReadingProgress
 from tinychat.training.lineage import Facts
@@ -71,13 +72,37 @@ def _other_copy(run: Path) -> str:
 
 
 def _set_damaged_aside(run: Path, good_step: int, disk: Disk) -> None:
-    """Out of the way with newer checkpoints that do not read, so that none is met again."""
+    """Out of the way with newer checkpoints that were passed over, so that none is met again.
+
+    One that reads by now (the disk failed only for a moment) goes too: what is newer than the one
+    gone on from would be thinned else, and it was said that nothing is deleted. Milestones stay.
+    """
     for step in list_checkpoints(run):
-        if step > good_step:
-            try:
-                read_checkpoint(RunPaths(run).checkpoint(step))
-            except CheckpointError:
-                quarantine(run, step, disk=disk)
+        if step > good_step and not _is_whole_milestone(RunPaths(run).checkpoint(step)):
+            quarantine(run, step, disk=disk)
+
+
+def _is_whole_milestone(path: Path) -> bool:
+    """Whether a checkpoint is good, and was never one that could be gone on from."""
+    try:
+        return not any((path / n).exists() for n in RESUME_FILES) and bool(read_checkpoint(path))
+    except (CheckpointError, OSError):
+        return False
+
+
+def newest_before_bad_steps(run: Path) -> tuple[CheckpointFiles, list[CheckpointError]]:
+    """Where a roll-back goes: a checkpoint that does not lead to the same bad steps at once."""
+
+    def last_step_was_good(found: CheckpointFiles) -> bool:
+        try:
+            return json.loads(found.files[STATE])["bad_steps_in_a_row"] == 0
+        except (KeyError, TypeError, ValueError):
+            return False
+
+    try:
+        return newest_good(run, wanted=last_step_was_good)
+    except CheckpointError:  # a stop among bad steps has saved the only one
+        return newest_good(run)
 
 
 def settle_facts(run: Path, settings: Settings, changed: Sequence[str]) -> Facts:

@@ -58,11 +58,16 @@ class Store(Protocol):
         ...
 
     def restore(self) -> Progress:
-        """Put weights and the optimizer's memory back to the newest good checkpoint."""
+        """Put weights and the optimizer's memory back to the newest good checkpoint, of before
+        the bad steps if there is one."""
         ...
 
     def begin_stretch(self, step: int, facts: Facts, why: str) -> None:
-        """Write down that from `step` on other facts decide the bits."""
+        """Write down that from `step` on other facts decide the bits, and which."""
+        ...
+
+    def waited_seconds(self) -> float:
+        """How long a disk that refused has been waited for so far."""
         ...
 
 
@@ -89,6 +94,7 @@ class Trainer:
         self.stop: bool | None = None  # None: go on; else stop, True = save first
         self.saved_step: int | None = None
         self.saved_at = time.monotonic()
+        self.save_is_owed = False  # from a step at which nothing was to be published
 
     @property
     def settings(self) -> Settings:
@@ -160,9 +166,9 @@ class Trainer:
                 "helped; start again with a lower optim.learning_rate"
             )
         self.progress.become(self.store.restore())
-        self.saved_step = self.progress.step
-        changed = f"rate_factor {self.facts.rate_factor:g} -> {factor:g}"
-        self._begin_stretch(replace(self.facts, rate_factor=factor), f"roll-back: {changed}")
+        self.progress.bad_steps_in_a_row = 0
+        self.saved_step, self.save_is_owed = self.progress.step, False
+        self._begin_stretch(replace(self.facts, rate_factor=factor), "roll-back")
         self._note(
             "roll_back",
             f"{why} up to step {step}: back to step {self.progress.step}, with the learning rate "
@@ -182,19 +188,18 @@ class Trainer:
     def _halve_micro_batch(self) -> None:
         rows = self.facts.micro_batch_size
         if rows == 1:
+            self.checkpoint()
             raise TrainingError(
                 f"memory ran out at step {self.progress.step} with one row at a time; resume with "
                 "--runtime.gradient-checkpointing, or start again with a smaller model or a "
                 "shorter context"
             )
         release_memory(self.facts.runtime.device)
-        changed = f"micro_batch_size {rows} -> {rows // 2}"
-        self._begin_stretch(
-            replace(self.facts, micro_batch_size=rows // 2), f"out of memory: {changed}"
-        )
+        self._begin_stretch(replace(self.facts, micro_batch_size=rows // 2), "out of memory")
         self._note(
             "out_of_memory",
-            f"memory ran out: {changed}; batches stay the same, bits may differ from here on",
+            f"memory ran out: micro_batch_size {rows} -> {rows // 2}; batches stay the same, bits "
+            "may differ from here on",
         )
 
     def _begin_stretch(self, facts: Facts, why: str) -> None:
@@ -202,7 +207,11 @@ class Trainer:
         self.store.begin_stretch(self.progress.step, facts, why)
 
     def do_what_is_due(self) -> None:
-        """After each step: evaluate, sample, checkpoint, in this order."""
+        """After each step: evaluate, sample, checkpoint, in this order.
+
+        A checkpoint waits until no bad step is the last one: what is saved among bad steps would
+        only lead to the same steps again, should the run be rolled back.
+        """
         step, settings = self.progress.step, self.settings
         is_best = False
         if self._evaluation_is_due():
@@ -211,8 +220,13 @@ class Trainer:
             self.sample(None)
         minutes = settings.checkpoint.every_minutes
         late = minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes
-        if is_best or late or _due(step, settings.checkpoint.every_steps) or step in self._pinned():
+        due = is_best or late or _due(step, settings.checkpoint.every_steps)
+        self.save_is_owed |= due or step in self._pinned()
+        if self.save_is_owed and not self._is_among_bad_steps():
             self.checkpoint()
+
+    def _is_among_bad_steps(self) -> bool:
+        return self.progress.bad_steps_in_a_row > 0 and self.progress.step < self.updates.max_steps
 
     def _evaluation_is_due(self) -> bool:
         step = self.progress.step
@@ -222,21 +236,24 @@ class Trainer:
     def evaluate(self) -> bool:
         """Evaluate now; True when no earlier evaluation was as good."""
         self._turn_to("evaluating")
-        began = time.monotonic()
+        began = self._clock()
         try:
             result = self._sparing_memory(
                 lambda: self.evaluator(self._beat_in_evaluation, self.facts.micro_batch_size)
             )
         except _AbandonedError:
             return False
-        seconds = time.monotonic() - began
+        except DataError:  # the file of the validation split; the weights are good
+            self.checkpoint()
+            raise
+        seconds = self._clock() - began
         self.pace.note("evaluate", seconds)
         progress = self.progress
         progress.evaluated_step = progress.step
         self.saved_step = None  # a checkpoint of this step does not know of it
         best = progress.best_val_loss
         is_best = math.isfinite(result.val_loss) and (best is None or result.val_loss < best)
-        if is_best:
+        if is_best := is_best and not self._is_among_bad_steps():  # it would not be saved
             progress.best_step, progress.best_val_loss = progress.step, result.val_loss
         self.emit(
             Evaluated(
@@ -261,7 +278,7 @@ class Trainer:
     def sample(self, prompt: str | None) -> None:
         """A round of live samples, or one of a prompt that somebody typed."""
         self._turn_to("sampling")
-        began = time.monotonic()
+        began = self._clock()
         try:
             for sampled in self.sampler(self.progress.step, prompt, self._asked_to_end):
                 self.emit(sampled)
@@ -273,7 +290,7 @@ class Trainer:
             if prompt is not None:
                 raise TrainingError(f"no sample: {told}") from None
             self._note("warning", f"no samples: {told}")
-        self.pace.note("sample", time.monotonic() - began)
+        self.pace.note("sample", self._clock() - began)
         self._turn_to("training")
 
     def checkpoint(self) -> bool:
@@ -288,11 +305,12 @@ class Trainer:
             self.roll_back("the weights are not finite")
             return False
         self._turn_to("saving")
-        began = time.monotonic()
+        began = self._clock()
         size, pruned = self.store.publish(progress, self.settings.checkpoint, self._pinned())
-        seconds = time.monotonic() - began
+        seconds = self._clock() - began
         self.pace.note("save", seconds)
         self.saved_step, self.saved_at = progress.step, time.monotonic()
+        self.save_is_owed = False
         self.emit(
             CheckpointSaved(
                 progress.step, seconds, size, progress.best_step, progress.best_val_loss, pruned
@@ -300,6 +318,10 @@ class Trainer:
         )
         self._turn_to("training")
         return True
+
+    def _clock(self) -> float:
+        """Seconds from any beginning, without those in which the disk was waited for."""
+        return time.monotonic() - self.store.waited_seconds()
 
     def _all_finite(self) -> bool:
         tensors = [*self.updates.decoder.parameters(), *self.updates.optimizer.tensors().values()]
