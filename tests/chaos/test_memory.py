@@ -23,7 +23,7 @@ def test_the_micro_batch_halves_and_the_loss_stays(ground: Ground) -> None:
     sizes = [attempt.micro_batch_size for _, attempt in RunReader(run).attempts()]
     _, last = RunReader(run).attempts()[-1]
     assert last.resume_class == "B"
-    assert last.reason == f"out of memory: micro_batch_size {sizes[-2]} -> {sizes[-1]}"
+    assert last.reason == f"out of memory: micro_batch_size {sizes[0]} -> {sizes[-1]}"
     whole, limited = (train_rows(ground.folder / name) for name in ("whole", run.name))
     for (step, loss), (there, expected) in zip(limited, whole, strict=True):
         assert (step, loss) == (there, pytest.approx(expected, rel=1e-5))

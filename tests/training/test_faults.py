@@ -8,13 +8,17 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tinychat.runs import Disk, RunPaths, RunReader, list_checkpoints
+from tinychat.config import Settings
+from tinychat.config.load import Resolved
+from tinychat.model import is_out_of_memory
+from tinychat.runs import Disk, RunPaths, RunReader, list_checkpoints, send_command
 from tinychat.runs.durable import Disk as RealDisk
 from tinychat.runs.reader import Row
-from tinychat.training import job, patience
+from tinychat.training import job, patience, requests, updates
 from tinychat.training.gaps import Clocks, held_up_seconds
 
 from .conftest import digests, poison
@@ -84,6 +88,105 @@ def test_a_recipe_that_never_becomes_finite_ends_with_a_sentence(
     assert status is not None
     assert status.state == "failed"
     assert list_checkpoints(run) == [0], "nothing of it was published"
+
+
+def test_a_roll_back_passes_checkpoints_among_bad_steps_by(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison(monkeypatch, steps={9, 10, 11})
+    flags = ("--checkpoint.every-steps=5", "--checkpoint.keep-last=9", *QUIET)
+    flags = ("--optim.schedule=cosine", *flags)
+    run = train("among", "--max-steps=16", *flags)
+    assert list_checkpoints(run) == [0, 5, 10, 15, 16]
+    (event,) = events(run, "roll_back")
+    assert "back to step 5" in event["message"]
+    assert [row["step"] for row in train_rows(run)] == list(range(1, 17))
+    state = json.loads((RunPaths(run).checkpoint(10) / "state.json").read_bytes())
+    assert state["bad_steps_in_a_row"] == 0, "saved after it was done again"
+
+
+def test_a_checkpoint_that_is_due_among_bad_steps_comes_after_them(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison(monkeypatch, steps={4, 5})
+    flags = ("--eval.every-steps=5", "--sample.every-steps=none", "--optim.schedule=cosine")
+    run = train("owed", "--max-steps=8", "--checkpoint.every-steps=5", *flags)
+    assert list_checkpoints(run) == [0, 6, 8]
+    assert events(run, "roll_back") == []
+    best = RunReader(run).best
+    assert best is not None
+    assert best.step == 8, "what was evaluated at step 5 is not there"
+
+
+# --- good weights whose evaluation fails
+
+
+def test_a_validation_file_that_is_cut_costs_no_step(
+    train: Train, resume: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    flags = ("--max-steps=12", "--checkpoint.every-steps=none", "--eval.every-steps=7",
+             "--sample.every-steps=none", "--optim.schedule=cosine")  # fmt: skip
+    reference = train("reference", *flags)
+    real = job.evaluate
+
+    def cut(*args: Any) -> object:
+        (tokens,) = (tmp_path / ".cache").glob("*/valid.bin")
+        os.truncate(tokens, 10)
+        return real(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(job, "evaluate", cut)
+        run = train("cut", *flags, exit_code=1)
+    assert list_checkpoints(run) == [0, 7]
+    resume("cut")
+    assert digests(run, 12) == digests(reference, 12)
+
+
+@pytest.mark.parametrize("where", ["evaluate", "update"])
+def test_weights_are_kept_when_not_one_row_fits(
+    where: str, train: Train, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = updates.Updates.gradients
+
+    def without_memory(*args: Any) -> Any:
+        if where == "evaluate" or args[0].progress.step == 4:
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")
+        return real(*args)
+
+    if where == "evaluate":
+        monkeypatch.setattr(job, "evaluate", without_memory)
+    else:
+        monkeypatch.setattr(updates.Updates, "gradients", without_memory)
+    run = train("tight", "--max-steps=9", "--checkpoint.every-steps=none", "--eval.every-steps=4",
+                "--sample.every-steps=none", exit_code=1)  # fmt: skip
+    assert "with one row at a time" in capsys.readouterr().err
+    assert list_checkpoints(run)[-1] == 4
+
+
+@pytest.mark.parametrize(
+    ("error", "is_one"),
+    [
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_BAD_PARAM"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_how_devices_say_that_memory_ran_out(error: Exception, is_one: bool) -> None:
+    assert is_out_of_memory(error) is is_one
+
+
+def test_what_gives_no_equal_bits_is_told_in_a_sentence(
+    train: Train, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("some_cuda does not have a deterministic implementation, but you set")
+
+    monkeypatch.setattr(updates.Updates, "gradients", refuse)
+    train("unequal", "--max-steps=2", *QUIET, exit_code=1)
+    told = capsys.readouterr().err
+    assert "resume with --device cpu" in told
+    assert "Traceback" not in told
 
 
 # --- the disk
@@ -227,6 +330,43 @@ def test_asked_to_end_while_the_disk_refuses(spawn: Spawn, tmp_path: Path) -> No
     assert "Traceback" not in told
 
 
+def test_a_stop_that_was_sent_ends_the_wait_for_the_disk(
+    train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The monitor's key, where nobody can send the process a signal."""
+    monkeypatch.setattr(patience, "FIRST_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(patience, "STOPPING_SECONDS", 0.1)
+    run = tmp_path / "asked"
+
+    class Full(RealDisk):
+        def write_file(self, path: Path, data: bytes) -> None:
+            if path.name == "model.safetensors" and "step-00000004" in str(path):
+                if not any((run / "control").iterdir()):
+                    send_command(run, "stop", by="test")
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            super().write_file(path, data)
+
+    monkeypatch.setattr(job, "Disk", Full)
+    train("asked", "--max-steps=9", "--checkpoint.every-steps=4", *QUIET, exit_code=1)
+    assert len(list((run / "control").iterdir())) == 1, "it was looked at, not taken"
+    status = RunReader(run).status
+    assert status is not None
+    assert "make room or mend the disk, then resume" in status.message
+
+
+def test_waiting_for_the_disk_is_not_counted_as_saving(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "FIRST_WAIT_SECONDS", 0.5)
+    disk = RefusingDisk("write_file", "model.safetensors", range(2, 5), errno.ENOSPC)
+    monkeypatch.setattr(job, "Disk", lambda: disk)
+    run = train("waits", "--max-steps=4", "--checkpoint.every-steps=2", *QUIET)
+    (told,) = events(run, "disk")
+    saved = {row["step"]: row["seconds"] for row in events(run, "checkpoint_saved")}
+    assert told["seconds"] >= 3.5, "three waits, each twice as long"
+    assert saved[2] < told["seconds"] - 0.5
+
+
 def test_a_corpus_that_is_cut_under_a_run_ends_it_whole(
     train: Train, spawn: Spawn, resume: Train, tmp_path: Path
 ) -> None:
@@ -284,6 +424,22 @@ def test_a_long_step_among_short_ones_was_held_up() -> None:
     assert held_up_seconds(0.9, [0.01] * 20) == 0.0, "too short to be told"
     assert held_up_seconds(12.0, [5.0] * 20) == 0.0, "merely slow"
     assert held_up_seconds(100.0, [0.1]) == 0.0, "nobody knows what is usual"
+
+
+@pytest.mark.parametrize("seconds", [-86_400.0, 86_400.0])
+def test_a_clock_that_is_set_refuses_no_stop(
+    seconds: float, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train("set", "--max-steps=1", *QUIET)
+    found = Resolved(Settings(), {})
+    asked = requests.RunRequests(run, requests.StopSignals(), found, lambda _: None)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + seconds)
+    send_command(run, "stop", by="test")
+    assert asked.asked_to_end() == 1
+    commands, refused = asked.poll()
+    assert ([command.command for command in commands], refused) == (["stop"], [])
+    assert asked.asked_to_end() == 0
 
 
 # --- signals

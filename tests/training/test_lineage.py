@@ -7,11 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tinychat.config.classes import CIRCUMSTANCES, names_of, rule_of
 from tinychat.runs import AttemptRecord, RunPaths, RunReader, breaks, lineage_line, stretches
+from tinychat.training import updates
+from tinychat.training.batches import Batch
 from tinychat.training.lineage import Facts, other_code, what_changed
 from tinychat.training.start import settle_facts
+
+from .conftest import poison
 
 Train = Callable[..., Path]
 
@@ -116,6 +121,53 @@ def test_new_data_is_refused_until_it_is_accepted_and_then_held_to(
     capsys.readouterr()
     resume("own", "--max-steps=15", exit_code=2)
     assert f"it was {str(second)[:12]}" in capsys.readouterr().err
+
+
+def test_a_stretch_at_the_step_where_its_attempt_began_keeps_the_earlier_break(
+    train: Train, resume: Train, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other data and threads, then memory runs out twice, then a roll-back: all at one step."""
+    own = tmp_path / "own.txt"
+    own.write_bytes(corpus.read_bytes())
+    run = train("own", "--max-steps=6", "--optim.schedule=cosine", data=own)
+    own.write_bytes(corpus.read_bytes().replace(b"cat", b"cow"))
+    real = updates.Updates.gradients
+
+    def with_little_memory(made: updates.Updates, batch: Batch) -> torch.Tensor:
+        if made.facts.micro_batch_size > 2:
+            raise torch.OutOfMemoryError
+        return real(made, batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(updates.Updates, "gradients", with_little_memory)
+        poison(patched, range(1, 10))  # two whole steps and a part of the third
+        resume("own", "--max-steps=9", "--accept-new-data", "--runtime.threads=2",
+               "--optim.max-bad-steps=2", "--eval.every-steps=none")  # fmt: skip
+    found = breaks(RunReader(run).attempts())
+    assert [(each.step, each.resume_class) for each in found] == [(6, "C")]
+    for change in ("data_fingerprint", "threads 1 -> 2", "micro_batch_size 8 -> 2", "rate_factor"):
+        assert change in found[0].why
+    card = json.loads((RunPaths(run).checkpoint(9) / "tinychat.json").read_bytes())
+    assert card["lineage"] == RunReader(run).lineage
+
+
+def test_memory_that_has_room_again_for_the_old_rows_breaks_nothing(
+    train: Train, resume: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train("same", "--max-steps=6", "--checkpoint.every-steps=3", "--micro-batch-size=4")
+    real = updates.Updates.gradients
+
+    def with_little_memory(made: updates.Updates, batch: Batch) -> torch.Tensor:
+        if made.facts.micro_batch_size > 4:
+            raise torch.OutOfMemoryError
+        return real(made, batch)
+
+    monkeypatch.setattr(updates.Updates, "gradients", with_little_memory)
+    resume("same", "--micro-batch-size=8", "--from=3")
+    first, wide, narrow = (attempt for _, attempt in RunReader(run).attempts())
+    assert (wide.resume_class, narrow.resume_class, narrow.from_step) == ("B", "A", 3)
+    assert narrow.micro_batch_size == first.micro_batch_size
+    assert RunReader(run).lineage == "bit-exact from step 0"
 
 
 def test_files_that_moved_are_found_again_by_their_new_path(

@@ -10,7 +10,7 @@ from tinychat.errors import SettingsError
 from tinychat.runs import RunReader, list_checkpoints
 from tinychat.training import Recomputation, recompute
 
-from .conftest import poison
+from .conftest import digests, poison
 
 Train = Callable[..., Path]
 
@@ -45,6 +45,24 @@ def test_a_roll_back_is_computed_again_at_half_the_rate(
     result = again(run)
     assert (result.stopped, result.differences) == ("", [])
     assert (result.rows_compared, result.checkpoints_compared) == (14, [0, 5, 7, 10, 14])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_roll_back_to_the_first_weights_keeps_nothing_of_what_failed(
+    optimizer: str, train: Train, resume: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--checkpoint.every-steps=5", "--checkpoint.keep-last=9")
+    with monkeypatch.context() as bad:
+        poison(bad, steps={2, 3, 4})
+        run = train("first", "--max-steps=10", f"--optim.optimizer={optimizer}", *flags)
+    assert RunReader(run).attempts()[-1][1].from_step == 0
+    result = again(run)
+    assert (result.stopped, result.differences) == ("", [])
+    assert {5, 10} <= set(result.checkpoints_compared)
+    reference = digests(run, 10)
+    resume("first", "--from=0")  # as if it had been killed before its next checkpoint
+    assert digests(run, 10) == reference
+    assert RunReader(run).lineage == "bit-exact until step 0 (step 0: rate_factor 1 -> 0.5)"
 
 
 def test_the_checkpoints_of_an_old_end_are_not_compared(train: Train, resume: Train) -> None:

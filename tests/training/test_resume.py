@@ -1,12 +1,15 @@
 """Going on: bit for bit after any kill, honest where bits may differ, refused where it must."""
 
+import errno
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,28 @@ def test_a_damaged_checkpoint_is_found_and_the_newest_good_one_used(
     assert [p.name for p in run.iterdir() if p.name.startswith("bad-")] == [
         f"bad-{checkpoint_name(60)}-1"
     ]
+
+
+def test_a_checkpoint_that_failed_for_a_moment_only_is_set_aside_whole(
+    train: Train, resume: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train("passing", "--max-steps=30", "--checkpoint.every-steps=10")
+    reference, real, failures = digests(run, 30), Path.read_bytes, []
+
+    def failing(path: Path) -> bytes:
+        if path.name == "model.safetensors" and "step-00000030" in str(path) and not failures:
+            failures.append(path)
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return real(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", failing)
+        resume("passing")
+    assert failures
+    assert RunReader(run).attempts()[-1][1].from_step == 20
+    aside = run / f"bad-{checkpoint_name(30)}-1"
+    assert (aside / "optimizer.safetensors").exists(), "nothing of it is deleted"
+    assert digests(run, 30) == reference
 
 
 def test_without_any_good_checkpoint_it_refuses_and_deletes_nothing(
@@ -205,12 +230,23 @@ def test_an_extension_that_is_killed_before_the_old_end_can_be_resumed(
     assert digests(run, 400) == digests(straight, 400)
 
 
-def test_a_refused_resume_changes_nothing(train: Train, resume: Resume) -> None:
-    run = train("kept", "--max-steps=20")
-    before = (run / "settings.json").read_bytes()
+def test_a_refused_resume_changes_nothing(
+    train: Train, resume: Resume, corpus: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.txt"
+    own.write_bytes(corpus.read_bytes())
+    run = train("kept", "--max-steps=20", data=own)
+    reader = RunReader(run)
+    before, status = (run / "settings.json").read_bytes(), reader.status
+    assert status is not None
     resume("kept", "--max-steps=10", exit_code=2)
     resume("kept", "--device=mps", exit_code=2)
+    own.write_bytes(corpus.read_bytes().replace(b"cat", b"cow", 1))
+    resume("kept", "--max-steps=30", exit_code=2)
+    own.write_bytes(corpus.read_bytes())
     assert (run / "settings.json").read_bytes() == before
+    assert reader.status is not None
+    assert replace(reader.status, seq=status.seq) == status, "finished, with latest and best"
     resume("kept", "--max-steps=30")
 
 

@@ -131,4 +131,6 @@ def source_commit() -> str | None:
 def _words(name: str, value: Any) -> str:
     if name in ("data_fingerprint", "git_commit"):
         return str(value)[:12]
+    if isinstance(value, float):
+        return f"{value:g}"
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
