@@ -5,7 +5,6 @@ starts at step 0. This is the one place where settings, corpus, model and run di
 """
 
 import platform
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -74,7 +73,7 @@ from tinychat.training.start import (
     restore,
     settle_facts,
 )
-from tinychat.training.trackers import Subject, Tracking, require_packages
+from tinychat.training.trackers import Subject, Tracking, close_all, require_packages
 from tinychat.training.trainer import Trainer
 
 WAIT_TOLD_SECONDS = 2.0  # between two words about a wait
@@ -300,19 +299,30 @@ class _Job:
         that came before leave none."""
         if self.mirror is None:
             return
-        signals, told_at = self.signals.count, time.monotonic()
+        go_on = self.signals.none_since(WAIT_TOLD_SECONDS, self._saying(self.emit))
 
-        def go_on(doing: str) -> bool:
-            nonlocal told_at
-            if time.monotonic() - told_at >= WAIT_TOLD_SECONDS:
-                told_at = time.monotonic()
-                told = f"waiting for the second copy ({doing}); Ctrl+C ends without it"
-                self.emit(StateChanged("saving", self.progress.step, told))
+        def beating(doing: str) -> bool:
             self.emit(Beat())
-            return self.signals.count == signals <= 1
+            return go_on(f"the second copy ({doing})")
 
-        self.mirror.finish(go_on)
+        self.mirror.finish(beating)
         self.emit(Beat())  # what it last had to tell
+
+    def _close(self) -> None:
+        """Wait a while for the trackers, and write no more. How the run ended is known by now, so
+        that it stays so if somebody ends the process meanwhile."""
+        close_all(
+            self.trackers, self.signals.none_since(WAIT_TOLD_SECONDS, self._saying(self.listener))
+        )
+        self.emit(Beat())  # what they had to tell
+        self.recorder.close()
+
+    def _saying(self, tell: Listener) -> Callable[[str], None]:
+        def say(what: str) -> None:
+            told = f"waiting for {what}; Ctrl+C ends without it"
+            tell(StateChanged("saving", self.progress.step, told))
+
+        return say
 
     def run(self) -> Outcome:
         state = self.progress
@@ -333,6 +343,8 @@ class _Job:
             with suppress(OSError, RunError):  # the disk may be what failed
                 self.emit(Noted("error", state.step, message))
                 self.recorder.finish("failed", state.step, message)
+            with suppress(OSError, RunError):
+                self._close()
             if is_out_of_memory(error):
                 raise TrainingError(
                     f"memory ran out at step {state.step}; resume with a smaller "
@@ -345,11 +357,8 @@ class _Job:
                     "resume with --device cpu"
                 ) from None
             raise
-        for tracking in self.trackers:
-            self.emit(StateChanged("saving", state.step, f"waiting for {tracking.name}"))
-            tracking.close()
-        self.emit(Beat())  # what they had to tell
         self.recorder.finish(ended, state.step)
+        self._close()
         return Outcome(ended, state.step, state.best_step, state.best_val_loss)
 
     def publish(
@@ -380,6 +389,8 @@ class _Job:
         before = maker(RunReader(self.plan.run).attempts(), step)
         self.writer.begin_attempt(classed(now, before, self._planned_rows, why))
         self.lineage = RunReader(self.plan.run).lineage
+        for tracking in self.trackers:
+            tracking.begin_stretch(step)
 
     def checkpoint_files(self, _: Progress) -> Mapping[str, bytes]:
         return self.parts.files(self.plan.run.name, self.lineage, self.latest)

@@ -214,12 +214,14 @@ class RunRecorder:
         return pruned.deleted if pruned else ()
 
     def finish(self, state: str, step: int, message: str = "") -> None:
-        """The last word of this process on the run."""
+        """How the run has ended. Only remarks may follow, and `close`."""
         if self._told:  # no save comes any more that would try it again
             self._pruned(step, self._thin())
         self._now |= {"state": state, "step": step, "message": message, "eta_seconds": None}
         self._log(f"step {step}: {state} {message}".rstrip())
         self._beat(at_once=True)
+
+    def close(self) -> None:
         self._writer.close()
 
     def _stepped(self, event: Stepped) -> None:

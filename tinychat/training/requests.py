@@ -53,6 +53,23 @@ class StopSignals(AbstractContextManager["StopSignals"]):
 
         return told
 
+    def none_since(self, seconds: float, tell: Callable[[str], None]) -> Callable[[str], bool]:
+        """For a wait, to be asked often with what it is for: whether no further signal has come,
+        nor two before.
+
+        What is waited for is told every so many seconds.
+        """
+        before, told_at = self.count, time.monotonic()
+
+        def none(what: str) -> bool:
+            nonlocal told_at
+            if time.monotonic() - told_at >= seconds:
+                told_at = time.monotonic()
+                tell(what)
+            return self.count == before <= 1
+
+        return none
+
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
