@@ -1,14 +1,17 @@
 """What the trainer's pen writes, and what it does on a disk that refuses."""
 
+import dataclasses
 import errno
 import json
 import os
 import stat
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tinychat.errors import RunExistsError
@@ -211,18 +214,161 @@ def test_after_a_failed_sync_rows_go_on_in_new_files(run: Path, begin: Begin) ->
             super().fsync(path)
 
     begin(0)
-    writer = RunWriter(run, Failing())
+    disk = Failing()
+    disk.left = 0
+    writer = RunWriter(run, disk)
     writer.begin_attempt(RunReader(run).attempts()[0][1])
     writer.event_row("start", step=0, message="begins")
+    writer.sync(4)
+    writer.event_row("middle", step=4, message="goes on")
+    disk.left = 1
     with pytest.raises(OSError):
         writer.sync(7)
     writer.sync(7)
     writer.event_row("end", step=7, message="ends")
     number, attempt = RunReader(run).attempts()[-1]
-    assert (number, attempt.from_step, attempt.resume_class) == (3, 7, "A")
+    assert (number, attempt.from_step, attempt.resume_class) == (3, 4, "A")
     assert "could not be made durable" in attempt.reason
-    assert [row["kind"] for row in RunReader(run).rows("events")] == ["start", "end"]
+    assert [row["kind"] for row in RunReader(run).rows("events")] == ["start", "middle", "end"]
     writer.close()
+
+
+class Forgetful(Disk):
+    """What is not flushed is lost in a power cut; so is what a failed flush left, for good: the
+    system takes it for written from then on."""
+
+    def __init__(self) -> None:
+        self.failures = 0  # that are still to come, of the log `fails`
+        self.fails = ""
+        self.durable: dict[Path, bytes] = {}
+
+    def fsync(self, path: Path) -> None:
+        if self.failures and path.name == self.fails:
+            self.failures -= 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        super().fsync(path)
+        self.durable[path] = path.read_bytes()
+
+    def cut_the_power(self, run: Path) -> None:
+        for path in run.glob("attempts/*/*.jsonl"):
+            path.write_bytes(self.durable.get(path, b""))
+
+
+def write_all(writer: RunWriter, step: int) -> None:
+    writer.train_row(
+        step=step, train_loss=1.0, learning_rate=1e-3, grad_norm=1.0, tokens_seen=step,
+        tokens_per_second=1.0, step_seconds=1.0,
+    )  # fmt: skip
+    writer.sample_row(step=step, prompt="a", text="b", settings={}, seed=1)
+    writer.event_row("note", step=step, message="c")
+
+
+def steps_of_all(run: Path) -> list[list[int]]:
+    reader = RunReader(run)
+    logs: list[Any] = ["metrics", "samples", "events"]
+    forwards = [[row["step"] for row in reader.rows(log)] for log in logs]
+    assert [[r["step"] for r in reader.rows_backwards(log)][::-1] for log in logs] == forwards
+    return forwards
+
+
+@pytest.mark.parametrize("failures", [1, 2, 3])
+@pytest.mark.parametrize("fails", ["metrics.jsonl", "samples.jsonl", "events.jsonl"])
+@pytest.mark.parametrize("synced", [0, 3])
+def test_rows_whose_flush_failed_outlive_a_power_cut(
+    synced: int, fails: str, failures: int, run: Path, begin: Begin
+) -> None:
+    begin(0)
+    disk = Forgetful()
+    writer = RunWriter(run, disk)
+    writer.begin_attempt(RunReader(run).attempts()[0][1])
+    for step in range(1, synced + 1):
+        write_all(writer, step)
+    if synced:
+        writer.sync(synced)
+        writer.event_row("checkpoint_saved", step=synced, message="after the flush")
+    for step in range(synced + 1, 7):
+        write_all(writer, step)
+    disk.fails, disk.failures = fails, failures
+    for _ in range(failures):
+        with pytest.raises(OSError):
+            writer.sync(6)
+    writer.sync(6)
+    before = steps_of_all(run)
+    assert before[:2] == [[1, 2, 3, 4, 5, 6]] * 2, "each stands once"
+    assert before[2] == sorted([1, 2, 3, 4, 5, 6, *([3] if synced else [])])
+    write_all(writer, 7)
+    writer.close()
+    disk.cut_the_power(run)
+    assert steps_of_all(run) == before
+
+
+@pytest.mark.parametrize("failures", [0, 1])
+def test_rows_of_an_attempt_that_another_follows_outlive_a_power_cut(
+    failures: int, run: Path, begin: Begin
+) -> None:
+    begin(0)
+    disk = Forgetful()
+    writer = RunWriter(run, disk)
+    record = RunReader(run).attempts()[0][1]
+    writer.begin_attempt(record)
+    for step in range(1, 4):
+        write_all(writer, step)
+    disk.fails, disk.failures = "events.jsonl", failures
+    following = dataclasses.replace(record, from_step=3, reason="out of memory: rows 8 -> 4")
+    if failures:
+        with pytest.raises(OSError):
+            writer.begin_attempt(following)
+    writer.begin_attempt(following)
+    write_all(writer, 4)
+    writer.sync(4)
+    writer.close()
+    disk.cut_the_power(run)
+    assert steps_of_all(run) == [[1, 2, 3, 4]] * 3
+    assert RunReader(run).attempts()[-1][1].reason == following.reason
+
+
+def test_new_files_for_a_stretch_keep_its_break(run: Path, begin: Begin) -> None:
+    begin(0)
+    disk = Forgetful()
+    writer = RunWriter(run, disk)
+    why = "resume: data_fingerprint aaaa -> bbbb"
+    record = dataclasses.replace(
+        RunReader(run).attempts()[0][1], from_step=6, resume_class="C", reason=why
+    )
+    writer.begin_attempt(record)
+    write_all(writer, 6)
+    disk.fails, disk.failures = "metrics.jsonl", 1
+    lineage = RunReader(run).lineage
+    with pytest.raises(OSError):
+        writer.sync(6)
+    writer.sync(6)
+    write_all(writer, 7)
+    disk.failures = 1
+    with pytest.raises(OSError):
+        writer.sync(7)
+    assert len(RunReader(run).attempts()) == 4
+    assert RunReader(run).lineage == lineage
+    assert "data_fingerprint" in lineage
+    writer.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="counts open files")
+def test_an_attempt_that_could_not_begin_leaves_nothing_behind(
+    run: Path, begin: Begin, refusing: Callable[..., Any], recording: Callable[[], Any]
+) -> None:
+    begin(0)
+    record = RunReader(run).attempts()[0][1]
+    counting = recording()
+    writer = RunWriter(run, counting)
+    writer.begin_attempt(record)
+    writer.close()
+    there, opened = sorted(run.rglob("*")), psutil.Process().num_fds()
+    for nth in range(1, len(counting.operations) + 1):
+        writer = RunWriter(run, refusing(nth, dead=False))
+        with pytest.raises(OSError):
+            writer.begin_attempt(record)
+        assert sorted(run.rglob("*")) == there
+        assert psutil.Process().num_fds() == opened
 
 
 def test_replacing_a_file_on_a_failing_disk_keeps_the_old_one(

@@ -135,6 +135,12 @@ class LineLog:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         self._torn = False
 
+    def size(self) -> int:
+        """Bytes so far."""
+        if self._fd is None:
+            raise ValueError(f"{self.path} is closed")
+        return os.lseek(self._fd, 0, os.SEEK_END)
+
     def sync(self) -> None:
         """Make all lines so far survive a power cut.
 

@@ -6,7 +6,7 @@ behind a status still lives is the charge of `liveness`.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,11 +78,12 @@ class RunReader:
     def rows(self, log: Log) -> Iterator[Row]:
         """The logical log, oldest row first: each step once, as the weights really went.
 
-        An attempt that starts at step s masks the rows of older attempts with step > s. Lines
-        that are torn or are not JSON objects are passed over.
+        An attempt that starts at step s masks the rows of older attempts with step > s; one that
+        takes over what could not be made durable masks that too. Lines that are torn or are not
+        JSON objects are passed over.
         """
-        for number, limit in self._limits():
-            for row in _rows(self._log_file(number, log)):
+        for number, limit, sizes in self._limits():
+            for row in _rows(self._log_file(number, log), sizes.get(log)):
                 if _counts(row, limit):
                     yield row
 
@@ -93,8 +94,8 @@ class RunReader:
 
     def rows_backwards(self, log: Log) -> Iterator[Row]:
         """The logical log, newest row first; reads only as far back as it is asked."""
-        for number, limit in reversed(self._limits()):
-            for row in _rows_backwards(self._log_file(number, log)):
+        for number, limit, sizes in reversed(self._limits()):
+            for row in _rows_backwards(self._log_file(number, log), sizes.get(log)):
                 if _counts(row, limit):
                     yield row
 
@@ -147,12 +148,16 @@ class RunReader:
                 found.append(line.decode("utf-8", errors="replace"))
         return found[::-1]
 
-    def _limits(self) -> list[tuple[int, int | None]]:
-        """(attempt, the last step for which its rows count), oldest first; None is no limit."""
-        limits: list[tuple[int, int | None]] = []
+    def _limits(self) -> list[tuple[int, int | None, Mapping[str, int]]]:
+        """(attempt, the last step for which its rows count, the bytes that count of those logs
+        that are not whole), oldest first; None is no limit."""
+        limits: list[tuple[int, int | None, Mapping[str, int]]] = []
         lowest: int | None = None
+        sizes: dict[int, Mapping[str, int]] = {}
         for number, record in reversed(self.attempts()):
-            limits.append((number, lowest))
+            limits.append((number, lowest, sizes.get(number, {})))
+            if record.takes_over:
+                sizes[record.takes_over.get("attempt", 0)] = record.takes_over
             lowest = record.from_step if lowest is None else min(lowest, record.from_step)
         return limits[::-1]
 
@@ -190,34 +195,38 @@ def _counts(row: Row, limit: int | None) -> bool:
     return limit is None or not isinstance(step, int) or step <= limit
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def _rows(path: Path, size: int | None = None) -> Iterator[Row]:
     try:
         with open(path, "rb") as file:
             for line in file:
+                if size is not None and (size := size - len(line)) < 0:
+                    return
                 if (row := parse_line(line)) is not None:
                     yield row
     except FileNotFoundError:
         return
 
 
-def _rows_backwards(path: Path) -> Iterator[Row]:
-    for line in _lines_backwards(path):
+def _rows_backwards(path: Path, size: int | None) -> Iterator[Row]:
+    for line in _lines_backwards(path, size):
         if (row := parse_line(line)) is not None:
             yield row
 
 
-def _lines_backwards(path: Path) -> Iterator[bytes]:
-    """The lines of a file, last first, without newlines; empty ones are left out."""
+def _lines_backwards(path: Path, size: int | None = None) -> Iterator[bytes]:
+    """The lines of a file, or of its first bytes, last first, without newlines; empty ones are left
+    out."""
     if not path.exists():
         return
     with open(path, "rb") as file:
         position = file.seek(0, os.SEEK_END)
+        position = position if size is None else min(position, size)
         head = b""  # the beginning of a line whose rest lies in the block after
         while position > 0:
-            size = min(_BLOCK_BYTES, position)
-            position -= size
+            length = min(_BLOCK_BYTES, position)
+            position -= length
             file.seek(position)
-            head, *lines = (file.read(size) + head).split(b"\n")
+            head, *lines = (file.read(length) + head).split(b"\n")
             yield from (line for line in reversed(lines) if line)
         if head:
             yield head

@@ -100,6 +100,9 @@ class AttemptRecord(_Record):
     autotune: dict[str, Any] | None = None  # what was measured before the choice
     resume_class: str | None = None  # A bit-exact, B same data, C allowed by a flag; None: new
     changed: tuple[str, ...] = ()  # settings that differ from the attempt before
+    # new files for those that could not be made durable: the number of that "attempt", and of each
+    # of its logs how many bytes still count; what came after them stands here again
+    takes_over: dict[str, int] = field(default_factory=dict)
     format: int = FORMAT
 
 

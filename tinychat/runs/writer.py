@@ -10,12 +10,14 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, Unpack
 
 from tinychat.errors import RunError, RunExistsError
-from tinychat.runs.durable import Disk, LineLog, replace_file
+from tinychat.runs.durable import Disk, LineLog, remove_tree, replace_file
 from tinychat.runs.layout import TEMPORARY, RunPaths
+from tinychat.runs.reader import parse_line
 from tinychat.runs.records import (
     AttemptRecord,
     EvalRow,
@@ -31,14 +33,18 @@ from tinychat.runs.records import (
 _HALF_BORN = {"attempts", "control", "lock", "settings.json", "tokenizer.json", "status.json"}
 
 
+_ROWS = ("metrics", "samples", "events")
+
+
 @dataclasses.dataclass
 class _Logs:
-    """The open files of the attempt in progress."""
+    """The open files of the attempt in progress, and how much of them a power cut spares."""
 
-    metrics: LineLog
-    samples: LineLog
-    events: LineLog
-    train_log: LineLog
+    number: int
+    record: AttemptRecord
+    files: dict[str, LineLog]  # the logs of rows, and train_log
+    step: int  # when they were last made durable
+    sizes: dict[str, int]  # in bytes, by then
 
 
 T = TypeVar("T")
@@ -66,10 +72,9 @@ class RunWriter:
         self.paths = RunPaths(run)
         self.patiently: Patience = once
         self._disk = disk or Disk()
-        self._record: AttemptRecord | None = None
         self._logs: _Logs | None = None
         self._seq = _last_seq(self.paths)
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
 
     def create_run(self) -> None:
         """Make the run's private folder (or take over one that a dead start left).
@@ -110,21 +115,39 @@ class RunWriter:
     def begin_attempt(self, record: AttemptRecord) -> int:
         """Begin an unbroken stretch of steps in a folder of its own; returns its number.
 
-        Rows of older attempts beyond `record.from_step` no longer count.
+        Rows of older attempts beyond `record.from_step` no longer count; all others are durable
+        before that.
         """
         return self.patiently(lambda: self._begin_attempt(record))
 
     def _begin_attempt(self, record: AttemptRecord) -> int:
+        with self._mutex:
+            if self._logs is not None:
+                self._flush(self._logs)
+            return self._open_attempt(record, {})
+
+    def _open_attempt(self, record: AttemptRecord, rows: Mapping[str, list[bytes]]) -> int:
+        """New files that begin with these rows. If the disk refuses, nothing of it stays."""
         number = max(self.paths.attempt_numbers(), default=0) + 1
         paths = self.paths.attempt(number)
+        files: dict[str, LineLog] = {}
         self._disk.make_folder(paths.root)
-        self._disk.fsync_folder(self.paths.attempts)
-        replace_file(self._disk, paths.attempt_json, record.to_json())
-        files = (paths.metrics, paths.samples, paths.events, paths.train_log)
-        logs = _Logs(*(LineLog(file, self._disk) for file in files))
-        self._disk.fsync_folder(paths.root)
+        try:
+            self._disk.fsync_folder(self.paths.attempts)
+            for name in (*_ROWS, "train_log"):
+                files[name] = LineLog(getattr(paths, name), self._disk)
+                for line in rows.get(name, ()):
+                    files[name].append(line)
+            # last, because with it the attempt has begun
+            replace_file(self._disk, paths.attempt_json, record.to_json())
+        except BaseException:
+            for log in files.values():
+                log.close()
+            with suppress(OSError):
+                remove_tree(self._disk, paths.root)
+            raise
         self.close()
-        self._logs, self._record = logs, record
+        self._logs = _Logs(number, record, files, record.from_step, dict.fromkeys(_ROWS, 0))
         return number
 
     def train_row(self, **row: Unpack[TrainRow]) -> None:
@@ -166,31 +189,43 @@ class RunWriter:
     def sync(self, step: int) -> None:
         """Make all rows up to `step` survive a power cut; comes before a checkpoint is published.
 
-        After an OSError the files so far prove nothing any more, so it is tried again in those of
-        a new attempt, which goes on from that step.
+        After an OSError the files so far prove nothing any more: the system may believe that what
+        it lost is written. So it is tried again in those of a new attempt, which repeats what came
+        after the last time that this went well.
         """
         self.patiently(lambda: self._sync(step))
 
     def _sync(self, step: int) -> None:
+        with self._mutex:
+            logs = self._open
+            sizes = {name: logs.files[name].size() for name in _ROWS}
+            self._flush(logs)
+            logs.step, logs.sizes = step, sizes
+
+    def _flush(self, logs: _Logs) -> None:
         try:
-            with self._mutex:
-                for log in (self._open.metrics, self._open.samples, self._open.events):
-                    log.sync()
+            for name in _ROWS:
+                logs.files[name].sync()
         except OSError as error:
-            assert self._record is not None  # it is what opened the files
-            why = f"new files: the old ones could not be made durable ({error.strerror})"
-            again = dataclasses.replace(
-                self._record, from_step=step, reason=why, resume_class="A", changed=()
-            )
-            self._begin_attempt(again)
+            self._take_over(logs, str(error.strerror))
             raise
+
+    def _take_over(self, logs: _Logs, why: str) -> None:
+        """Go on in new files, with the rows that may be lost in the old ones."""
+        rows = {name: _whole_lines(logs.files[name].path, logs.sizes[name]) for name in _ROWS}
+        takes_over = {"attempt": logs.number, **logs.sizes}
+        again = dataclasses.replace(logs.record, from_step=logs.step, takes_over=takes_over)
+        if logs.step > logs.record.from_step:  # else it stands for the same stretch, and its break
+            why = f"new files: the old ones could not be made durable ({why})"
+            again = dataclasses.replace(again, reason=why, resume_class="A", changed=())
+        self._open_attempt(again, rows)
 
     def close(self) -> None:
         """Close the attempt's files."""
         with self._mutex:
             logs, self._logs = self._logs, None
             if logs is not None:
-                for log in (logs.metrics, logs.samples, logs.events, logs.train_log):
+                for log in logs.files.values():
                     log.close()
 
     @property
@@ -205,8 +240,7 @@ class RunWriter:
 
     def _write_line(self, name: str, line: bytes) -> None:
         with self._mutex:
-            log: LineLog = getattr(self._open, name)  # asked anew: a new attempt has other files
-            log.append(line)
+            self._open.files[name].append(line)  # asked anew: a new attempt has other files
 
     def _refuse_unless_half_born(self) -> None:
         root = self.paths.root
@@ -220,6 +254,12 @@ class RunWriter:
             f"{root} exists already: choose another name, "
             f"or continue it with `tinychat resume {root.name}`."
         )
+
+
+def _whole_lines(path: Path, start: int) -> list[bytes]:
+    """The rows of a log that lie wholly beyond its first `start` bytes."""
+    *lines, _torn = path.read_bytes()[start:].split(b"\n")
+    return [line for line in lines if parse_line(line) is not None]
 
 
 def _last_seq(paths: RunPaths) -> int:
