@@ -97,9 +97,12 @@ class Story:
         self.writer.write_tokenizer("{}")
         self.writer.write_run(RunRecord(id="1", created_at="2026-01-01", version="1"))
         self.promise(born=True, settings=1)
-        record = AttemptRecord(from_step=0, reason="new", started_at="2026-01-01", host="here")
-        self.writer.begin_attempt(record)
+        self.begin_attempt(0)
         self.save(1)
+
+    def begin_attempt(self, step: int) -> None:
+        record = AttemptRecord(from_step=step, reason="new", started_at="2026-01-01", host="here")
+        self.writer.begin_attempt(record)
 
     def save(self, step: int) -> None:
         """Rows, their flush, the checkpoint: in the trainer's order."""
@@ -110,7 +113,7 @@ class Story:
         publish_checkpoint(self.run, step, self.published[number], disk=self.disk)
         self.promise(checkpoints={**self.mark.checkpoints, step: number})
 
-    def write_rows(self) -> None:
+    def write_rows(self, *, attempt: bool = False) -> None:
         at = self.mark.rows + 1
         self.writer.train_row(
             step=at, train_loss=1.0, learning_rate=1e-3, grad_norm=1.0, tokens_seen=at,
@@ -118,6 +121,8 @@ class Story:
         )  # fmt: skip
         self.writer.sample_row(step=at, prompt="a", text="b", settings={}, seed=1)
         self.writer.event_row("note", step=at, message="c")
+        if attempt:  # memory ran out, or a roll-back: those rows are in other files then
+            self.begin_attempt(at)
         self.writer.sync(at)
         self.promise(rows=at)
 
@@ -163,6 +168,11 @@ def _tell_records(story: Story) -> None:
     _begin(story).new_records()
 
 
+def _tell_attempt(story: Story) -> None:
+    _begin(story).write_rows(attempt=True)
+    story.write_rows()
+
+
 def _begin(story: Story) -> Story:
     story.birth()
     story.save(2)
@@ -177,6 +187,7 @@ STORIES: Mapping[str, Callable[[Story], None]] = {
     "deleting an older one": _tell_deleting,
     "thinning an older one": _tell_thinning,
     "records, status and logs": _tell_records,
+    "another attempt": _tell_attempt,
 }
 
 
@@ -291,7 +302,7 @@ def bad_states(
             build(tree, disk)
             bad = _look(disk / "run", floor, ceiling, story.published, start)
             yield bad and bad._replace(told=f"cut after {operation} ({index + 1}), {bad.told}")
-    shutil.rmtree(disk)
+    shutil.rmtree(disk, ignore_errors=True)  # where every state was known it was not built
 
 
 def _look(
