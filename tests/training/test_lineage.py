@@ -1,7 +1,9 @@
 """What is told when a run goes on under other circumstances, and what is told of it later."""
 
 import dataclasses
+import errno
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +12,8 @@ import pytest
 import torch
 
 from tinychat.config.classes import CIRCUMSTANCES, names_of, rule_of
-from tinychat.runs import AttemptRecord, RunPaths, RunReader, breaks, lineage_line, stretches
-from tinychat.training import updates
+from tinychat.runs import AttemptRecord, Disk, RunPaths, RunReader, breaks, lineage_line, stretches
+from tinychat.training import job, updates
 from tinychat.training.batches import Batch
 from tinychat.training.lineage import Facts, other_code, what_changed
 from tinychat.training.start import settle_facts
@@ -149,6 +151,34 @@ def test_a_stretch_at_the_step_where_its_attempt_began_keeps_the_earlier_break(
         assert change in found[0].why
     card = json.loads((RunPaths(run).checkpoint(9) / "tinychat.json").read_bytes())
     assert card["lineage"] == RunReader(run).lineage
+
+
+def test_new_files_after_a_failed_flush_keep_the_break(
+    train: Train, resume: Train, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first flush after a resume fails, so that another attempt begins where that one did."""
+    own = tmp_path / "own.txt"
+    own.write_bytes(corpus.read_bytes())
+    flags = ("--optim.schedule=cosine", "--checkpoint.every-steps=none")
+    run = train("flushed", "--max-steps=6", *flags, data=own)
+    own.write_bytes(corpus.read_bytes().replace(b"cat", b"cow"))
+    failed: list[Path] = []
+
+    class Failing(Disk):
+        def fsync(self, path: Path) -> None:
+            if path.name == "metrics.jsonl" and not failed:
+                failed.append(path)
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+            super().fsync(path)
+
+    monkeypatch.setattr(job, "Disk", Failing)
+    resume("flushed", "--max-steps=9", "--accept-new-data")
+    assert [attempt.from_step for _, attempt in RunReader(run).attempts()] == [0, 6, 6]
+    (found,) = breaks(RunReader(run).attempts())
+    assert (found.step, found.resume_class) == (6, "C")
+    assert "data_fingerprint" in found.why
+    rows = [row["step"] for row in RunReader(run).rows("metrics") if row["kind"] == "train"]
+    assert rows == list(range(1, 10))
 
 
 def test_memory_that_has_room_again_for_the_old_rows_breaks_nothing(

@@ -378,6 +378,9 @@ class _Job:
         return self.recorder.waited_seconds
 
     def begin_stretch(self, step: int, facts: Facts, why: str) -> None:
+        before = maker(RunReader(self.plan.run).attempts(), step)
+        if before is None and step:  # the disk does not let them be read just now
+            before = replace(self.attempt, **self.facts.to_record())
         self.facts = facts
         now = replace(
             self.attempt,
@@ -386,7 +389,6 @@ class _Job:
             changed=self.attempt.changed if step <= self.attempt.from_step else (),
             **facts.to_record(),
         )
-        before = maker(RunReader(self.plan.run).attempts(), step)
         self.writer.begin_attempt(classed(now, before, self._planned_rows, why))
         self.lineage = RunReader(self.plan.run).lineage
         for tracking in self.trackers:
