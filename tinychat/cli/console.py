@@ -4,6 +4,7 @@ A listener like any other. A terminal that goes away (a closed window, a pipe wh
 silences it and nothing else.
 """
 
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from textwrap import fill
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from tinychat.cli.output import screen
+from tinychat.runs import default_checkpoints
 from tinychat.training import (
     Began,
     CheckpointSaved,
@@ -121,10 +123,13 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
         self._say(f"{outcome.state} at step {number(outcome.step)}{best}")
         if not how_to_go_on:
             return
+        root, where = self._run.parent.absolute(), ""
+        if root != default_checkpoints().absolute():
+            where = f" --checkpoints {shlex.quote(str(root))}"
         if outcome.state == "stopped":
-            self._say(f"go on:  tinychat resume {name}")
-        self._say(f"talk:   tinychat chat {name}")
-        self._say(f"look:   tinychat show {name}")
+            self._say(f"go on:  tinychat resume {name}{where}")
+        self._say(f"talk:   tinychat chat {name}{where}")
+        self._say(f"look:   tinychat show {name}{where}")
 
     def _stepped(self, event: Stepped) -> None:
         eta = "?" if event.eta_seconds is None else duration(event.eta_seconds)

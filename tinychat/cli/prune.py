@@ -192,7 +192,7 @@ def _print(plan: Plan) -> None:
     ]
     console = screen()
     if not rows:
-        console.print("nothing to free: all that is there is kept on purpose")
+        console.print("nothing to free")
         return
     header, *lines = table([("run", "what", "why it may go", "size"), *rows], right=(3,))
     console.print(header, style="bold")

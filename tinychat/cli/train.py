@@ -149,9 +149,10 @@ def layered_settings(
     if config:
         layers.append(read_toml(config))
     flags: dict[str, Any] = dict(given.values)
-    if data:
+    if data is not None:
         flags["data.paths"] = tuple(data)
     flags |= {name: value for name, value in short.items() if value is not None}
+    _refuse_empty(flags)
     flags = with_absolute_mirror(flags)
     if flags.get("tokenizer.path") == TRAINED:
         flags["tokenizer.path"] = "none"
@@ -197,6 +198,13 @@ def layered_settings(
         found.append(tokenizer_layer(settings.tokenizer, sources["tokenizer.path"], flags))
     resolved = resolve(*layers, flags_layer, *found)
     return resolved, re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-.") or "run"
+
+
+def _refuse_empty(flags: Mapping[str, Any]) -> None:
+    """Nothing stands behind a flag where a shell's variable was not set."""
+    names = [name for name, value in flags.items() if value in ("", ()) or "" in tuple(value)]
+    if names:
+        raise SettingsError(*(f"command line: {name} has no value" for name in names))
 
 
 def start_run(run: Path, resolved: Any, argv: list[str], *, farewell: bool = True) -> int:

@@ -34,6 +34,9 @@ class Disk:
             view = memoryview(data)
             while view:
                 view = view[os.write(fd, view[:CHUNK_BYTES]) :]
+        except OSError as error:
+            error.filename = error.filename or str(path)  # which write alone does not know
+            raise
         finally:
             os.close(fd)
 

@@ -9,7 +9,7 @@ from tinychat.training.batches import ConversationRows
 from tinychat.training.events import Began, Event, Noted
 from tinychat.training.lineage import other_code
 from tinychat.training.parts import Parts
-from tinychat.words import short
+from tinychat.words import count, short
 
 
 def beginning(
@@ -80,11 +80,11 @@ def _corpus(prepared: Prepared, step: int) -> Iterator[tuple[str, str]]:
     summary = prepared.summary
     if prepared.went_on:
         yield "data", prepared.went_on
-    one = "conversations" if prepared.form == "chat" else "documents"
+    one = "conversation" if prepared.form == "chat" else "document"
     yield (
         "data",
-        f"{'found' if prepared.reused else 'prepared'} {summary.train.documents:,} {one} for "
-        f"training and {summary.valid.documents:,} for validation, "
+        f"{'found' if prepared.reused else 'prepared'} {count(summary.train.documents, one)} "
+        f"for training and {summary.valid.documents:,} for validation, "
         f"{summary.train.tokens + summary.valid.tokens:,} tokens, "
         f"{summary.bytes_per_token:.2f} bytes per token",
     )
