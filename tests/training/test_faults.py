@@ -3,10 +3,13 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,22 @@ import pytest
 from tinychat.config import Settings
 from tinychat.config.load import Resolved
 from tinychat.model import is_out_of_memory
-from tinychat.runs import Disk, RunPaths, RunReader, list_checkpoints, send_command
+from tinychat.runs import (
+    Disk,
+    RunPaths,
+    RunReader,
+    RunWriter,
+    Status,
+    list_checkpoints,
+    process_identity,
+    send_command,
+)
 from tinychat.runs.durable import Disk as RealDisk
 from tinychat.runs.reader import Row
 from tinychat.training import job, patience, requests, updates
 from tinychat.training.gaps import Clocks, held_up_seconds
 
-from .conftest import digests, poison
+from .conftest import DiskOf, digests, poison
 
 Train = Callable[..., Path]
 Spawn = Callable[..., "subprocess.Popen[str]"]
@@ -464,3 +476,25 @@ def test_an_evaluation_that_a_signal_cut_short_is_done_at_the_next_start(
     assert digests(run, 8) == digests(reference, 8)
     evaluated = [row for row in RunReader(run).rows("metrics") if row["kind"] == "eval"]
     assert [row["step"] for row in evaluated] == [4, 8]
+
+
+def test_that_there_is_no_room_at_all_can_still_be_seen(disk_of: DiskOf) -> None:
+    folder = disk_of("1m")
+    writer = RunWriter(folder / "demo")
+    writer.create_run()
+    known: dict[str, Any] = {"max_steps": 9, "time": 1.0, "next_beat_by": 2.0}
+    saving = Status(state="saving", step=7, **known, **process_identity())
+    writer.status(saving)
+    with open(folder / "ballast", "wb", buffering=0) as ballast, suppress(OSError):
+        while ballast.write(bytes(4096)):
+            pass
+    assert shutil.disk_usage(folder).free == 0
+    told = "the disk refuses: no room"
+    writer.status(replace(saving, state="paused", message=told))
+    status = RunReader(folder / "demo").status
+    assert status is not None
+    assert (status.state, status.step, status.message) == ("paused", 7, told)
+    writer.status(replace(saving, step=8))
+    status = RunReader(folder / "demo").status
+    assert status is not None
+    assert (status.state, status.step, status.message) == ("saving", 8, "")

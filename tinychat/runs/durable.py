@@ -15,6 +15,8 @@ from pathlib import Path
 
 from tinychat.runs.layout import TEMPORARY
 
+BLOCK_BYTES = 4096  # what file systems give out at a time
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 CHUNK_BYTES = 64 * 1024 * 1024  # macOS refuses one write above 2 GiB
 
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows would otherwise turn \n into \r\n
@@ -80,6 +82,20 @@ class Disk:
                     raise
                 time.sleep(patience)
         os.replace(source, target)
+
+    def overwrite(self, path: Path, data: bytes) -> None:
+        """Give a small file other content in its own place, in one write: that needs no room.
+
+        Spaces fill it up to its old size. Raises OSError if its blocks do not hold the new content.
+        """
+        fd = os.open(path, os.O_WRONLY | _BINARY)
+        try:
+            size = os.fstat(fd).st_size
+            if len(data) > -(-size // BLOCK_BYTES) * BLOCK_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.write(fd, data.ljust(size))
+        finally:
+            os.close(fd)
 
     def remove(self, path: Path) -> None:
         os.unlink(path)

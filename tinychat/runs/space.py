@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-BLOCK_BYTES = 4096  # what most file systems give out at a time
+from tinychat.runs.durable import BLOCK_BYTES
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, Unpack
 
 from tinychat.errors import RunError, RunExistsError
-from tinychat.runs.durable import Disk, LineLog, remove_tree, replace_file
+from tinychat.runs.durable import NO_ROOM, Disk, LineLog, remove_tree, replace_file
 from tinychat.runs.layout import TEMPORARY, RunPaths
 from tinychat.runs.reader import parse_line
 from tinychat.runs.records import (
@@ -183,7 +183,14 @@ class RunWriter:
         with self._mutex:
             self._seq += 1
             status = dataclasses.replace(status, seq=self._seq)
-            replace_file(self._disk, self.paths.status_json, status.to_json(), sync=False)
+            data = status.to_json()
+            try:
+                replace_file(self._disk, self.paths.status_json, data, sync=False)
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise
+                # that there is no room is just what others should see
+                self._disk.overwrite(self.paths.status_json, data)
         return status
 
     def sync(self, step: int) -> None:
