@@ -14,7 +14,7 @@ from tinychat.runs import AttemptRecord, RunRecord
 # What an attempt's record says beside the circumstances it ran under.
 TOLD = {
     "from_step", "reason", "started_at", "argv", "settings", "autotune", "resume_class",
-    "changed", "format",
+    "changed", "format", "takes_over",
 }  # fmt: skip
 
 

@@ -228,3 +228,16 @@ def test_another_tinychat_is_named_and_ends_no_exactness(
     assert events[0].startswith("resumed from step 2: bit-exact")
     assert f"version {version} -> 99.0" in events[0]
     assert RunReader(run).lineage == "bit-exact from step 0"
+
+
+def test_what_a_lost_record_would_have_told_is_not_taken_for_granted(
+    train: Train, resume: Train
+) -> None:
+    run = train("lost", "--max-steps=8", "--checkpoint.every-steps=4", "--optim.schedule=cosine")
+    RunPaths(run).attempt(1).attempt_json.unlink()
+    resume("lost", "--max-steps=10")
+    told = "the record of attempt 1 is lost"
+    assert told in RunReader(run).lineage
+    resume("lost", "--max-steps=12")
+    assert RunReader(run).attempts()[-1][1].reason.count(told) == 0, "it is said once"
+    assert told in RunReader(run).lineage

@@ -143,13 +143,11 @@ def _record_problems(run: Path) -> Iterator[str]:
     except (OSError, ValueError) as error:
         yield f"{paths.tokenizer_json} cannot be read: {error}."
     for number in paths.attempt_numbers():
-        attempt = paths.attempt(number)
-        path = attempt.attempt_json
-        if path.exists():
+        path = paths.attempt(number).attempt_json
+        if path.exists():  # else it was killed before it began, unless it wrote rows
             yield from _unread(lambda path=path: AttemptRecord.from_json(*_read(path)))
-        elif any(log.exists() for log in (attempt.metrics, attempt.samples, attempt.events)):
+        elif number in RunReader(run).lost_attempts():
             yield f"{path} is missing, so nobody can use the logs beside it."
-        # else it was killed before it began
 
 
 def _unread(read: Callable[[], object]) -> Iterator[str]:

@@ -63,6 +63,15 @@ class RunReader:
                 continue
         return found
 
+    def lost_attempts(self) -> list[int]:
+        """Attempts that wrote rows, but whose record is gone: nobody can use those rows."""
+        known = {number for number, _ in self.attempts()}
+        return [
+            number
+            for number in self.paths.attempt_numbers()
+            if number not in known and _size(self.paths.attempt(number).metrics)
+        ]
+
     @property
     def lineage(self) -> str:
         """How far back the weights are bit-exact, in one line; empty if nothing has begun."""
@@ -239,3 +248,10 @@ def parse_line(line: bytes) -> Row | None:
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

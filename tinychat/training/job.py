@@ -50,19 +50,17 @@ from tinychat.training.batches import make_rows
 from tinychat.training.card import Latest
 from tinychat.training.evaluate import Evaluation, evaluate
 from tinychat.training.events import (
-    Beat,
-    CheckpointSaved,
     Event,
     Listener,
     Noted,
     State,
-    StateChanged,
 )
-from tinychat.training.lineage import Facts, classed, source_commit
+from tinychat.training.followers import Followers
+from tinychat.training.lineage import Facts, classed, source_commit, with_lost_records
 from tinychat.training.mirror import mirror_of, newer_in_copy
 from tinychat.training.parts import Parts, assemble
 from tinychat.training.progress import Progress
-from tinychat.training.recorder import RunRecorder, best_of, tell
+from tinychat.training.recorder import RunRecorder, tell
 from tinychat.training.requests import AskedToEndError, RunRequests, StopSignals
 from tinychat.training.samples import LiveSampler, prompt_book
 from tinychat.training.space import check_space, checkpoint_sizes
@@ -73,10 +71,8 @@ from tinychat.training.start import (
     restore,
     settle_facts,
 )
-from tinychat.training.trackers import Subject, Tracking, close_all, require_packages
+from tinychat.training.trackers import Subject, Tracking, require_packages
 from tinychat.training.trainer import Trainer
-
-WAIT_TOLD_SECONDS = 2.0  # between two words about a wait
 
 
 @dataclass(frozen=True)
@@ -172,10 +168,10 @@ class _Job:
         self.decoder, self.tokenizer = parts.decoder, parts.tokenizer
         self.progress, self.max_steps = parts.progress, parts.max_steps
         self.resumed = start is not None
-        self.listener, self.signals = listener, signals
+        self.listener = listener
         self.latest = Latest.of(plan.run, self.progress.step)
         status = RunReader(plan.run).status
-        self.mirror = mirror_of(
+        mirror = mirror_of(
             plan.run,
             self.resolved.settings.checkpoint.mirror,
             status.mirror if status else None,
@@ -201,7 +197,9 @@ class _Job:
         self.lineage = reader.lineage
         # only now: a start that was refused or killed before has changed nothing
         self.writer.write_settings(self.resolved.to_json())
-        self.trackers = self._trackers(number)
+        self.followers = Followers(
+            mirror, self._trackers(number), self.progress, signals, self.emit, listener
+        )
         self.requests = RunRequests(
             plan.run,
             signals,
@@ -219,7 +217,7 @@ class _Job:
             signals=lambda: self.requests.asked_to_end(),
             tell=listener,
             lineage=lambda: self.lineage,
-            mirror=lambda: self.mirror.status if self.mirror else None,
+            mirror=lambda: self.followers.mirror_status,
         )
         self.trainer = self._make_trainer()
 
@@ -264,16 +262,7 @@ class _Job:
         self.recorder(event)
         self.latest(event)
         self.listener(event)
-        for tracking in self.trackers:
-            tracking(event)
-            if told := tracking.problem():
-                self.emit(Noted("warning", self.progress.step, told))
-        if self.mirror is None:
-            return
-        if isinstance(event, CheckpointSaved):
-            self._to_mirror()
-        for told in self.mirror.news():
-            self.emit(Noted("mirror", self.progress.step, told))
+        self.followers(event)
 
     def announce(self, leftovers: Sequence[str], problems: Sequence[CheckpointError]) -> None:
         """Say what was found, before the first step."""
@@ -289,62 +278,26 @@ class _Job:
         for event in beginning(self.plan.run, self.parts, self.attempt, self.before, self.lineage):
             self.emit(event)
 
-    def _to_mirror(self) -> None:
-        at, mirror = self.progress, self.mirror
-        if mirror is not None:
-            mirror.published(at.step, best_of(at.best_step, at.best_val_loss))
-
-    def _finish_mirror(self) -> None:
-        """Wait for the last copy, and say so; a signal ends the wait, and two
-        that came before leave none."""
-        if self.mirror is None:
-            return
-        go_on = self.signals.none_since(WAIT_TOLD_SECONDS, self._saying(self.emit))
-
-        def beating(doing: str) -> bool:
-            self.emit(Beat())
-            return go_on(f"the second copy ({doing})")
-
-        self.mirror.finish(beating)
-        self.emit(Beat())  # what it last had to tell
-
-    def _close(self) -> None:
-        """Wait a while for the trackers, and write no more. How the run ended is known by now, so
-        that it stays so if somebody ends the process meanwhile."""
-        close_all(
-            self.trackers, self.signals.none_since(WAIT_TOLD_SECONDS, self._saying(self.listener))
-        )
-        self.emit(Beat())  # what they had to tell
-        self.recorder.close()
-
-    def _saying(self, tell: Listener) -> Callable[[str], None]:
-        def say(what: str) -> None:
-            told = f"waiting for {what}; Ctrl+C ends without it"
-            tell(StateChanged("saving", self.progress.step, told))
-
-        return say
-
     def run(self) -> Outcome:
         state = self.progress
         try:
-            if self.mirror is not None:
-                self.mirror.start()
+            self.followers.start()
             if not self.resumed:
                 self.trainer.checkpoint()
             else:
                 self.trainer.saved_step = state.step
-                self._to_mirror()
+                self.followers.copy_newest()
             ended = self.trainer.run()
-            self._finish_mirror()
+            self.followers.finish_copy()
         except BaseException as error:
-            if self.mirror is not None:
-                self.mirror.abandon()
+            self.followers.abandon_copy()
             message = str(error) or type(error).__name__
             with suppress(OSError, RunError):  # the disk may be what failed
                 self.emit(Noted("error", state.step, message))
                 self.recorder.finish("failed", state.step, message)
             with suppress(OSError, RunError):
-                self._close()
+                self.followers.close()
+                self.recorder.close()
             if is_out_of_memory(error):
                 raise TrainingError(
                     f"memory ran out at step {state.step}; resume with a smaller "
@@ -358,7 +311,8 @@ class _Job:
                 ) from None
             raise
         self.recorder.finish(ended, state.step)
-        self._close()
+        self.followers.close()
+        self.recorder.close()
         return Outcome(ended, state.step, state.best_step, state.best_val_loss)
 
     def publish(
@@ -391,8 +345,7 @@ class _Job:
         )
         self.writer.begin_attempt(classed(now, before, self._planned_rows, why))
         self.lineage = RunReader(self.plan.run).lineage
-        for tracking in self.trackers:
-            tracking.begin_stretch(step)
+        self.followers.begin_stretch(step)
 
     def checkpoint_files(self, _: Progress) -> Mapping[str, bytes]:
         return self.parts.files(self.plan.run.name, self.lineage, self.latest)
@@ -449,7 +402,8 @@ class _Job:
         if start is None:
             return now
         self.before = maker(reader.attempts(), start.step)
-        return classed(now, self.before, self._planned_rows, "resume")
+        found = classed(now, self.before, self._planned_rows, "resume")
+        return with_lost_records(found, reader)
 
     @property
     def _planned_rows(self) -> int:

@@ -14,7 +14,7 @@ import torch
 import tinychat
 from tinychat.config.classes import CIRCUMSTANCES, ResumeClass, Rule, rule_of
 from tinychat.model import Runtime, processor
-from tinychat.runs import AttemptRecord
+from tinychat.runs import AttemptRecord, RunReader
 
 ARITHMETIC = 1
 """Raised whenever the same settings and data would give other bits, however little they differ."""
@@ -84,6 +84,19 @@ def classed(
     resume_class, changes = what_changed(before, now)
     reason = f"{why}: {', '.join(changes)}" if changes else why
     return replace(now, resume_class=resume_class, reason=reason)
+
+
+def with_lost_records(now: AttemptRecord, reader: RunReader) -> AttemptRecord:
+    """The same attempt, of class B where records of earlier ones are gone: what those steps were
+    computed on, nobody can say any more. It is said once."""
+    said = " ".join(attempt.reason for _, attempt in reader.attempts())
+    told = [f"the record of attempt {number} is lost" for number in reader.lost_attempts()]
+    told = [each for each in told if each not in said]
+    if not told:
+        return now
+    sign = ", " if ": " in now.reason else ": "
+    worst: ResumeClass = "C" if now.resume_class == "C" else "B"
+    return replace(now, resume_class=worst, reason=f"{now.reason}{sign}{', '.join(told)}")
 
 
 def other_code(before: AttemptRecord, now: AttemptRecord) -> list[str]:
