@@ -23,7 +23,7 @@ from tinychat.runs import (
     read_checkpoint,
 )
 from tinychat.runs.records import MirrorStatus
-from tinychat.training import job
+from tinychat.training import followers
 from tinychat.training import mirror as keeping
 
 from .conftest import DiskOf, digests
@@ -86,7 +86,7 @@ def test_the_end_waits_for_the_last_copy_until_a_signal(
 ) -> None:
     disk, run = ShutDisk(), tmp_path / "waits"
     monkeypatch.setattr(keeping, "Mirror", partial(Mirror, disk=disk))
-    monkeypatch.setattr(job, "WAIT_TOLD_SECONDS", 0.1)
+    monkeypatch.setattr(followers, "WAIT_TOLD_SECONDS", 0.1)
 
     def waits() -> bool:
         status = RunReader(run).status
