@@ -23,7 +23,7 @@ from tinychat.runs import (
     read_checkpoint,
 )
 from tinychat.runs.records import MirrorStatus
-from tinychat.training import followers
+from tinychat.training import followers, job
 from tinychat.training import mirror as keeping
 
 from .conftest import DiskOf, digests
