@@ -23,7 +23,7 @@ test: $(VENV)/.installed-test
 test-all: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(WORKERS) -m 'not gpu and not network'
 
-# all 100 kills, 30 signals, 20 races and each fault; on two cores about an hour
+# all 100 kills, 30 signals, 20 races and each fault; on two cores about half an hour
 chaos: $(VENV)/.installed
 	$(BIN)/tinychat chaos --all
 
