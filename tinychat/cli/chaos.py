@@ -53,8 +53,8 @@ def chaos_command(
     minutes
         About how long it may take (else 10); more minutes, more kills (at least 20, at most 100).
     everything
-        Do all there is to do, however long it takes (on two cores about half an hour): 100 kills, 30
-        signals, 20 races, each file operation, system call and cut.
+        Do all there is to do, however long it takes (on two cores about half an hour): 100 kills,
+        30 signals, 20 races, each file operation, system call and cut.
     checkpoints
         Folder where runs live (else $TINYCHAT_CHECKPOINTS, else ./checkpoints).
     keep
