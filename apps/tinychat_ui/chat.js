@@ -8,6 +8,7 @@ let shown = {};  // the newest value
 let stuck = true;  // to the end; a person who scrolls up lets go
 let lastTop = 0;
 let sent = null;  // a message on its way to the server
+let sentAfter = 0;  // turns that were shown before it
 let sentBegin = "";
 let away = false;  // the server
 
@@ -62,6 +63,7 @@ function sendBox() {
   const text = box.value;
   if (busy || !text.trim() || send.disabled) return;
   sent = text;
+  sentAfter = (shown.turns || []).length;
   sentBegin = begin.value;
   box.value = "";
   fit();
@@ -331,7 +333,8 @@ function draw(value) {
   notice.hidden = !value.notice;
   hint.textContent = value.hint || (touch ? "" : "Enter sends, Shift+Enter breaks the line, Esc stops");
   box.placeholder = value.placeholder || "Message";
-  if (value.busy && sent !== null) { sent = null; saveDraft(); }
+  // an answer that was stopped at once is never shown as busy
+  if (sent !== null && (value.busy || turns.length > sentAfter)) { sent = null; saveDraft(); }
   reach();
   if (busy && !value.busy) announced.textContent = value.announce || "";
   if (busy !== Boolean(value.busy)) setBusy(Boolean(value.busy));

@@ -98,7 +98,8 @@ def streams(server: Server) -> Iterator[list[socket.socket]]:
 
 def is_unanswered(page: Page, models: Path) -> bool:
     """Whether the page shows no answer, and the disk holds none."""
-    conversation = page.url.rpartition("=")[2]
+    until(lambda: "#c=" in page.evaluate("location.hash"))  # it comes with the question
+    conversation = page.evaluate("location.hash").rpartition("=")[2]
     path = models / ".chats" / "conversations" / f"{conversation}.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     roles = [row["role"] for row in rows if "role" in row]
