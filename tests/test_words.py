@@ -93,6 +93,7 @@ def test_a_sparkline_rises_and_falls_with_its_numbers() -> None:
     assert words.sparkline([3.0, 3.0], 9) == "▁▁"
     assert words.sparkline([], 9) == words.sparkline([1.0], 0) == ""
     assert len(words.sparkline(range(1000), 7)) == 7
+    assert words.sparkline([3.5, 7.0], 9, low=0.0) == "▅█"
 
 
 @given(st.lists(st.floats(-1e300, 1e300), min_size=1), st.integers(1, 40))

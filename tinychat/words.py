@@ -148,16 +148,19 @@ def finish_time(seconds: float | None, now: float) -> str:
     return _local(now + seconds, "%a %H:%M") if seconds < 6 * 86400 else day
 
 
-def sparkline(values: Sequence[float], width: int, *, ascii: bool = False) -> str:
+def sparkline(
+    values: Sequence[float], width: int, *, ascii: bool = False, low: float | None = None
+) -> str:
     """The course of some numbers in one line, each sign the mean of its share of them.
 
-    At most `width` signs; values that are not finite are left out.
+    At most `width` signs; values that are not finite are left out. The lowest sign stands for the
+    least of them, or for `low`, which none is below.
     """
     values = [value for value in values if math.isfinite(value)]
     means = shares(values, width)
     if not means:
         return ""
-    low, high = min(means), max(means)
+    low, high = min(means) if low is None else low, max(means)
     signs = _SPARKS[ascii]
     scale = (len(signs) - 1) / (high - low) if high > low else 0.0
     return "".join(signs[round((value - low) * scale)] for value in means)

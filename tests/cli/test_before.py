@@ -1,11 +1,12 @@
 """Before a run: --dry-run starts nothing, and --init-from takes a parent's shape along."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import write_corpora
-from tinychat.cli.dry_run import curve_of, sparkline
+from tinychat.cli.facts import CURVE_COLUMNS, facts_of_rate
 from tinychat.cli.parent import parent_layer
 from tinychat.config.load import read_preset, resolve, setting_names
 from tinychat.errors import SettingsError
@@ -43,12 +44,14 @@ def test_a_dry_run_refuses_as_a_start_would(tinychat: Tinychat) -> None:
 
 def test_the_curve_shows_warmup_peak_and_floor() -> None:
     settings = resolve(read_preset("demo")).settings
-    curve = curve_of(settings, settings.max_steps or 0)
-    assert curve[0] < max(curve) == settings.optim.learning_rate
-    assert curve[-1] == settings.optim.min_learning_rate
-    assert len(sparkline(curve)) == len(curve)
-    assert "█" in sparkline(curve)
-    assert len(curve_of(settings, 1)) == 1
+    (_, told), (_, curve) = facts_of_rate(settings, settings.max_steps)
+    assert told == "warmup-stable-decay, peak 0.01, floor 1e-05, over 1,400 steps"
+    assert len(curve) == CURVE_COLUMNS
+    assert curve[0] == curve[-1] == "▁"
+    assert curve.count("█") > CURVE_COLUMNS / 3
+    assert dict(facts_of_rate(settings, 1))[""] == "█"
+    endless = replace(settings, max_steps=None, max_epochs=3)
+    assert next(facts_of_rate(endless, None))[1].endswith("over 3 epochs")
 
 
 def test_a_parent_gives_its_shape(trained_runs: Path) -> None:

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from tinychat.cli.facts import fact_of_step, facts_of_disk, facts_of_model, facts_of_rate
 from tinychat.cli.output import screen
-from tinychat.config import Settings, learning_rate
+from tinychat.config import Settings
 from tinychat.words import count, inert, number, size, table
 
 if TYPE_CHECKING:  # it imports pydantic
     from tinychat.config.load import Resolved
 
-CURVE_COLUMNS = 60
-_BARS = "▁▂▃▄▅▆▇█"
 _BYTES_PER_TOKEN = 3  # of text, about; fewer than most corpora have
 _NARROW_IDS = 65_536  # vocabularies up to this size take 2 bytes a token
 _BYTE_TOKENS = 262  # what every character vocabulary begins with: control tokens and bytes
@@ -33,10 +32,9 @@ def show_dry_run(resolved: "Resolved", checkpoints: Path) -> int:
     console.print("\nwhat it would be", style="bold")
     facts = [
         *_size(settings),
-        ("layout", f"{family}, as Hugging Face knows it"),
-        ("computed on", f"{runtime.device} in {runtime.dtype}, {count(runtime.threads, 'thread')}"),
-        *_batch(settings),
-        *_curve(settings),
+        *facts_of_model(family, runtime),
+        fact_of_step(settings),
+        *facts_of_rate(settings, settings.max_steps),
         *_times(settings),
         *_space(settings, checkpoints),
     ]
@@ -90,38 +88,6 @@ def _vocab_size(settings: Settings) -> int:
     return settings.tokenizer.vocab_size
 
 
-def _batch(settings: Settings) -> list[tuple[str, str]]:
-    tokens = settings.batch_size * settings.model.context_length
-    told = f"{count(settings.batch_size, 'row')} of {settings.model.context_length} tokens"
-    if settings.grad_accum_steps > 1:
-        told += f" in {settings.grad_accum_steps} passes"
-    return [("a step", f"{told}: up to {number(tokens)} tokens")]
-
-
-def _curve(settings: Settings) -> list[tuple[str, str]]:
-    optim = settings.optim
-    told = f"{optim.schedule}, peak {optim.learning_rate:g}, floor {optim.min_learning_rate:g}"
-    if settings.max_steps is None:
-        return [("learning rate", f"{told}, over {settings.max_epochs:g} epochs")]
-    return [
-        ("learning rate", f"{told}, over {count(settings.max_steps, 'step')}"),
-        ("", sparkline(curve_of(settings, settings.max_steps))),
-    ]
-
-
-def curve_of(settings: Settings, max_steps: int) -> list[float]:
-    """The learning rate at evenly spread steps, the first and the last among them."""
-    columns = min(CURVE_COLUMNS, max_steps)
-    steps = [round(i * (max_steps - 1) / max(1, columns - 1)) for i in range(columns)]
-    return [learning_rate(step, max_steps, settings.optim) for step in steps]
-
-
-def sparkline(values: list[float]) -> str:
-    """A bar for each value, from zero to the highest."""
-    top = max(values) or 1.0
-    return "".join(_BARS[round(value / top * (len(_BARS) - 1))] for value in values)
-
-
 def _times(settings: Settings) -> list[tuple[str, str]]:
     """How often what is written."""
     steps, keep = settings.max_steps, settings.checkpoint
@@ -135,13 +101,10 @@ def _times(settings: Settings) -> list[tuple[str, str]]:
 def _space(settings: Settings, checkpoints: Path) -> list[tuple[str, str]]:
     """What the run takes at its peak, and what is free where it would lie."""
     from tinychat.runs import free_at
-    from tinychat.training.space import peak_words, planned_peak
+    from tinychat.training.space import planned_peak
 
-    peak, free = planned_peak(settings, _vocab_size(settings)), free_at(checkpoints)
-    lines = [("disk", f"at most {size(peak.n_bytes)} for the run, {size(free)} are free")]
-    if settings.max_steps is None:
-        lines = [("disk", f"at most {size(peak.n_bytes)} and its logs, {size(free)} are free")]
-    lines.append(("", peak_words(settings, peak)))
+    peak = planned_peak(settings, _vocab_size(settings))
+    lines = [*facts_of_disk(settings, peak, free_at(checkpoints))]
     if tokens := _token_bytes(settings):
         lines.append(
             ("", f"and about {size(tokens)} of token files, unless they are there already")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
+from tinychat.cli.facts import fact_of_step, facts_of_disk, facts_of_model, facts_of_rate
 from tinychat.cli.flags import READING_FLAGS, SETTINGS, GivenFlags, Reading, SettingsFlags
 from tinychat.cli.output import Waiting, print_json, screen
 from tinychat.words import count, finish_time, long_duration, number, short, size, table
@@ -119,9 +120,9 @@ def _print(console: Console, outlook: "Outlook", claims: "Sequence[Claim]") -> N
     facts = [
         *_model(outlook),
         *_run(outlook),
-        *_curve(outlook),
+        *facts_of_rate(outlook.resolved.settings, outlook.forecast.max_steps),
         *_memory(outlook),
-        *_disk(outlook),
+        *facts_of_disk(outlook.resolved.settings, outlook.disk, outlook.disk_free),
         *_time(outlook),
     ]
     for line in table(facts):
@@ -147,23 +148,12 @@ def _model(outlook: "Outlook") -> Iterator[tuple[str, str]]:
         f"{number(shape.total)}: {number(shape.embedding)} for the vocabulary of "
         f"{number(shape.vocab_size)} tokens ({tied}), {number(shape.rest)} for the rest",
     )
-    yield "layout", f"{outlook.layout}, as Hugging Face knows it"
-    runtime = outlook.facts.runtime
-    yield (
-        "computed on",
-        f"{runtime.device} in {runtime.dtype}, {count(runtime.threads, 'thread')}",
-    )
+    yield from facts_of_model(outlook.layout, outlook.facts.runtime)
 
 
 def _run(outlook: "Outlook") -> Iterator[tuple[str, str]]:
     found, settings, data = outlook.forecast, outlook.resolved.settings, outlook.data
-    rows = settings.rows_per_micro_batch
-    passes = f", {rows} at a time" if rows < settings.batch_size else ""
-    yield (
-        "a step",
-        f"{count(settings.batch_size, 'row')} of {settings.model.context_length} tokens{passes}: "
-        f"up to {number(found.tokens_a_step)} tokens",
-    )
+    yield fact_of_step(settings)
     if data is None:
         yield "data", "none was given; how often it is seen, only data can tell"
     else:
@@ -182,19 +172,6 @@ def _run(outlook: "Outlook") -> Iterator[tuple[str, str]]:
     )
 
 
-def _curve(outlook: "Outlook") -> Iterator[tuple[str, str]]:
-    from tinychat.cli.dry_run import curve_of, sparkline
-
-    settings, steps = outlook.resolved.settings, outlook.forecast.max_steps
-    optim = settings.optim
-    yield (
-        "learning rate",
-        f"{optim.schedule}, peak {optim.learning_rate:g}, floor {optim.min_learning_rate:g}",
-    )
-    if steps is not None:
-        yield "", sparkline(curve_of(settings, steps))
-
-
 def _memory(outlook: "Outlook") -> Iterator[tuple[str, str]]:
     memory = outlook.forecast.memory
     yield (
@@ -208,14 +185,6 @@ def _memory(outlook: "Outlook") -> Iterator[tuple[str, str]]:
         f"{size(memory.activations)} (logits {size(memory.logits)}), the program "
         f"{size(memory.program)}",
     )
-
-
-def _disk(outlook: "Outlook") -> Iterator[tuple[str, str]]:
-    from tinychat.training.space import peak_words
-
-    disk = outlook.disk
-    yield "disk", f"{size(disk.n_bytes)} at most, of {size(outlook.disk_free)} that are free"
-    yield "", peak_words(outlook.resolved.settings, disk)
 
 
 def _time(outlook: "Outlook") -> Iterator[tuple[str, str]]:

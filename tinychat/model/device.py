@@ -135,6 +135,13 @@ def memory_bytes(device: str) -> int:
     return psutil.Process().memory_info().rss
 
 
+def free_memory(device: str) -> int:
+    """Memory that a run may take: the device's own, or the machine's where they share one."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    return psutil.virtual_memory().available
+
+
 def synchronize(device: str) -> None:
     """Wait until the device has done what it was given, so that clocks tell the truth."""
     if device == "cuda":

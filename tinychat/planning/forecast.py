@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tinychat.config import Settings, learning_rate
 from tinychat.planning.probe import Measured
+from tinychat.training.space import state_bytes
 
 FLOAT_BYTES = 4  # weights, gradients and moments are fp32 whatever the computation is in
 LEAST_RANGE = 0.05  # no estimate is closer than this: machines warm up, other programs come and go
@@ -139,11 +140,7 @@ def steps_of(settings: Settings, data: Data | None) -> int | None:
 
 def fixed_bytes(settings: Settings, shape: Shape) -> tuple[int, int, int]:
     """(weights, gradients, optimizer): what does not depend on the batch."""
-    weights = shape.total * FLOAT_BYTES
-    with_muon = shape.matrices if settings.optim.optimizer == "muon" else 0
-    # AdamW keeps two moments of each parameter, Muon one of each matrix
-    moments = 2 * (shape.total - with_muon) + with_muon
-    return weights, weights, moments * FLOAT_BYTES
+    return state_bytes(settings.optim, shape.total, shape.matrices)
 
 
 def row_bytes(settings: Settings, shape: Shape) -> int:

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psutil
 import torch
 
 from tinychat.config import Settings
 from tinychat.config.load import Resolved, preset_names, read_preset, resolve
 from tinychat.errors import SettingsError
-from tinychat.model import Decoder, choose_runtime, count_parameters, family_of
+from tinychat.model import Decoder, choose_runtime, count_parameters, family_of, free_memory
 from tinychat.planning.forecast import (
     Data,
     Forecast,
@@ -75,7 +74,7 @@ def look_ahead(
     prepared = prepare_corpus(root / NO_RUN, settings, progress) if with_data else None
     shape = shape_of(settings, prepared.tokenizer.vocab_size if prepared else None)
     data = _data(settings, prepared) if prepared else None
-    available = free_bytes(runtime.device)
+    available = free_memory(runtime.device)
     resolved, shrunk = _with_rows_that_fit(resolved, shape, available)
     settings = resolved.settings
     facts = Facts(runtime, settings.rows_per_micro_batch)
@@ -105,13 +104,6 @@ def shape_of(settings: Settings, vocab_size: int | None) -> Shape:
         matrices, _ = split_parameters(Decoder(settings.model, vocab_size))
     hidden = sum(each.numel() for each in matrices)
     return Shape(counted["total"], counted["embedding"], counted["rest"], hidden, vocab_size)
-
-
-def free_bytes(device: str) -> int:
-    """Memory that a run may take: the device's own, or the machine's where they share one."""
-    if device == "cuda":
-        return torch.cuda.mem_get_info()[0]
-    return psutil.virtual_memory().available
 
 
 def ladder() -> list[Rung]:

@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from tinychat.runs import AttemptRecord, list_checkpoints
+from tinychat.model import free_memory
+from tinychat.runs import AttemptRecord, free_at, list_checkpoints
 from tinychat.text import Prepared, cache_size
 from tinychat.training.batches import ConversationRows
 from tinychat.training.events import Began, Event, Noted
 from tinychat.training.lineage import other_code
+from tinychat.training.optimizer import split_parameters
 from tinychat.training.parts import Parts
-from tinychat.words import count, short
+from tinychat.training.space import checkpoint_sizes, peak_of, state_bytes
+from tinychat.words import count, short, size
 
 
 def beginning(
@@ -44,6 +47,7 @@ def beginning(
         parent = parts.settings.init_from
         start = f"the weights of {parent}" if parent else "fresh weights"
         yield Noted("start", step, f"{parts.max_steps:,} steps from {start}: {_length(parts)}")
+        yield Noted("start", step, _needs(run, parts))
 
 
 def _length(parts: Parts) -> str:
@@ -55,6 +59,20 @@ def _length(parts: Parts) -> str:
     return (
         f"up to {short(tokens)} tokens, {rows / parts.rows.count:,.2f} passes over the data, "
         f"{tokens / parameters:,.1f} tokens for each parameter"
+    )
+
+
+def _needs(run: Path, parts: Parts) -> str:
+    """What a plan would say of memory and disk, as far as nothing has to be measured for it."""
+    optim, decoder = parts.settings.optim, parts.decoder
+    matrices, others = (sum(p.numel() for p in each) for each in split_parameters(decoder))
+    memory = sum(state_bytes(optim, matrices + others, matrices))
+    sizes = checkpoint_sizes(decoder, optim, len(parts.tokenizer.to_json().encode()))
+    disk, free = peak_of(parts.settings, sizes).n_bytes, free_memory(parts.facts.runtime.device)
+    return (
+        f"memory {size(memory)} for weights, gradients and optimizer, and the activations, of "
+        f"{size(free)} that are free; disk {size(disk)} at most, of {size(free_at(run))} that are "
+        "free"
     )
 
 
@@ -92,7 +110,7 @@ def _corpus(prepared: Prepared, step: int) -> Iterator[tuple[str, str]]:
         yield from (("data", remark) for remark in summary.remarks)
         if prepared.quality:
             yield "warning", prepared.quality
-    size = cache_size(prepared.folder.parent)
-    held = f"{size.corpora} prepared {'corpus' if size.corpora == 1 else 'corpora'}"
-    told = f"the cache {size.folder} holds {held}, {size.n_bytes / 1e6:,.1f} MB"
+    cache = cache_size(prepared.folder.parent)
+    held = f"{cache.corpora} prepared {'corpus' if cache.corpora == 1 else 'corpora'}"
+    told = f"the cache {cache.folder} holds {held}, {size(cache.n_bytes)}"
     yield "data", f"{told}; it may be deleted"

@@ -32,6 +32,15 @@ _SAMPLE_ROW_BYTES = 250  # beside its text
 _BYTES_PER_TOKEN = 4  # of sampled text, about
 
 
+def state_bytes(optim: OptimSettings, total: int, matrices: int) -> tuple[int, int, int]:
+    """(weights, gradients, optimizer) in memory, of so many parameters, of which Muon would take
+    those in `matrices`: what does not depend on the batch."""
+    weights = total * _NUMBER_BYTES
+    with_muon = matrices if optim.optimizer == "muon" else 0
+    # AdamW keeps two moments of each parameter, Muon one of each matrix
+    return weights, weights, (2 * (total - with_muon) + with_muon) * _NUMBER_BYTES
+
+
 def checkpoint_sizes(
     decoder: Decoder, optim: OptimSettings, tokenizer_bytes: int
 ) -> CheckpointSizes:

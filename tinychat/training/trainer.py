@@ -21,6 +21,7 @@ from tinychat.errors import DataError, TinychatError, TrainingError
 from tinychat.model import is_out_of_memory, release_memory
 from tinychat.runs import Command, State
 from tinychat.training.alerts import Alerts
+from tinychat.training.estimate import Estimate
 from tinychat.training.evaluate import Evaluation
 from tinychat.training.events import (
     Beat,
@@ -88,7 +89,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.pace = self.updates.pace
-        self.alerts = Alerts()
+        self.alerts, self.estimate = Alerts(), Estimate()
         self.clocks = Clocks()
         self.paused = False
         self.stop: bool | None = None  # None: go on; else stop, True = save first
@@ -146,6 +147,8 @@ class Trainer:
             self._note("gap", held_up + "that time is not counted")
         for alert in self.alerts.look(stepped):
             self.emit(alert)
+        if told := self.estimate.look(stepped, self.pace, self.updates.max_steps, self.settings):
+            self._note("estimate", told)
         if stepped.skipped and self.progress.bad_steps_in_a_row:
             self._note("skipped", "loss or gradient not finite: the update was skipped")
         bad = self.progress.bad_steps_in_a_row
