@@ -90,8 +90,29 @@ def test_an_error_in_the_other_thread_arrives(
     stories: Path, tmp_path: Path, char: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(encoding, "_BATCH_ITEMS", 20)
+    monkeypatch.setattr(encoding, "corpus_encoder", lambda tokenizer: tokenizer)
     with pytest.raises(DataError, match="it broke"):
         encode_whole(scan(stories), Breaking.from_json(char.to_json()), tmp_path, loss="answers")
+
+
+def test_files_are_those_of_the_tokenizer_itself(
+    stories: Path, talks: Path, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    """Byte for byte, text and conversations, however it is encoded."""
+    stories.write_text(
+        stories.read_text() + "\n\n  Ünïcode 東京 🐱\t12345\n" * 50, encoding="utf-8"
+    )
+    for number, corpus in enumerate((stories, talks)):
+        quick, plain = tmp_path / f"quick{number}", tmp_path / f"plain{number}"
+        quick.mkdir()
+        plain.mkdir()
+        encode_whole(scan(corpus), tokenizer, quick, loss="answers")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(encoding, "corpus_encoder", lambda tokenizer: tokenizer)
+            encode_whole(scan(corpus), tokenizer, plain, loss="answers")
+        files = [{path.name: path.read_bytes() for path in f.iterdir()} for f in (quick, plain)]
+        assert files[0] == files[1]
+        assert files[0]["all.bin"]
 
 
 @pytest.mark.parametrize("items", [1, 7, 10_000])

@@ -3,6 +3,7 @@
 Which items there are and their sides is the charge of `split`; the files are that of `token_files`.
 """
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -15,8 +16,9 @@ from typing import Any, Literal
 
 from tinychat.errors import DataError
 from tinychat.runs import Disk
-from tinychat.text.chat import encode_conversations
+from tinychat.text.chat import Encoder, encode_conversations
 from tinychat.text.corpus import Corpus, Meter, Progress, Side
+from tinychat.text.corpus_encoder import corpus_encoder
 from tinychat.text.items import Item, Piece, content_bytes, utf8_bytes
 from tinychat.text.reading import Tally
 from tinychat.text.split import (
@@ -30,9 +32,9 @@ from tinychat.text.split import (
 from tinychat.text.token_files import TokenFile, TokenWriter
 from tinychat.text.tokenizer import Tokenizer
 
-_BATCH_BYTES = 1024 * 1024
-_BATCH_ITEMS = 2048
-_IN_FLIGHT = 2  # batches: one that is encoded while another one is read or written
+_BATCH_BYTES = 256 * 1024
+_BATCH_ITEMS = 1024
+_MOST_THREADS = 8  # what one thread reads and writes keeps no more of them busy
 _SAVE_BYTES = 64 * 1024 * 1024  # of text between two savings of the state,
 _SAVE_SECONDS = 5.0  # or so long, whichever comes first
 
@@ -167,15 +169,17 @@ def _encode(
 ) -> Generator[Encoded, None, None]:
     """Write items; after each batch, what it held.
 
-    The library encodes on all cores and lets other threads run meanwhile, so a thread waits for it
-    while this one reads and writes.
+    Encoders let other threads run meanwhile, so each core has a batch while this thread reads and
+    writes.
     """
-    with ThreadPoolExecutor(1, "encoding") as pool:
+    encoder = corpus_encoder(tokenizer)
+    threads = _threads()
+    with ThreadPoolExecutor(threads, "encoding") as pool:
         waiting: deque[tuple[_Batch, Future[list[Any]]]] = deque()
         try:
             for batch in _batches(items):
-                waiting.append((batch, pool.submit(_encode_batch, tokenizer, batch)))
-                if len(waiting) == _IN_FLIGHT:
+                waiting.append((batch, pool.submit(_encode_batch, encoder, batch)))
+                if len(waiting) > threads:
                     first, future = waiting.popleft()
                     yield _write(tokenizer, writers, loss, first, future.result())
             for first, future in waiting:
@@ -184,8 +188,13 @@ def _encode(
             pool.shutdown(cancel_futures=True)
 
 
+def _threads() -> int:
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(allowed or 1, _MOST_THREADS)
+
+
 def _batches(items: Iterator[tuple[Side, Item]]) -> Iterator[_Batch]:
-    """Items in groups large enough for all cores and small enough for memory."""
+    """Items in groups that are worth a call and small enough for memory."""
     batch: _Batch = []
     size = 0
     for side, item in items:
@@ -198,13 +207,13 @@ def _batches(items: Iterator[tuple[Side, Item]]) -> Iterator[_Batch]:
         yield batch
 
 
-def _encode_batch(tokenizer: Tokenizer, batch: _Batch) -> list[Any]:
+def _encode_batch(encoder: Encoder, batch: _Batch) -> list[Any]:
     """Ids of pieces; ids and targets of conversations. No corpus has both."""
     pieces = [item for _, item in batch if isinstance(item, Piece)]
     talks = [item for _, item in batch if not isinstance(item, Piece)]
     if talks:
-        return encode_conversations(tokenizer, talks)
-    return tokenizer.encode_batch([piece.text for piece in pieces])
+        return encode_conversations(encoder, talks)
+    return encoder.encode_batch([piece.text for piece in pieces])
 
 
 def _write(

@@ -21,7 +21,7 @@ _LONGEST_WORD = 256  # characters of such a word
 
 _LLAMA3_SPLIT = SPLIT.replace(r"|\p{N}|", r"|\p{N}{1,3}|")
 # Other expressions are refused: one that backtracks without end would hang whoever encodes.
-_KNOWN_SPLITS = (SPLIT, _LLAMA3_SPLIT)
+KNOWN_SPLITS = (SPLIT, _LLAMA3_SPLIT)
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Imported:
     added: Mapping[str, int]  # words found in the text before it is split
     special: Mapping[str, int]  # control tokens: never made from text
     nfc: bool  # text is composed first (Unicode NFC)
-    split: str | None  # an expression of _KNOWN_SPLITS; None: GPT-2's, built into the library
+    split: str | None  # an expression of KNOWN_SPLITS; None: GPT-2's, built into the library
     digits: bool | None  # digits apart: one by one, or as runs; None: not
     ignore_merges: bool
     bos: int | None  # what the file puts before every text
@@ -256,7 +256,7 @@ def _splits(pre_tokenizer: Any) -> tuple[str | None, bool | None]:
 
 def _known_split_steps() -> list[dict[str, Any]]:
     rest = {"type": "Split", "behavior": "Isolated", "invert": False}
-    return [{**rest, "pattern": {"Regex": split}} for split in _KNOWN_SPLITS]
+    return [{**rest, "pattern": {"Regex": split}} for split in KNOWN_SPLITS]
 
 
 def _steps(part: Any, name: str) -> list[dict[str, Any]]:
