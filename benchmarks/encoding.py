@@ -4,9 +4,9 @@
 
 TEXT is repeated with its lines shuffled; without it the built-in small talk is. Both take turns in
 one process that may use `--threads` cores; the ids must be the same. The library is called in its
-quickest way: once for all texts, `encode_batch_fast`, which counts no offsets. `ratio` is the median of the
-turns' ratios, with the lowest and the highest. CPU is what both used of it, which other programs on
-the machine disturb less. `file to file` is the whole of reading, encoding and writing.
+quickest way: once for all texts, `encode_batch_fast`, which counts no offsets. `ratio` is the
+median of the turns' ratios, with the lowest and the highest. CPU is what both used of it, which
+other programs on the machine disturb less. `file to file` is reading, encoding and writing.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,9 @@ import pytest
 
 from tinychat.config import DataSettings
 from tinychat.errors import DataError
-from tinychat.runs import Disk
+from tinychat.runs import Disk, RunLock
 from tinychat.text import Prepared, prepare
+from tinychat.text.work import work_on
 
 from .test_prepare import BPE, contents, make
 
@@ -86,7 +88,7 @@ _CHILD = """
 import json, os, signal, sys
 from pathlib import Path
 from tinychat.config import DataSettings, TokenizerSettings
-from tinychat.runs import Disk
+from tinychat.runs import Disk, RunLock
 from tinychat.text import prepare, corpus, encoding
 
 corpus._BLOCK_BYTES = encoding._BATCH_BYTES = 10_000
@@ -261,6 +263,25 @@ def test_a_second_process_waits_and_finds_the_cache(cache: Path, long_stories: P
     assert found[0].reused
     assert found[0].folder == first.folder
     assert list(cache.iterdir()) == [first.folder]
+
+
+def test_a_folder_that_its_last_holder_removes_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the moment in which the lock is had and the look whether it is still the folder's."""
+    removed: list[Path] = []
+    look = RunLock.still_held
+
+    def remove_and_look(lock: RunLock) -> bool:
+        if not removed:
+            removed.append(lock.path.parent)
+            shutil.rmtree(lock.path.parent)
+        return look(lock)
+
+    monkeypatch.setattr(RunLock, "still_held", remove_and_look)
+    with work_on(tmp_path / "cache", "key", Disk(), None) as work:
+        assert removed == [work.path]
+        assert work.done.is_dir()
 
 
 def test_bad_data_leave_no_folder_behind(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ A file goes from `unpacking` to `records`, `plain` or `turns`, as `formats` deci
 finds the shape of records, `shapes` makes items of them, `reading` counts the rest. `corpus` has
 the files, `split` their sides; a `tokenizer` is trained on a `tokenizer_sample`; `prepare` writes
 `token_files` in a `work` folder, with the ids that a `corpus_encoder` gives; `cache` knows which of
-them may go. `chat` knows our format and those of other models. No torch here, no numpy. The built-in
-corpus is a room of its own, `tinychat.text.smalltalk`.
+them may go. `chat` knows our format and those of other models. No torch here, no numpy. The
+built-in corpus is a room of its own, `tinychat.text.smalltalk`.
 """
 
 from tinychat.text.cache import UnusedCache, remove_cache, unused_caches

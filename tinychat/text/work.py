@@ -179,8 +179,9 @@ def _take_lock(path: Path, progress: Progress | None) -> RunLock:
                     "written and knows locks."
                 ) from error
         else:
-            if lock.still_held():  # else its last holder has removed the folder
-                return lock
+            with suppress(FileNotFoundError):
+                if lock.still_held():  # else its last holder has removed the folder
+                    return lock
             lock.__exit__()
 
 
