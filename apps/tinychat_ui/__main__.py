@@ -59,7 +59,8 @@ def _serve(given: argparse.Namespace) -> None:
 
     check_exposure(given.host, token)
     with Engine() as engine:
-        shelf = Shelf(checkpoints, RuntimeSettings(device=given.device, dtype=given.dtype))
+        settings = RuntimeSettings(device=given.device, dtype=given.dtype)
+        shelf = Shelf(checkpoints, settings, int8=given.int8)
         context = PageContext(
             engine=engine,
             shelf=shelf,
@@ -126,6 +127,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--dtype", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="precision"
+    )
+    parser.add_argument(
+        "--int8", action="store_true", help="weights of eight bits for single answers, on a CPU"
     )
     return parser
 

@@ -230,7 +230,7 @@ def _training(overview: Overview) -> dict[str, Any]:
 def _about(context: PageContext, session: Session, opened: OpenedModel) -> About:
     """What the page says of a model that has been opened."""
     runtime, card = opened.text.runtime, opened.card
-    parameters = sum(each.numel() for each in opened.text.decoder.parameters())
+    parameters = opened.parameters
     run = session.run or ""
     val_loss = next((s.val_loss for s in context.runs.stops(run) if s.step == opened.step), None)
     passport = [(opened.label, f"{card.kind} model")]

@@ -158,7 +158,8 @@ def _visit(
     yield
     news = threading.Event()
     try:
-        model = Shelf(context.checkpoints, context.shelf.settings, most=1).open(name)
+        shelf = context.shelf
+        model = Shelf(shelf.checkpoints, shelf.settings, most=1, int8=shelf.int8).open(name)
         if journey.asking.stopped:
             row.state = "waiting"
             return

@@ -13,7 +13,7 @@ DOG = "🐶".encode()
 
 def opened(model: TextModel) -> OpenedModel:
     card = cast(Any, SimpleNamespace(kind="chat"))
-    return OpenedModel(Path("demo"), Path("demo/step-00000003"), 3, card, model)
+    return OpenedModel(Path("demo"), Path("demo/step-00000003"), 3, card, model, 1000)
 
 
 def ids_of(tokenizer: Tokenizer, data: bytes) -> tuple[int, ...]:

@@ -13,9 +13,10 @@ import torch
 
 from tinychat.config import RuntimeSettings
 from tinychat.engine import Sampling, Shelf
+from tinychat.engine import shelf as shelf_module
 from tinychat.engine.self_check import problem_of
 from tinychat.errors import CheckpointError, NoCheckpointError, RunNotFoundError, SettingsError
-from tinychat.model import Decoder, Runtime
+from tinychat.model import AnsweringDecoder, Decoder, Runtime, products
 from tinychat.runs import RunReader, list_checkpoints
 from tinychat.text import Message
 
@@ -101,6 +102,52 @@ def test_the_last_ones_stay_in_memory_and_no_more(run: Path) -> None:
     del first
     gc.collect()
     assert gone() is None
+
+
+def test_what_answers_leaves_no_second_copy_of_the_weights(run: Path) -> None:
+    def plain_decoders() -> int:
+        gc.collect()
+        return sum(type(each) is Decoder for each in gc.get_objects())
+
+    before = plain_decoders()
+    for dtype in ("fp32", "bf16"):
+        opened = Shelf(run.parent, RuntimeSettings(device="cpu", dtype=dtype)).open(run.name)
+        assert isinstance(opened.text.decoder, AnsweringDecoder)
+        assert opened.text.runtime.dtype == dtype
+        assert plain_decoders() == before
+
+
+def test_what_is_measured_is_the_model_as_it_was_trained(run: Path) -> None:
+    opened = Shelf(run.parent, RuntimeSettings(device="cpu"), exact=True).open(run.name)
+    assert isinstance(opened.text.decoder, Decoder)
+    assert opened.text.runtime.dtype == "fp32"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_int8_answers_where_the_machine_has_it(
+    run: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    monkeypatch.setattr(shelf_module, "has_int8", lambda: there and products.has_int8())
+    if there and not products.has_int8():
+        pytest.skip("this CPU has no products of int8")
+    opened = Shelf(run.parent, CPU, int8=True).open(run.name)
+    assert isinstance(opened.text.decoder, AnsweringDecoder)
+    assert opened.text.decoder.one_row_int8 == there
+    assert opened.remarks == (
+        () if there else ("cpu has no products of int8, so it goes without.",)
+    )
+
+
+def test_a_form_that_says_something_else_is_not_used(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(self: AnsweringDecoder, ids: torch.Tensor, cache: Any = None) -> torch.Tensor:
+        return torch.zeros(*ids.shape, self.vocab_size)
+
+    monkeypatch.setattr(AnsweringDecoder, "forward", wrong)
+    opened = Shelf(run.parent, CPU).open(run.name)
+    assert isinstance(opened.text.decoder, Decoder)
+    assert "the plain one answers" in opened.remarks[0]
 
 
 def test_another_checkpoint_of_the_same_name_is_read_anew(run: Path, copy_of: Copy) -> None:

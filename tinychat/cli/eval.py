@@ -51,7 +51,7 @@ def eval_command(
     wanted = data_settings(given, data or ())
     if given.values and not data:
         raise SettingsError("flags that say how files are read go together with --data")
-    model = open_model(place.shelf(), run)
+    model = open_model(place.shelf(exact=True), run)
     with Waiting() as waiting:
         document = _on_data(model, wanted, waiting) if data else _on_validation(model, waiting)
     if as_json:
@@ -133,13 +133,16 @@ def _on_data(model: "OpenedModel", data: "DataSettings", waiting: Waiting) -> di
 def _evaluate(
     model: "OpenedModel", file: "TokenFile", form: str, batch_size: int, waiting: Waiting
 ) -> "Evaluation":
+    from tinychat.model import Decoder
     from tinychat.training import evaluate, make_rows
 
+    decoder = model.text.decoder
+    assert isinstance(decoder, Decoder)  # the shelf is an exact one
     context_length = model.card.model.context_length
     rows = make_rows(file, form, context_length)
     batches = -(-rows.count // batch_size)
     return evaluate(
-        model.text.decoder,
+        decoder,
         rows,
         model.text.tokenizer.token_bytes(),
         model.text.runtime,

@@ -31,18 +31,21 @@ class PlaceFlags:
     device: Device = "auto"
     """Where to compute (auto: cuda, else mps, else cpu)."""
     dtype: Dtype = "auto"
-    """Precision (auto: bf16 on cuda that has it, else fp32)."""
+    """Precision (auto: bf16 where the hardware computes in it, else fp32)."""
+    int8: Annotated[bool, Parameter(negative="")] = False
+    """Weights of eight bits for single answers: faster on a CPU, a little less exact."""
     checkpoints: Path | None = None
     """Folder where runs live (else $TINYCHAT_CHECKPOINTS, else ./checkpoints)."""
 
-    def shelf(self) -> "Shelf":
-        """The models that can be opened."""
+    def shelf(self, *, exact: bool = False) -> "Shelf":
+        """The models that can be opened; `exact` ones are there to be measured."""
         from tinychat.config import RuntimeSettings
         from tinychat.engine import Shelf
         from tinychat.runs import default_checkpoints
 
         settings = RuntimeSettings(device=self.device, dtype=self.dtype)
-        return Shelf(self.checkpoints or default_checkpoints(), settings)
+        folder = self.checkpoints or default_checkpoints()
+        return Shelf(folder, settings, int8=self.int8, exact=exact)
 
 
 Place = Annotated[PlaceFlags, Parameter(name="*")]

@@ -10,7 +10,7 @@ them there. Speaks token ids only; text and stop strings are others' charge.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Literal
@@ -21,7 +21,7 @@ from torch import Tensor
 from tinychat.engine.repetition import RepetitionGuard
 from tinychat.engine.sampling import Sampling, TokenDetail, explain, no_nan, pick
 from tinychat.keys import draw_key
-from tinychat.model import Decoder, KVCache, Runtime
+from tinychat.model import AnsweringDecoder, Decoder, KVCache, Runtime
 
 FinishReason = Literal["end", "length", "context", "stop", "repetition", "deadline", "cancelled"]
 
@@ -84,7 +84,7 @@ Event = tuple[Row, int | Finish]  # a row, and its token or its end
 
 
 def decode(
-    decoder: Decoder,
+    decoder: Decoder | AnsweringDecoder,
     requests: Sequence[Request],
     *,
     runtime: Runtime,
@@ -123,7 +123,7 @@ class Batch:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: Decoder | AnsweringDecoder,
         runtime: Runtime,
         never_sampled: Sequence[int] = (),
         *,
@@ -146,7 +146,8 @@ class Batch:
         length = self.context_length if room is None else min(room, self.context_length)
         shape = replace(decoder.settings, context_length=length)
         with torch.inference_mode():
-            self.cache = KVCache.allocate(shape, 0, runtime.torch_device, runtime.torch_dtype)
+            dtype = decoder.cache_dtype or runtime.torch_dtype
+            self.cache = KVCache.allocate(shape, 0, runtime.torch_device, dtype)
             self._forbidden = torch.tensor(
                 never_sampled, dtype=torch.long, device=runtime.torch_device
             )
@@ -174,7 +175,7 @@ class Batch:
         ids = [row.ids[row.start + row.held :][:length] for row in rows]
         with answering(self.decoder, self.runtime):
             part = self.cache.part(self._ready, self._ready + len(rows))
-            self.decoder.hidden(torch.tensor(ids, device=self.runtime.torch_device), part)
+            self.decoder.read(torch.tensor(ids, device=self.runtime.torch_device), part)
         for row in rows:
             row.held += length
         self._count_ready()
@@ -351,13 +352,15 @@ def newest_that_fit(
 
 
 @contextmanager
-def answering(decoder: Decoder, runtime: Runtime) -> Iterator[None]:
+def answering(decoder: Decoder | AnsweringDecoder, runtime: Runtime) -> Iterator[None]:
     """No dropout, no gradients, the runtime's precision; afterwards everything is as it was."""
     was_training = decoder.training
     if was_training:
         decoder.eval()
     try:
-        with torch.inference_mode(), runtime.autocast():
+        # the form for answering knows its precision: torch need not look at each operation
+        precision = runtime.autocast() if isinstance(decoder, Decoder) else nullcontext()
+        with torch.inference_mode(), precision:
             yield
     finally:
         if was_training:

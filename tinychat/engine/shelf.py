@@ -13,8 +13,10 @@ from tinychat.model import (
     LoadedModel,
     ModelCard,
     Runtime,
+    answering_form,
     choose_runtime,
     for_answering,
+    has_int8,
     load_foreign,
     load_model,
 )
@@ -35,6 +37,7 @@ class OpenedModel:
     step: int | None  # None for a model from elsewhere
     card: ModelCard
     text: TextModel
+    parameters: int
     remarks: tuple[str, ...] = ()
 
     @property
@@ -54,12 +57,27 @@ class OpenedModel:
 
 
 class Shelf:
-    """Opens models by name and keeps the last `most` of them in memory. Any thread may ask."""
+    """Opens models by name and keeps the last `most` of them in memory. Any thread may ask.
 
-    def __init__(self, checkpoints: Path, settings: RuntimeSettings, *, most: int = 4) -> None:
+    `int8` lets weights of eight bits answer single conversations, where the CPU has products for
+    them. `exact` opens models as they were trained, in fp32 if nothing else is asked for, to be
+    measured and not to answer fast.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Path,
+        settings: RuntimeSettings,
+        *,
+        most: int = 4,
+        int8: bool = False,
+        exact: bool = False,
+    ) -> None:
         self.checkpoints = checkpoints
         self.settings = settings
         self.most = most
+        self.int8 = int8
+        self.exact = exact
         self._opened: OrderedDict[_Key, OpenedModel] = OrderedDict()
         self._look = threading.Lock()
         self._load = threading.Lock()  # one at a time; what is there already need not wait for it
@@ -107,16 +125,44 @@ class Shelf:
             key = _key(path)
             loaded = load(path, runtime.torch_device)
             parameters = sum(each.numel() for each in loaded.decoder.parameters())
-            runtime = for_answering(runtime, self.settings, parameters)
-            text, remarks = _checked(loaded, runtime)
+            runtime = for_answering(runtime, self.settings, parameters, exact=self.exact)
+            text, remarks = self._checked(loaded, runtime)
             step = None if foreign else loaded.card.step
-            opened = OpenedModel(run, path, step, loaded.card, text, remarks)
+            opened = OpenedModel(run, path, step, loaded.card, text, parameters, remarks)
             with self._look:
                 if key is not None:
                     self._opened[key] = opened
                 while len(self._opened) > self.most:
                     self._opened.popitem(last=False)
             return opened
+
+    def _checked(self, loaded: LoadedModel, runtime: Runtime) -> tuple[TextModel, tuple[str, ...]]:
+        """The model in its fastest form on a runtime that computes it rightly, and what had to be
+        changed for that."""
+        remarks: list[str] = []
+        plain = decoder = loaded.decoder
+        if not self.exact:
+            int8 = self.int8 and runtime.device == "cpu" and has_int8()
+            if self.int8 and not int8:
+                remarks.append(f"{runtime.device} has no products of int8, so it goes without.")
+            decoder = answering_form(plain, runtime, one_row_int8=int8)
+            if decoder is not plain and (problem := problem_of(decoder, runtime, plain)):
+                remarks.append(f"{problem[0].upper()}{problem[1:]}, so the plain one answers.")
+                decoder = plain
+        for device, dtype in ((runtime.device, "fp32"), ("cpu", "fp32")):
+            problem = None if decoder is not plain else problem_of(plain, runtime)
+            if problem is None:
+                break
+            if (runtime.device, runtime.dtype) == (device, dtype):
+                continue
+            remarks.append(
+                f"{runtime.dtype} on {runtime.device} does not compute this model rightly "
+                f"({problem}), so it computes in {dtype} on {device}."
+            )
+            runtime = replace(runtime, device=device, dtype=dtype)
+            plain.to(runtime.torch_device)
+        runtime.apply()
+        return TextModel(decoder, loaded.tokenizer, runtime), tuple(remarks)
 
     def _known(self, path: Path) -> OpenedModel | None:
         key = _key(path)
@@ -134,25 +180,6 @@ def in_order(run: Path) -> list[Path]:
     if (best := reader.best) is not None:
         steps = [best.step, *(step for step in steps if step != best.step)]
     return [RunPaths(run).checkpoint(step) for step in steps]
-
-
-def _checked(loaded: LoadedModel, runtime: Runtime) -> tuple[TextModel, tuple[str, ...]]:
-    """The model on a runtime that computes it rightly, and what had to be changed for that."""
-    remarks: list[str] = []
-    for device, dtype in ((runtime.device, "fp32"), ("cpu", "fp32")):
-        problem = problem_of(loaded.decoder, runtime)
-        if problem is None:
-            break
-        if (runtime.device, runtime.dtype) == (device, dtype):
-            continue
-        remarks.append(
-            f"{runtime.dtype} on {runtime.device} does not compute this model rightly ({problem}), "
-            f"so it computes in {dtype} on {device}."
-        )
-        runtime = replace(runtime, device=device, dtype=dtype)
-        loaded.decoder.to(runtime.torch_device)
-    runtime.apply()
-    return TextModel(loaded.decoder, loaded.tokenizer, runtime), tuple(remarks)
 
 
 def _key(path: Path) -> _Key | None:

@@ -10,7 +10,7 @@ from tinychat.engine.growing_text import GrowingText
 from tinychat.engine.prompt import Completion, Prompt, fit_conversation
 from tinychat.engine.sampling import Sampling
 from tinychat.errors import SettingsError
-from tinychat.model import Decoder, Runtime
+from tinychat.model import AnsweringDecoder, Decoder, Runtime
 from tinychat.text import Message, Tokenizer, encode_turns
 
 
@@ -22,7 +22,12 @@ class TextModel:
     """
 
     def __init__(
-        self, decoder: Decoder, tokenizer: Tokenizer, runtime: Runtime, *, batch_rows: int = 64
+        self,
+        decoder: Decoder | AnsweringDecoder,
+        tokenizer: Tokenizer,
+        runtime: Runtime,
+        *,
+        batch_rows: int = 64,
     ) -> None:
         self.decoder = decoder
         self.tokenizer = tokenizer

@@ -4,6 +4,7 @@ layouts it is stored in, checkpoints as bytes, and model folders from elsewhere.
 Knows nothing of runs' folders beyond reading a verified checkpoint, and nothing of training.
 """
 
+from tinychat.model.answering import AnsweringDecoder, answering_form
 from tinychat.model.cache import KVCache
 from tinychat.model.checkpoint import (
     LoadedModel,
@@ -34,15 +35,18 @@ from tinychat.model.device import (
 from tinychat.model.families import family_of, hf_shapes
 from tinychat.model.foreign_folder import foreign_parent, foreign_tokenizer, load_foreign
 from tinychat.model.foreign_weights import foreign_shape, read_foreign
+from tinychat.model.products import has_int8
 from tinychat.model.readme import History, code, readme_page
 
 __all__ = [
+    "AnsweringDecoder",
     "Decoder",
     "History",
     "KVCache",
     "LoadedModel",
     "ModelCard",
     "Runtime",
+    "answering_form",
     "available_devices",
     "choose_runtime",
     "code",
@@ -54,6 +58,7 @@ __all__ = [
     "foreign_shape",
     "foreign_tokenizer",
     "free_memory",
+    "has_int8",
     "hf_shapes",
     "is_not_deterministic",
     "is_out_of_memory",

@@ -27,6 +27,8 @@ class Decoder(nn.Module):
     Built under `torch.device("meta")` it costs no memory and still counts its parameters.
     """
 
+    cache_dtype: torch.dtype | None = None  # of its keys and values; None for the runtime's
+
     def __init__(self, settings: ModelSettings, vocab_size: int) -> None:
         super().__init__()
         self.settings = settings
@@ -74,6 +76,10 @@ class Decoder(nn.Module):
         if cache:
             cache.lengths += length
         return self.norm(x)
+
+    def read(self, ids: Tensor, cache: KVCache) -> None:
+        """Let the cache grow by ids (B, T); nobody wants to know what follows them."""
+        self.hidden(ids, cache)
 
     def initialise(self, seed: int) -> None:
         """Fill every parameter from (seed, its name): the same on any device, in any order."""

@@ -24,7 +24,9 @@ OUT_OF_MEMORY = (
     "cudnn_status_alloc_failed",
     "std::bad_alloc",
 )
-ONE_THREAD_PARAMETERS = 8_000_000  # measured at 2 and 26 million: benchmarks/README.md
+# where one pays for answering; measured at 0.8 to 29 million: benchmarks/README.md
+ONE_THREAD_PARAMETERS = 8_000_000
+BF16_PARAMETERS = 4_000_000
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -71,8 +73,8 @@ def available_devices() -> list[str]:
 def choose_runtime(settings: RuntimeSettings, *, training: bool = False) -> Runtime:
     """Settle every "auto": bf16 where the hardware computes in it, else fp32.
 
-    On a CPU that holds for training only: it is two to four times faster there, while answering
-    one person gains little from it. Raises SettingsError for a device that is not here.
+    On a CPU that holds for training only; `for_answering` says what answers. Raises SettingsError
+    for a device that is not here.
     """
     devices = available_devices()
     device = devices[0] if settings.device == "auto" else settings.device
@@ -91,12 +93,25 @@ def choose_runtime(settings: RuntimeSettings, *, training: bool = False) -> Runt
     )
 
 
-def for_answering(runtime: Runtime, settings: RuntimeSettings, parameters: int) -> Runtime:
-    """One thread for a small model on a CPU, unless somebody named a number: at each token the
-    threads would wait for each other for longer than they compute."""
-    named = settings.threads is not None or "OMP_NUM_THREADS" in os.environ
-    small = runtime.device == "cpu" and parameters < ONE_THREAD_PARAMETERS
-    return replace(runtime, threads=1) if small and not named else runtime
+def for_answering(
+    runtime: Runtime, settings: RuntimeSettings, parameters: int, *, exact: bool = False
+) -> Runtime:
+    """A runtime for answering, as far as nobody named another, of a model on a CPU.
+
+    bf16, unless the numbers must be `exact`: half the bytes to read, if there are enough of them.
+    One thread for a small model: at each token the threads would wait for each other for longer
+    than they compute.
+    """
+    if runtime.device != "cpu":
+        return runtime
+    if settings.threads is None and "OMP_NUM_THREADS" not in os.environ:
+        runtime = replace(
+            runtime, threads=1 if parameters < ONE_THREAD_PARAMETERS else runtime.threads
+        )
+    large = parameters >= BF16_PARAMETERS
+    if settings.dtype == "auto" and large and not exact and cpu_computes_bf16():
+        runtime = replace(runtime, dtype="bf16")
+    return runtime
 
 
 def cpu_computes_bf16() -> bool:
