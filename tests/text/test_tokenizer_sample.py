@@ -1,6 +1,8 @@
 """The sample a tokenizer is trained on, and how well a vocabulary fits."""
 
 import random
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from tinychat.config import DataSettings, TokenizerSettings
 from tinychat.text import (
     Corpus,
+    Tokenizer,
     bytes_per_token,
     quality,
     survey,
@@ -21,6 +24,32 @@ STORIES = [f"Once there was a cat called {i}.\nIt had {i} friends." for i in ran
 
 def scan(path: Path) -> Corpus:
     return Corpus.scan(DataSettings(paths=(str(path),)))
+
+
+def test_training_tells_that_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library is not done before it was told twice."""
+    path = tmp_path / "stories.txt"
+    path.write_text("\n<|endoftext|>\n".join(STORIES), encoding="utf-8")
+    corpus, twice = scan(path), threading.Event()
+    told: list[str] = []
+
+    def progress(stage: str, done: int, total: int) -> None:
+        told.append(stage)
+        if told.count("training the tokenizer") == 2:
+            twice.set()
+
+    def slow(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+        assert twice.wait(120)
+        return train_bpe(texts, vocab_size)
+
+    monkeypatch.setattr(tokenizer_sample, "train_bpe", slow)
+    monkeypatch.setattr(tokenizer_sample, "_BEAT_SECONDS", 0.01)
+    found = survey(corpus, DataSettings(), seed=0)
+    made = tokenizer_sample.train_tokenizer(
+        corpus, found, TokenizerSettings(vocab_size=300), seed=0, progress=progress
+    )
+    assert made.vocab_size > 262
+    assert told[0] == "tokenizer"
 
 
 def test_a_sample_of_too_many_words_is_thinned_and_still_of_the_whole(

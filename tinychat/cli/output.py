@@ -33,19 +33,24 @@ def print_json(document: Any) -> None:
 
 
 class Waiting(AbstractContextManager["Waiting"]):
-    """Progress on stderr, from the third second on. Called as (stage, done, total)."""
+    """Progress on stderr, from the third second on. Called as (stage, done, total).
+
+    A stage is told when it begins, and then now and then.
+    """
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._told_at = -math.inf
+        self._stage = ""  # told last
         self._terminal = sys.stderr.isatty()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
         pause = _TERMINAL_SECONDS if self._terminal else _PLAIN_SECONDS
-        if now - self._began < PATIENCE_SECONDS or now - self._told_at < pause:
+        soon = stage == self._stage and now - self._told_at < pause
+        if soon or now - self._began < PATIENCE_SECONDS:
             return
-        self._told_at = now
+        self._told_at, self._stage = now, stage
         stage = inert(stage)
         told = f"{stage} {100 * done // total}%" if total else stage
         sys.stderr.write(f"{_CLEAR_LINE}{told}" if self._terminal else f"{told}\n")

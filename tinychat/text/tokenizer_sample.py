@@ -5,7 +5,8 @@ Both are of the training side only.
 
 import random
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import islice
 
 from tinychat.config import TokenizerSettings
@@ -20,6 +21,7 @@ _SAMPLE_WORDS = 6_000_000  # bytes of the different words in it, which cost abou
 _WORD_BYTES = 8  # that a word weighs beside its letters
 _WORD = re.compile(r"\w+|[^\w\s]+")
 _MEASURED_ITEMS = 500
+_BEAT_SECONDS = 1.0
 
 
 def train_tokenizer(
@@ -35,7 +37,17 @@ def train_tokenizer(
     texts = _sample(corpus, found, seed, sample_bytes, progress)
     if settings.kind == "char":
         return train_char(texts)
-    return train_bpe(texts, settings.vocab_size)
+    return _with_beats(lambda: train_bpe(texts, settings.vocab_size), progress)
+
+
+def _with_beats(train: Callable[[], Tokenizer], progress: Progress | None) -> Tokenizer:
+    """Train, and tell every second that it goes on: the library does not say how far it is."""
+    with ThreadPoolExecutor(1, "tokenizer") as pool:
+        trained = pool.submit(train)
+        while not wait([trained], timeout=_BEAT_SECONDS).done:
+            if progress:
+                progress("training the tokenizer", 0, 0)
+        return trained.result()
 
 
 def measured_items(corpus: Corpus, found: Survey) -> list[Item]:
