@@ -17,7 +17,6 @@ from tinychat.errors import RunError
 from tinychat.runs import RunReader, Status, process_identity, send_command, true_state
 from tinychat.watch.launch import (
     Launched,
-    dry_run,
     end_process,
     launch,
     resume_arguments,
@@ -163,14 +162,6 @@ def test_resume_goes_on_and_a_signal_saves_and_stops_it(tmp_path: Path) -> None:
     assert until(lambda: second.ended() is not None)
     assert reader.status is not None
     assert reader.status.state == "stopped"
-
-
-def test_dry_run_tells_what_would_be_or_what_is_wrong(tmp_path: Path) -> None:
-    told = dry_run(train_arguments("demo", None, "mine", tmp_path, ["--max-steps=77"]))
-    assert "nothing was started" in told
-    assert "77" in told
-    assert "no preset is called" in dry_run(train_arguments("dmo", None, "mine", tmp_path))
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_the_process_that_is_meant_is_ended(child: tuple[Any, Any]) -> None:

@@ -24,9 +24,11 @@ def plan_command(
     preset: str | None = None,
     config: Path | None = None,
     data: list[str] | None = None,
+    name: str | None = None,
     checkpoints: Path | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    mirror: str | None = None,
     tokenizer: str | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     reading: Reading = READING_FLAGS,
@@ -35,7 +37,7 @@ def plan_command(
 ) -> int:
     """Tell what a run would cost on this machine: parameters, memory, disk, time. Starts nothing.
 
-    Takes the flags of `tinychat train` that decide what a run is. A few real steps, an evaluation,
+    Takes the flags of `tinychat train`. A few real steps, an evaluation,
     samples and a save are measured in a process of their own, half a minute at most for small
     models. Without --data it takes the size of vocabulary that the preset declares, and leaves out
     what only data can tell.
@@ -52,24 +54,35 @@ def plan_command(
     data
         Files or folders to learn from, or hf:OWNER/NAME[:SPLIT] to fetch them (short for
         --data.paths).
+    name
+        Name that the run would have.
     checkpoints
         Folder where runs live (else $TINYCHAT_CHECKPOINTS, else ./checkpoints).
     device
         Short for --runtime.device.
     dtype
         Short for --runtime.dtype.
+    mirror
+        Short for --checkpoint.mirror.
     tokenizer
         A tokenizer.json to take, or hf:OWNER/NAME to fetch one (short for --tokenizer.path);
         "trained" makes one from the text.
     as_json
         Print one JSON document instead.
     """
-    from tinychat.cli.train import layered_settings, require_vocabulary
+    from tinychat.cli.train import check_name, layered_settings, require_vocabulary
     from tinychat.planning.claims import claims_of
     from tinychat.runs import default_checkpoints
 
     root = checkpoints or default_checkpoints()
-    short = {"runtime.device": device, "runtime.dtype": dtype, "tokenizer.path": tokenizer}
+    if name is not None:
+        check_name(name)
+    short = {
+        "runtime.device": device,
+        "runtime.dtype": dtype,
+        "checkpoint.mirror": mirror,
+        "tokenizer.path": tokenizer,
+    }
     resolved, label = layered_settings(preset, config, data, short, root, given)
     with_data = bool(resolved.settings.data.paths) or label == "demo"
     if with_data:

@@ -8,7 +8,8 @@
     draw     `curves`: what of a column is drawn; `schedule`: the learning rate ahead; `plot`: the
              picture in characters
     ask      `requests`: commands sent, pending until acknowledged
-    start    `launch`: a run as a session of its own, and the end of one that does not obey
+    start    `plan`: what a run would cost, asked of a child process; `launch`: a run as a session
+             of its own, and the end of one that does not obey
 
 Modules are imported by their names: listing runs needs a third of what the screen of one costs to
 import. Nothing here knows tensors or a terminal library, and `plot` alone knows plotext.

@@ -96,22 +96,6 @@ def train_arguments(
     return ["train", *flags, f"--checkpoints={checkpoints.absolute()}", *more]
 
 
-def dry_run(arguments: Sequence[str]) -> str:
-    """What `train_arguments` would start, in words, or the sentence why it cannot be.
-
-    Takes seconds: call it in a thread.
-    """
-    done = subprocess.run(
-        _command([*arguments, "--dry-run"]),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        check=False,
-    )
-    return _harmless(done.stdout)
-
-
 def end_process(status: Status, number: signal.Signals) -> None:
     """Send a signal to the process behind a status, and to no other.
 

@@ -1,8 +1,8 @@
 """Asks for what a new run needs, shows its plan, and starts it."""
 
-import asyncio
 import itertools
 import shlex
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,12 +12,20 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.screen import Screen
 from textual.widgets import Button, Footer, Input, Label, Select
+from textual.worker import Worker
 
 from tinychat import words
+from tinychat.errors import TinychatError
 from tinychat.runs import RunPaths
-from tinychat.watch.launch import dry_run, train_arguments
+from tinychat.watch.launch import train_arguments
+from tinychat.watch.plan import ShortPlan, ask_plan, plan_arguments, short_plan
 from tinychat_monitor.starting import start
 from tinychat_monitor.widgets.inert import InertText
+from tinychat_monitor.widgets.plan import PlanView
+
+_BEAT_SECONDS = 0.2
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_DECIDES = ("data", "max-steps", "more")  # with the preset, what a plan depends on
 
 
 class NewRunScreen(Screen[Path | None]):
@@ -27,6 +35,7 @@ class NewRunScreen(Screen[Path | None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "stop_planning", "Stop planning", show=True, key_display="esc"),
         Binding("escape", "cancel", "Back", show=True, key_display="esc"),
         Binding("f5", "plan", "Plan", show=True),
         Binding("f9", "start", "Start", show=True),
@@ -36,6 +45,11 @@ class NewRunScreen(Screen[Path | None]):
         super().__init__()
         self._checkpoints = checkpoints
         self._proposed = ""
+        self._planning: Worker[None] | None = None
+        self._planning_since = 0.0
+        self._stage = ""  # what the planning process says that it is doing
+        self._planned: tuple[str, ...] = ()  # the form whose plan is shown
+        self._starting = False
 
     def compose(self) -> ComposeResult:
         from tinychat.config.load import preset_names  # it costs pydantic
@@ -62,11 +76,18 @@ class NewRunScreen(Screen[Path | None]):
                 yield Button("Back", id="back", compact=True)
         yield InertText("message")
         with VerticalScroll(id="told-plan"):
-            yield InertText("plan-text")
+            yield PlanView("plan-text")
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         self.query_one("#preset").focus()
+        self.set_interval(_BEAT_SECONDS, self._tell_stage)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Escape ends a planning first, and leaves the screen after that."""
+        if action == "stop_planning":
+            return self._planning is not None
+        return self._planning is None if action == "cancel" else True
 
     def _row(self, name: str, placeholder: str, value: str = "", label: str = "") -> ComposeResult:
         with Horizontal(classes=f"row -{name}"):
@@ -126,42 +147,83 @@ class NewRunScreen(Screen[Path | None]):
         message.set_class(error, "error")
         message.show(words.inert(sentence, keep="\n"))
 
-    def _begin(self, sentence: str) -> None:
-        self._say(sentence)
-        self._busy(True)
-        self.query_one("#plan-text", InertText).show("")  # the one before is not of this form
+    def _form(self) -> tuple[str, ...]:
+        return (str(self.query_one("#preset", Select).value), *map(self._typed, _DECIDES))
 
-    @property
-    def _is_busy(self) -> bool:
-        return self.query_one("#start", Button).disabled
+    @on(Input.Changed)
+    @on(Select.Changed)
+    def _mark_old_plan(self) -> None:
+        box = self.query_one("#told-plan")
+        is_old = self._form() != self._planned
+        box.set_class(is_old, "-old")
+        is_shown = bool(self.query_one("#plan-text", PlanView).shown)
+        title = " plan of the form as it was; F5 renews it " if is_old else " plan "
+        box.border_title = title if is_shown else ""
 
-    def _busy(self, busy: bool) -> None:
-        for button in self.query(Button):
-            button.disabled = busy and button.id != "back"
+    def _set_busy(self) -> None:
+        self.query_one("#plan", Button).disabled = self._starting or self._planning is not None
+        self.query_one("#start", Button).disabled = self._starting
+        self.refresh_bindings()
 
     @on(Button.Pressed, "#plan")
     def action_plan(self) -> None:
-        """Show what would be started, without starting it."""
-        if not self._is_busy and (arguments := self._arguments()) is not None:
-            self._begin("working out the plan ...")
-            self._plan(arguments)
+        """Measure what would be started, without starting it."""
+        if self._starting or self._planning or (arguments := self._arguments()) is None:
+            return
+        self._planned = self._form()
+        self._show_plan(None)
+        self._stage, self._planning_since = "asking for the plan", time.monotonic()
+        self._planning = self._plan(plan_arguments(arguments))
+        self._tell_stage()
+        self._set_busy()
 
-    @work(exclusive=True, group="trainer")
+    @work(exclusive=True, group="plan")
     async def _plan(self, arguments: list[str]) -> None:
         try:
-            told = await asyncio.to_thread(dry_run, arguments)
+            told = short_plan(await ask_plan(arguments, self._note_stage), time.time())
         except OSError as error:
-            told = f"The plan cannot be made: {error.strerror}."
-        self._busy(False)
-        self._say("")
-        self.query_one("#plan-text", InertText).show(words.inert(told, keep="\n"))
-        self.query_one("#told-plan").scroll_home(animate=False)
+            self._end_planning(f"The plan cannot be made: {error.strerror}.", error=True)
+        except TinychatError as error:
+            self._end_planning(str(error), error=True)
+        else:
+            seconds = time.monotonic() - self._planning_since
+            self._end_planning(f"planned in {words.long_duration(seconds)}; nothing was started")
+            self._show_plan(told)
+
+    def _note_stage(self, said: str) -> None:
+        self._stage = said or self._stage
+
+    def _tell_stage(self) -> None:
+        if self._planning is not None:
+            seconds = time.monotonic() - self._planning_since
+            sign = _SPINNER[int(seconds / _BEAT_SECONDS) % len(_SPINNER)]
+            self._say(f"{sign} {self._stage} ...  {words.duration(seconds)}")
+
+    def _end_planning(self, sentence: str, *, error: bool = False) -> None:
+        self._planning = None
+        self._set_busy()
+        self._say(sentence, error=error)
+
+    def action_stop_planning(self) -> None:
+        """End the process that plans."""
+        if self._planning is not None:
+            self._planning.cancel()
+            self._end_planning("planning was stopped")
+
+    def _show_plan(self, plan: ShortPlan | None) -> None:
+        self.query_one("#plan-text", PlanView).show_plan(plan)
+        box = self.query_one("#told-plan")
+        box.scroll_home(animate=False)
+        self._mark_old_plan()
 
     @on(Button.Pressed, "#start")
     def action_start(self) -> None:
-        """Start it, and wait until it is under way."""
-        if not self._is_busy and (arguments := self._arguments()) is not None:
-            self._begin("starting ... reading the data may take a while; Back leaves it to itself")
+        """Start it, planned or not, and wait until it is under way."""
+        if not self._starting and (arguments := self._arguments()) is not None:
+            self.action_stop_planning()
+            self._starting = True
+            self._set_busy()
+            self._say("starting ... reading the data may take a while; Back leaves it to itself")
             self._start(arguments, self._checkpoints / self._typed("name"))
 
     @work(exclusive=True, group="trainer")
@@ -169,14 +231,17 @@ class NewRunScreen(Screen[Path | None]):
         try:
             launched, under_way = await start(arguments, self._checkpoints, run)
         except OSError as error:
-            self._busy(False)
-            self._say(f"It cannot be started: {error.strerror} ({error.filename}).", error=True)
+            self._refuse_start(f"It cannot be started: {error.strerror} ({error.filename}).")
             return
         if under_way:
             self.dismiss(run)
             return
-        self._busy(False)
-        self._say(launched.said() or "It ended without a word.", error=True)
+        self._refuse_start(launched.said() or "It ended without a word.")
+
+    def _refuse_start(self, sentence: str) -> None:
+        self._starting = False
+        self._set_busy()
+        self._say(sentence, error=True)
 
     @on(Button.Pressed, "#back")
     def action_cancel(self) -> None:

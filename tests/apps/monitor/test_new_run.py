@@ -14,7 +14,6 @@ from tests.conftest import tiny
 from tinychat.runs import RunReader
 from tinychat_monitor import starting
 from tinychat_monitor.app import MonitorApp
-from tinychat_monitor.screens import new_run
 from tinychat_monitor.screens.new_run import NewRunScreen, about_path
 from tinychat_monitor.screens.run import RunScreen
 
@@ -87,20 +86,6 @@ def test_the_data_are_looked_at_while_they_are_typed(tmp_path: Path) -> None:
     drive(MonitorApp(tmp_path / "runs"), play)
 
 
-def test_the_plan_is_shown_and_starts_nothing(tmp_path: Path) -> None:
-    async def play(pilot: Pilot[None]) -> None:
-        await form(pilot, max_steps="77")
-        await pilot.press("f5")
-        await until(pilot, lambda: "77" in shown(pilot, "#plan-text"))
-        assert not list(tmp_path.glob("*/run.json"))
-        pilot.app.screen.query_one("#more", Input).value = "--optim.no-such-thing 3"
-        await pilot.press("f9")  # the plan of another form is not left standing
-        await until(pilot, lambda: "no_such_thing" in shown(pilot, "#message"))
-        assert not shown(pilot, "#plan-text")
-
-    drive(MonitorApp(tmp_path), play, (100, 40))
-
-
 def test_a_start_that_fails_keeps_what_was_typed(tmp_path: Path) -> None:
     async def play(pilot: Pilot[None]) -> None:
         await form(pilot, name="mine", more="--optim.no-such-thing 3")
@@ -135,7 +120,6 @@ def test_a_start_is_begun_once_however_often_it_is_asked_for(
         raise OSError(28, "No space left on device", str(checkpoints))
 
     monkeypatch.setattr(starting, "launch", launch)
-    monkeypatch.setattr(new_run, "dry_run", lambda arguments: begun.append(arguments) or "")
 
     async def play(pilot: Pilot[None]) -> None:
         await form(pilot, name="mine")

@@ -42,7 +42,11 @@ class Terminal:
         self._tmux("send-keys", *keys)
 
     def type(self, text: str) -> None:
-        self._tmux("send-keys", "-l", text)
+        self._tmux("send-keys", "-l", "--", text)
+
+    def cursor_row(self) -> int:
+        """Where the cursor is, which is where what is typed goes."""
+        return int(self._tmux("display-message", "-p", "#{cursor_y}"))
 
     def resize(self, width: int, height: int) -> None:
         self._tmux("resize-window", "-x", str(width), "-y", str(height))
