@@ -10,14 +10,13 @@ It says what `Decoder` says, up to rounding, and differs in how:
   their products as they were;
 - a layer's keys and values are written into the cache by one copy, and read where they lie;
 - attention is computed in fp32, which is several times faster than bf16 where the CPU has no tiles
-  of bf16, and without a mask where all that the cache holds is seen.
+  of bf16, and over prompts by blocks of bf16.
 
 Shapes in comments: B rows, T tokens, C n_embd, H n_head, G n_kv_head, D head_dim, V vocab_size.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -29,6 +28,8 @@ from tinychat.model.cache import KVCache
 from tinychat.model.decoder import Attention, Block, Decoder, rope_rotation, share_heads, sinusoidal
 from tinychat.model.device import Runtime
 from tinychat.model.products import Maker, Product, best_bfloat16, float32, int8
+
+BLOCK = 128  # queries at once over a prompt
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class AnsweringDecoder(nn.Module):
         # norms add eps to the mean of squares, so that much to the length that they divide by
         self._least = torch.tensor(math.sqrt(settings.n_embd * settings.norm_eps))
         self._least_qk = torch.tensor(math.sqrt(settings.head_width * settings.norm_eps))
+        self._width = settings.head_width
         self._places = _places(decoder)
         self._turns = _turns(settings)
         maker = float32 if dtype == torch.float32 else best_bfloat16()
@@ -80,7 +82,7 @@ class AnsweringDecoder(nn.Module):
     def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """Logits (B, T, V), as `Decoder.forward` gives them."""
         x = self.hidden(ids, cache)
-        return self._for(ids).head(x.flatten(0, 1)).unflatten(0, ids.shape)
+        return self._for(ids).head(x.flatten(0, 1)).view(*ids.shape, -1)
 
     def read(self, ids: Tensor, cache: KVCache) -> None:
         """Let the cache grow by ids (B, T); nobody wants to know what follows them."""
@@ -89,31 +91,33 @@ class AnsweringDecoder(nn.Module):
     def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """The final states (B, T, C), normalised for `head` but without the norm's gain."""
         x = self._run(ids, cache)
-        return self._normalise(x).to(self._for(ids).dtype).unflatten(0, ids.shape)
+        return self._normalise(x).to(self._for(ids).dtype).view(*ids.shape, -1)
 
     def _for(self, ids: Tensor) -> Weights:
         return self._one if ids.numel() == 1 else self._many
 
     def _run(self, ids: Tensor, cache: KVCache | None, only_cache: bool = False) -> Tensor:
         """The stream (B * T, C) after the last block."""
-        weights, place = self._for(ids), Place.of(ids, cache)
+        weights = self._for(ids)
+        dtype, last = weights.dtype, weights.layers[-1]
+        if cache is None:
+            shape = replace(self.settings, context_length=ids.shape[1])
+            cache = KVCache.allocate(shape, len(ids), ids.device, self.cache_dtype)
+        place = Place.of(ids, cache)
         x = self.embedding(ids)
         if self._places is not None:
             x = x + place.rows_of(self._places)
         x = x.flatten(0, 1)
         turns = None if self._turns is None else place.rows_of(self._turns)[..., None, :]
-        stores = [None] * len(weights.layers) if cache is None else cache.held.unbind(0)
-        for layer, store in zip(weights.layers, stores, strict=True):
-            qkv = layer.qkv(self._normalise(x).to(weights.dtype))
-            qkv = self._positioned(qkv.unflatten(0, ids.shape), layer, turns)
-            if only_cache and layer is weights.layers[-1] and store is not None:
-                place.write(qkv[:, :, self.settings.n_head :], store)
+        for layer, slot in zip(weights.layers, place.slots, strict=True):
+            qkv = layer.qkv(self._normalise(x).to(dtype)).view(*ids.shape, -1, self._width)
+            qkv = self._positioned(qkv, layer, turns)
+            slot.write(qkv[:, :, self.settings.n_head :])
+            if only_cache and layer is last:
                 break
-            y = self._attend(qkv, store, place)
-            x = x + layer.output(y.to(weights.dtype))
-            x = x + layer.down(self._activate(layer.up(self._normalise(x).to(weights.dtype))))
-        if cache is not None:
-            cache.lengths += ids.shape[1]
+            x = x + layer.output(self._attend(qkv, slot, place).to(dtype))
+            x = x + layer.down(self._activate(layer.up(self._normalise(x).to(dtype))))
+        cache.lengths += ids.shape[1]
         return x
 
     def _normalise(self, x: Tensor) -> Tensor:
@@ -123,42 +127,35 @@ class AnsweringDecoder(nn.Module):
         return x / _length(x, self._least)
 
     def _positioned(self, qkv: Tensor, layer: Layer, turns: Tensor | None) -> Tensor:
-        """(B, T, H + 2G, D) in the cache's dtype: queries, keys and values, as attention takes
-        them, from the product (B, T, (H + 2G) * D)."""
-        settings = self.settings
-        qkv = qkv.unflatten(-1, (-1, settings.head_width)).float()
-        qk = qkv[:, :, : settings.n_head + settings.kv_heads]
+        """Queries, keys and values (B, T, H + 2G, D) as attention takes them."""
+        qkv = qkv.float()
+        qk = qkv[:, :, : self.settings.n_head + self.settings.kv_heads]
         if layer.qk_gain is not None:
-            if settings.norm == "layer":
-                qk.copy_(F.layer_norm(qk, qk.shape[-1:], None, None, settings.norm_eps))
+            if self.settings.norm == "layer":
+                qk.copy_(F.layer_norm(qk, qk.shape[-1:], None, None, self.settings.norm_eps))
             else:
                 qk.div_(_length(qk, self._least_qk))
             qk.mul_(layer.qk_gain)
             if layer.qk_bias is not None:
                 qk.add_(layer.qk_bias)
         if turns is not None:
-            torch.view_as_complex(qk.unflatten(-1, (-1, 2))).mul_(turns)
+            torch.view_as_complex(qk.view(*qk.shape[:3], -1, 2)).mul_(turns)
         return qkv.to(self.cache_dtype)
 
-    def _attend(self, qkv: Tensor, store: Tensor | None, place: "Place") -> Tensor:
+    def _attend(self, qkv: Tensor, slot: "Slot", place: "Place") -> Tensor:
         """What each token takes from those it sees (B * T, H * D)."""
         heads, groups = self.settings.n_head, self.settings.kv_heads
-        q = qkv[:, :, :heads].transpose(1, 2)  # (B, H, T, D)
-        new = qkv[:, :, heads:]
-        if store is not None:
-            place.write(new, store)
-        if store is None or place.is_beginning:
-            k, v = new.unflatten(2, (2, groups)).permute(2, 0, 3, 1, 4)
-        else:
-            k, v = store[:, :, :, : place.used]  # (B, G, used, D)
+        q, k, v = qkv[:, :, :heads].transpose(1, 2), slot.keys, slot.values
         rows, _, length, width = q.shape
         if groups != heads and length == 1:  # a group's queries are as many tokens to its keys
             q = q.reshape(rows, groups, heads // groups, width)
         elif groups != heads:
             k, v = share_heads(k, heads), share_heads(v, heads)
-        causal = place.is_beginning and length > 1
-        y = F.scaled_dot_product_attention(q, k, v, place.mask, is_causal=causal)
-        return y.reshape(rows, heads, length, width).transpose(1, 2).reshape(rows * length, -1)
+        if length > BLOCK // 2 and place.positions is None and self._many.dtype != torch.float32:
+            y = attend_in_blocks(q, k, v, self._many.dtype)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, place.mask)
+        return y.view(rows, heads, length, width).transpose(1, 2).reshape(rows * length, -1)
 
     def _activate(self, up: Tensor) -> Tensor:
         match self.settings.mlp:
@@ -173,53 +170,83 @@ class AnsweringDecoder(nn.Module):
                 return F.relu(up).square()
 
 
+def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, dtype: torch.dtype) -> Tensor:
+    """Causal attention of the newest tokens q (B, H, T, D) over all, k and v (B, H, S, D), by
+    products in `dtype`: blocks of queries, each with the keys it sees, so that nothing is computed
+    that the mask would hide. More than twice as fast as torch's own over a prompt."""
+    q, k, v = q.to(dtype), k.to(dtype).transpose(-1, -2), v.to(dtype)
+    length, before = q.shape[2], v.shape[2] - q.shape[2]
+    hidden = torch.ones(BLOCK, BLOCK, dtype=torch.bool).triu(1)
+    out = torch.empty(q.shape)
+    for start in range(0, length, BLOCK):
+        end = min(start + BLOCK, length)
+        scores = torch.matmul(q[:, :, start:end], k[..., : before + end]).float()
+        scores.mul_(q.shape[-1] ** -0.5)
+        scores[..., before + start :].masked_fill_(hidden[: end - start, : end - start], -math.inf)
+        shares = scores.softmax(-1).to(dtype)
+        out[:, :, start:end] = torch.matmul(shares, v[:, :, : before + end])
+    return out
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one pass writes its keys and values in a layer, and what it reads there."""
+
+    store: Tensor  # (2, B, G, S, D), or only the new tokens' part of it
+    index: tuple[Tensor, Tensor] | None  # rows and positions of the new ones, where rows differ
+    keys: Tensor  # (B, G, used, D), with those that are to be written
+    values: Tensor
+
+    def write(self, new: Tensor) -> None:
+        """Keys and values (B, T, 2G, D)."""
+        rows, length, both, width = new.shape
+        new = new.view(rows, length, 2, both // 2, width)
+        if self.index is None:
+            self.store.copy_(new.permute(2, 0, 3, 1, 4))
+        else:
+            self.store[:, self.index[0], :, self.index[1]] = new
+
+
 @dataclass(frozen=True)
 class Place:
-    """Where the tokens of one pass stand: the same for all layers."""
+    """Where the tokens of one pass stand."""
 
-    starts: Sequence[int]  # of each row; one number if they are equal
-    length: int
+    start: int  # of all rows, or the last one's
+    used: int  # tokens that the longest row holds afterwards
     positions: Tensor | None  # (B, T), where rows differ
-    mask: Tensor | None  # which keys each query sees: 0, or -inf; None if all that it may
+    mask: Tensor | None  # which keys each query sees: 0, or -inf; None if all that are there
+    slots: list[Slot]  # of each layer
 
     @classmethod
-    def of(cls, ids: Tensor, cache: KVCache | None) -> "Place":
-        """That of ids (B, T), which go on from what the cache holds."""
-        starts = [0] if cache is None else sorted(set(cache.lengths.tolist()))
-        length = ids.shape[1]
-        if len(starts) == 1 and (length == 1 or starts == [0]):
-            return cls(starts, length, None, None)
-        first = torch.tensor(starts) if len(starts) == 1 or cache is None else cache.lengths
-        positions = first[:, None] + torch.arange(length)  # (B or 1, T)
-        hidden = torch.arange(starts[-1] + length) > positions[:, None, :, None]
-        mask = torch.zeros(hidden.shape).masked_fill_(hidden, -math.inf)
-        return cls(starts, length, None if len(starts) == 1 else positions, mask)
-
-    @property
-    def is_beginning(self) -> bool:
-        """Nothing was there before."""
-        return self.starts[-1] == 0
-
-    @property
-    def used(self) -> int:
-        """Tokens that the longest row holds afterwards."""
-        return self.starts[-1] + self.length
+    def of(cls, ids: Tensor, cache: KVCache) -> "Place":
+        """That of ids (B, T), which go on from what a cache holds."""
+        rows, length = ids.shape
+        starts = sorted(set(cache.lengths.tolist()))
+        used = starts[-1] + length
+        seen = cache.held[..., :used, :].flatten(0, 1).unbind(0)
+        if len(starts) == 1:
+            index = positions = None
+            stores = cache.held[..., starts[0] : used, :].unbind(0)
+        else:
+            positions = cache.lengths[:, None] + torch.arange(length)
+            index = torch.arange(rows)[:, None], positions
+            stores = cache.held.unbind(0)
+        slots = [
+            Slot(store, index, *seen[2 * layer : 2 * layer + 2])
+            for layer, store in enumerate(stores)
+        ]
+        mask = None
+        if length > 1 or positions is not None:
+            last = torch.arange(starts[0], used)[None] if positions is None else positions
+            hidden = torch.arange(used) > last[:, None, :, None]
+            mask = torch.zeros(hidden.shape).masked_fill_(hidden, -math.inf)
+        return cls(starts[-1], used, positions, mask, slots)
 
     def rows_of(self, table: Tensor) -> Tensor:
         """Of a table for each position, what belongs to the tokens (B or 1, T, ...)"""
         if self.positions is not None:
             return table[self.positions]
-        return table[None, self.starts[0] : self.used]
-
-    def write(self, new: Tensor, store: Tensor) -> None:
-        """Keys and values (B, T, 2G, D) into a layer's part of the cache (2, B, G, S, D)."""
-        new = new.unflatten(2, (2, -1))
-        if self.positions is None:
-            new = new.permute(2, 0, 3, 1, 4)
-            store[:, :, :, self.starts[0] : self.used].copy_(new)
-        else:
-            rows = torch.arange(len(self.positions))[:, None]
-            store[:, rows, :, self.positions] = new
+        return table[None, self.start : self.used]
 
 
 def answering_form(
@@ -241,7 +268,7 @@ def attention_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def _length(x: Tensor, least: Tensor) -> Tensor:
     """The root of sum(x^2) + least^2 over the last dimension, kept as one of size 1."""
-    return torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), least)
+    return torch.hypot(torch.linalg.vector_norm(x, 2, -1, True), least)
 
 
 def _places(decoder: Decoder) -> Tensor | None:

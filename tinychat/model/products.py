@@ -10,6 +10,7 @@ The operators behind the last two are no public interface of torch, so whether t
 right, is tried before they are used.
 """
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -45,8 +46,9 @@ def int8(weight: Tensor, bias: Tensor | None) -> Product:
     product = torch.ops.quantized.linear_dynamic.default
     scales = int8_scales(weight)
     zeros = torch.zeros(len(weight), dtype=torch.long)
-    whole = torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)
-    packed = torch.ops.quantized.linear_prepack(whole, bias)
+    with warnings.catch_warnings(action="ignore"):  # that torch may give it up one day
+        whole = torch.quantize_per_channel(weight, scales.double(), zeros, 0, torch.qint8)
+        packed = torch.ops.quantized.linear_prepack(whole, bias)
     return lambda x: product(x, packed, False)
 
 
@@ -62,7 +64,7 @@ def best_bfloat16() -> Maker:
 
 def has_int8() -> bool:
     """Whether this CPU multiplies eight-bit numbers without overflow, and torch gives them out."""
-    vnni = getattr(torch.cpu, "_is_avx512_vnni_supported", lambda: False)()
+    vnni = getattr(torch.cpu, "_is_vnni_supported", lambda: False)()
     if not vnni or torch.backends.quantized.engine not in ("x86", "fbgemm", "onednn"):
         return False
     return _agree(int8, float32, torch.float32, 0.03)
