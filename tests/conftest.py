@@ -24,7 +24,7 @@ TINY = {
     "model.n-layer": 1, "model.n-head": 2, "model.n-embd": 32, "model.context-length": 64,
     "tokenizer.vocab-size": 300, "batch-size": 4, "max-steps": 20, "eval.every-steps": 10,
     "checkpoint.every-steps": 10, "sample.every-steps": 10, "sample.max-new-tokens": 12,
-    "runtime.threads": 1, "runtime.dtype": "fp32",
+    "runtime.threads": 1, "runtime.dtype": "fp32", "runtime.autotune": "false",
 }  # fmt: skip
 
 

@@ -199,10 +199,10 @@ def test_the_future_leaking_into_half_precision_is_found_and_avoided(
 
     attend = decoder_module.attend
 
-    def leaky(q: Any, k: Any, v: Any, mask: Any, dropout: float) -> Any:
+    def leaky(q: Any, k: Any, v: Any, mask: Any, dropout: float, kind: Any) -> Any:
         half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.float16
         if not half:
-            return attend(q, k, v, mask, dropout)
+            return attend(q, k, v, mask, dropout, kind)
         return torch.nn.functional.scaled_dot_product_attention(q, k, v)
 
     monkeypatch.setattr(decoder_module, "attend", leaky)

@@ -10,7 +10,7 @@ import torch
 
 from tinychat.config import EvalSettings, ModelSettings, OptimSettings, SampleSettings, Settings
 from tinychat.keys import draw_key
-from tinychat.model import Decoder, KVCache, Runtime, decoder
+from tinychat.model import Decoder, KVCache, Runtime, attention
 from tinychat.text import ChatFormat, tinychat_format
 from tinychat.training.batches import Batch, Row
 from tinychat.training.evaluate import Evaluation, summed_loss
@@ -157,7 +157,7 @@ def test_no_token_sees_a_later_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Bit for bit. short_context 0: attention in half precision, as on other devices."""
-    monkeypatch.setattr(decoder, "SHORT_CPU_CONTEXT", short_context)
+    monkeypatch.setattr(attention, "SHORT_CPU_CONTEXT", short_context)
     texts = two_texts()
     runtime = Runtime("cpu", dtype, threads=1)
     for settings in shapes(norm, position, mlp, ties=(False,)):

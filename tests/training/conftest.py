@@ -20,6 +20,7 @@ from tinychat.training import updates
 SHAPE = [
     "--model.n-layer=2", "--model.n-head=2", "--model.n-embd=32", "--model.context-length=32",
     "--tokenizer.vocab-size=300", "--batch-size=8", "--runtime.threads=1",
+    "--runtime.autotune=false",
     "--sample.max-new-tokens=8",
 ]  # fmt: skip
 

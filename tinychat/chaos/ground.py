@@ -19,7 +19,12 @@ _PR_SET_PDEATHSIG = 1  # of Linux
 WAIT_SECONDS = 600.0  # far beyond what any machine needs for one thing
 
 # Dropout, accumulation and one thread, so that everything that could differ would.
-PINNED = ("--runtime.threads=1", "--runtime.dtype=fp32", "--model.dropout=0.1")
+PINNED = (
+    "--runtime.threads=1",
+    "--runtime.dtype=fp32",
+    "--runtime.autotune=false",
+    "--model.dropout=0.1",
+)
 
 
 class ExperimentError(TinychatError):

@@ -212,8 +212,17 @@ class RuntimeSettings:
     """Precision of the computation (auto: bf16 where the hardware has it, else fp32)."""
     threads: Positive | None = None
     """CPU threads (none: $OMP_NUM_THREADS, else as many as there are physical cores for us)."""
-    gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass: less memory, about a third more time."""
+    gradient_checkpointing: bool | None = None
+    """Compute activations again in the backward pass: less memory, about a third more time (none:
+    not unless it is faster)."""
+    attention: Literal["auto", "sdpa", "blocks"] = "auto"
+    """How training computes attention: torch's own way, or in blocks of matrix products, which is
+    faster on CPUs."""
+    compile: bool | None = None
+    """Put training steps through torch.compile, which takes a C++ compiler (none: in long runs,
+    where it is faster)."""
+    autotune: bool = True
+    """Try out what is not set of all this before the first step of a run that takes minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ Knows nothing of runs' folders beyond reading a verified checkpoint, and nothing
 """
 
 from tinychat.model.answering import AnsweringDecoder, answering_form
+from tinychat.model.attention import AttentionKind
 from tinychat.model.cache import KVCache
 from tinychat.model.checkpoint import (
     LoadedModel,
@@ -31,6 +32,7 @@ from tinychat.model.device import (
     processor,
     release_memory,
     synchronize,
+    usable_cores,
 )
 from tinychat.model.families import family_of, hf_shapes
 from tinychat.model.foreign_folder import foreign_parent, foreign_tokenizer, load_foreign
@@ -40,6 +42,7 @@ from tinychat.model.readme import History, code, readme_page
 
 __all__ = [
     "AnsweringDecoder",
+    "AttentionKind",
     "Decoder",
     "History",
     "KVCache",
@@ -76,4 +79,5 @@ __all__ = [
     "tensor_bytes",
     "to_json",
     "trainer_files",
+    "usable_cores",
 ]

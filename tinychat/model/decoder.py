@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint, noop_context_fn
 
 from tinychat.config import ModelSettings
 from tinychat.keys import draw_key
+from tinychat.model.attention import AttentionKind, attend
 from tinychat.model.cache import KVCache
 
 
@@ -81,6 +82,12 @@ class Decoder(nn.Module):
         """Let the cache grow by ids (B, T); nobody wants to know what follows them."""
         self.hidden(ids, cache)
 
+    def compute_attention(self, kind: AttentionKind) -> None:
+        """Have it computed in this way from here on."""
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.kind = kind
+
     def initialise(self, seed: int) -> None:
         """Fill every parameter from (seed, its name): the same on any device, in any order."""
         std_embedding = 0.02
@@ -126,6 +133,7 @@ class Attention(nn.Module):
         super().__init__()
         self.settings = settings
         self.layer = layer
+        self.kind: AttentionKind = "sdpa"
         width, bias = settings.head_width, settings.bias
         self.query = nn.Linear(settings.n_embd, settings.n_head * width, bias=bias)
         self.key = nn.Linear(settings.n_embd, settings.kv_heads * width, bias=bias)
@@ -157,6 +165,7 @@ class Attention(nn.Module):
             v.transpose(1, 2),
             mask,
             self.settings.dropout if self.training else 0.0,
+            self.kind,
         )
         return self.output(y.transpose(1, 2).reshape(rows, length, -1))
 
@@ -227,30 +236,6 @@ def mps_generator_at(state: Tensor) -> Iterator[None]:
         yield
     finally:
         torch.mps.set_rng_state(now)
-
-
-# Below this length the half-precision backward pass of CPU attention costs several times fp32's.
-SHORT_CPU_CONTEXT = 1024
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    """Causal attention of q (B, H, T, D) over k, v (B, G, S, D); a mask replaces causality."""
-    if k.shape[1] != q.shape[1]:
-        k = share_heads(k, q.shape[1])
-        v = share_heads(v, q.shape[1])
-    if q.device.type == "cpu" and k.shape[2] < SHORT_CPU_CONTEXT:
-        with torch.autocast("cpu", enabled=False):
-            return F.scaled_dot_product_attention(
-                q.float(), k.float(), v.float(), mask, dropout, is_causal=mask is None
-            ).to(v.dtype)
-    return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None)
-
-
-def share_heads(x: Tensor, heads: int) -> Tensor:
-    """(B, G, S, D) repeated to (B, H, S, D): head h uses group h * G // H."""
-    rows, groups, length, width = x.shape
-    x = x[:, :, None].expand(rows, groups, heads // groups, length, width)
-    return x.reshape(rows, heads, length, width)
 
 
 def make_norm(settings: ModelSettings, width: int) -> nn.Module:

@@ -9,13 +9,17 @@ import platform
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
 
 from tinychat.config import RuntimeSettings
 from tinychat.errors import SettingsError
+from tinychat.model.attention import AttentionKind
+
+if TYPE_CHECKING:
+    from tinychat.model.decoder import Decoder
 
 OUT_OF_MEMORY = (
     "out of memory",
@@ -38,6 +42,8 @@ class Runtime:
     dtype: str
     threads: int
     gradient_checkpointing: bool = False
+    attention: AttentionKind = "sdpa"
+    compile: bool = False  # of the training step
 
     @property
     def torch_device(self) -> torch.device:
@@ -62,6 +68,11 @@ class Runtime:
         if self.device == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once
             torch.use_deterministic_algorithms(True)
+
+    def configure(self, decoder: "Decoder") -> None:
+        """Have a decoder compute its training steps in this way."""
+        decoder.gradient_checkpointing = self.gradient_checkpointing
+        decoder.compute_attention(self.attention)
 
 
 def available_devices() -> list[str]:
@@ -88,8 +99,16 @@ def choose_runtime(settings: RuntimeSettings, *, training: bool = False) -> Runt
         native = device == "cuda" and torch.cuda.is_bf16_supported()
         native = native or (device == "cpu" and training and cpu_computes_bf16())
         dtype = "bf16" if native else "fp32"
+    attention = settings.attention
+    if attention == "auto":
+        attention = "blocks" if device == "cpu" and training else "sdpa"
     return Runtime(
-        device, dtype, settings.threads or usable_cores(), settings.gradient_checkpointing
+        device,
+        dtype,
+        settings.threads or usable_cores(),
+        bool(settings.gradient_checkpointing),
+        attention,
+        bool(settings.compile),
     )
 
 

@@ -81,6 +81,11 @@ def look_ahead(
     measured, resolved, ran_out = _measured(resolved, shape, facts, root, with_data, beat)
     settings, shrunk = resolved.settings, shrunk + ran_out
     facts = replace(facts, micro_batch_size=settings.rows_per_micro_batch)
+    if measured.tuning:
+        facts = measured.tuning.facts(facts)
+        if facts.micro_batch_size < settings.rows_per_micro_batch:
+            resolved = _with_rows(resolved, facts.micro_batch_size, "what is fastest here")
+            settings = resolved.settings
     found = forecast(settings, shape, data, measured, available)
     disk = planned_peak(
         replace(settings, max_steps=found.max_steps, max_epochs=None), shape.vocab_size
@@ -145,7 +150,7 @@ def _measured(
                     "model.context_length, or --runtime.gradient-checkpointing"
                 ) from None
             facts = replace(facts, micro_batch_size=rows // 2)
-            resolved = _with_rows(resolved, rows // 2)
+            resolved = _with_rows(resolved, rows // 2, "what fits into memory")
             told = [
                 f"memory ran out with {rows} rows at once, so {rows // 2} go through the model at "
                 "a time; batches stay the same"
@@ -154,8 +159,8 @@ def _measured(
             return found, resolved, told
 
 
-def _with_rows(resolved: Resolved, rows: int) -> Resolved:
-    sources = resolved.sources | {"micro_batch_size": "what fits into memory"}
+def _with_rows(resolved: Resolved, rows: int, why: str) -> Resolved:
+    sources = resolved.sources | {"micro_batch_size": why}
     return Resolved(replace(resolved.settings, micro_batch_size=rows), sources)
 
 
@@ -174,7 +179,7 @@ def _with_rows_that_fit(
             f"{fixed / 1e9:,.1f} GB, one row more than what is left of {available / 1e9:,.1f} GB; "
             "take a smaller model or a shorter model.context_length"
         )
-    return _with_rows(resolved, rows), [
+    return _with_rows(resolved, rows, "what fits into memory"), [
         f"{asked} rows at once would not fit into {available / 1e9:,.1f} GB, so {rows} go through "
         "the model at a time; batches stay the same"
     ]

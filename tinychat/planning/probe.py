@@ -31,6 +31,7 @@ from tinychat.keys import draw_key
 from tinychat.model import Decoder, KVCache, Runtime, is_out_of_memory, tensor_bytes
 from tinychat.runs import publish_checkpoint
 from tinychat.text import Prepared, TokenFile, tinychat_format
+from tinychat.training.autotune import TUNINGS, Tuning, autotune
 from tinychat.training.batches import Batch, Row, Rows, make_rows
 from tinychat.training.evaluate import evaluate
 from tinychat.training.lineage import Facts
@@ -65,6 +66,7 @@ class Measured:
     peak_bytes: int  # of the whole process, or of the device where that has memory of its own
     resting_bytes: int  # before there was a model
     whole: bool  # the micro-batch went through at once; else fewer rows did
+    tuning: Tuning | None = None  # the way that was found to be the fastest, and the others
 
 
 def measure(
@@ -91,6 +93,15 @@ def measure(
         "root": str(root),
         "with_data": with_data,
     }
+    answer = _in_a_process(asked, beat)
+    if answer.keys() == {"tuning"}:
+        # trying ways took more memory than the best of them does, so that one begins anew
+        answer = _in_a_process(asked | answer, beat)
+    tuning = answer.pop("tuning")
+    return Measured(**answer, tuning=None if tuning is None else Tuning.from_json(tuning))
+
+
+def _in_a_process(asked: dict[str, Any], beat: Callable[[], None]) -> dict[str, Any]:
     with subprocess.Popen(
         [sys.executable, "-m", "tinychat.planning.probe"],
         stdin=subprocess.PIPE,
@@ -116,13 +127,20 @@ def measure(
     if process.returncode:
         lines = said.strip().splitlines() or [f"the process ended with {process.returncode}"]
         raise TrainingError(f"measuring failed: {lines[-1]}")
-    return Measured(**json.loads(answer))
+    return json.loads(answer)
 
 
 def probe(
-    resolved: Resolved, vocab_size: int, facts: Facts, root: Path, *, with_data: bool
-) -> Measured:
-    """Do a little of everything here and now."""
+    resolved: Resolved,
+    vocab_size: int,
+    facts: Facts,
+    root: Path,
+    tuning: Tuning | None = None,
+    *,
+    with_data: bool,
+) -> Measured | Tuning:
+    """Do a little of everything here and now, in the way that is the fastest. If that has to be
+    found first, it is all that is done."""
     facts.runtime.apply()
     resting = _used_bytes(facts.runtime.device)
     settings = resolved.settings
@@ -131,6 +149,12 @@ def probe(
         prepared = prepare_corpus(root / NO_RUN, settings, None)
     updates = _updates(resolved, vocab_size, facts, prepared)
     updates.decoder.train()
+    tuning = tuning or autotune(updates, root / TUNINGS)
+    if tuning:
+        if not tuning.known:
+            return tuning
+        facts = tuning.facts(facts)
+        updates.use(facts)
     rows, step_seconds, spread = _time_steps(updates)
     evaluation = None
     if prepared is not None:
@@ -145,6 +169,7 @@ def probe(
         peak_bytes=_peak_bytes(facts.runtime.device),
         resting_bytes=resting,
         whole=rows == facts.micro_batch_size,
+        tuning=tuning,
     )
 
 
@@ -158,7 +183,7 @@ def _updates(
     decoder = Decoder(settings.model, vocab_size)
     decoder.initialise(settings.seed)
     decoder = decoder.to(facts.runtime.torch_device)
-    decoder.gradient_checkpointing = facts.runtime.gradient_checkpointing
+    facts.runtime.configure(decoder)
     rows = RandomRows(vocab_size, settings.model.context_length)
     optimizer = Optimizer(decoder, settings.optim)
     progress = Progress(dtype=facts.runtime.dtype)
@@ -361,13 +386,15 @@ def main() -> None:
             asked["vocab_size"],
             facts,
             Path(asked["root"]),
+            Tuning.from_json(asked["tuning"]) if "tuning" in asked else None,
             with_data=asked["with_data"],
         )
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         sys.exit(OUT_OF_MEMORY)
-    json.dump(asdict(measured), sys.stdout)
+    told = {"tuning": asdict(measured)} if isinstance(measured, Tuning) else asdict(measured)
+    json.dump(told, sys.stdout)
 
 
 def _end_with_the_asker() -> None:

@@ -90,6 +90,7 @@ class AttemptRecord(_Record):
     device: str = ""
     dtype: str = ""
     threads: int | None = None
+    gradient_checkpointing: bool = False
     compile: bool = False
     attention: str = ""
     micro_batch_size: int | None = None

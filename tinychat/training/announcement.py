@@ -29,6 +29,8 @@ def beginning(
         if rows.dropped:
             told += f"; {rows.dropped:,} had nothing to learn from and were left out"
         yield Noted("data", step, told)
+    if parts.tuning:
+        yield Noted("start", step, parts.tuning.told)
     yield Began(
         step,
         parts.max_steps,

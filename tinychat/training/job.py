@@ -58,7 +58,7 @@ from tinychat.training.events import (
 from tinychat.training.followers import Followers
 from tinychat.training.lineage import Facts, classed, source_commit, with_lost_records
 from tinychat.training.mirror import mirror_of, newer_in_copy
-from tinychat.training.parts import Parts, assemble
+from tinychat.training.parts import Parts, assemble, tuned
 from tinychat.training.progress import Progress
 from tinychat.training.recorder import RunRecorder, tell
 from tinychat.training.requests import AskedToEndError, RunRequests, StopSignals
@@ -134,6 +134,8 @@ def train(
                 accept_new_data=plan.accept_new_data,
             )
             parts = assemble(plan.resolved, prepared, start, facts)
+            if not RunReader(run).attempts():
+                parts = tuned(parts, run.parent, signals.ending(progress))
             job = _Job(plan, lock, parts, start, signals, listener, disk)
         except AskedToEndError:
             tell(writer, "stopped", step, "before its data was ready", old)
@@ -397,6 +399,7 @@ class _Job:
             data_fingerprint=self.prepared.fingerprint,
             settings=deciding(self.resolved),
             changed=self.plan.changed,
+            autotune=self.parts.tuning.to_json() if self.parts.tuning else None,
             **self.facts.to_record(),
         )
         if start is None:

@@ -5,12 +5,15 @@ where results go; what a step does may not differ, so both begin here.
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tinychat.config import Settings
 from tinychat.config.load import Resolved
 from tinychat.model import Decoder, ModelCard, model_files, readme_page, trainer_files
 from tinychat.runs import CheckpointFiles
 from tinychat.text import Prepared, Tokenizer
+from tinychat.text import Progress as ReadingProgress
+from tinychat.training.autotune import TUNINGS, Tuning, autotune
 from tinychat.training.batches import ConversationRows, TextRows, training_rows
 from tinychat.training.card import Latest, history
 from tinychat.training.lineage import Facts
@@ -32,6 +35,7 @@ class Parts:
     rows: TextRows | ConversationRows
     optimizer: Optimizer
     progress: Progress
+    tuning: Tuning | None = None  # what led to the facts, where ways to compute were tried
 
     @property
     def settings(self) -> Settings:
@@ -88,6 +92,14 @@ def assemble(
     optimizer = Optimizer(decoder, resolved.settings.optim)
     progress = restore(optimizer, start, facts.runtime.dtype)
     return Parts(resolved, prepared, facts, decoder, tokenizer, rows, optimizer, progress)
+
+
+def tuned(parts: Parts, runs: Path, progress: ReadingProgress) -> Parts:
+    """The same, computed in the way that is fastest here; findings are kept beside the `runs`."""
+    tuning = autotune(parts.updates(), runs / TUNINGS, lambda what: progress(what, 0, 0))
+    if tuning is None:
+        return parts
+    return replace(parts, facts=tuning.facts(parts.facts), tuning=tuning)
 
 
 def _with_max_steps(resolved: Resolved, rows_per_epoch: int) -> Resolved:

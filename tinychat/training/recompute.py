@@ -239,6 +239,9 @@ def _runtime_of(attempt: AttemptRecord, chosen: RuntimeSettings) -> RuntimeSetti
         device=attempt.device if here else "auto",
         dtype=attempt.dtype or chosen.dtype,
         threads=attempt.threads or chosen.threads,
+        gradient_checkpointing=attempt.gradient_checkpointing or chosen.gradient_checkpointing,
+        attention=attempt.attention or "sdpa",
+        compile=attempt.compile,
     )
 
 

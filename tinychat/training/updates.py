@@ -15,6 +15,7 @@ from tinychat.config import Settings, learning_rate
 from tinychat.keys import draw_key
 from tinychat.model import Decoder, memory_bytes, synchronize
 from tinychat.training.batches import Batch, Rows, batch_at
+from tinychat.training.compiled import CompiledLoss
 from tinychat.training.evaluate import summed_loss
 from tinychat.training.events import Stepped
 from tinychat.training.gaps import held_up_seconds
@@ -42,6 +43,13 @@ class Updates:
     facts: Facts
     progress: Progress
     pace: Pace = field(default_factory=Pace)
+    _compiled: CompiledLoss | None = None
+
+    def use(self, facts: Facts) -> None:
+        """Compute in another way from here on."""
+        self.facts = facts
+        facts.runtime.apply()
+        facts.runtime.configure(self.decoder)
 
     def batch(self) -> Batch:
         """The whole batch of the next step. Raises DataError if its file is not what it was."""
@@ -60,7 +68,7 @@ class Updates:
                     key = draw_key(self.settings.seed, "dropout", self.progress.step, micro_step, 0)
                     torch.manual_seed(key)
                 with self.facts.runtime.autocast():
-                    part = summed_loss(self.decoder, micro.to(device)) / targets
+                    part = self._nats(micro.to(device)) / targets
                 (part * self.progress.loss_scale).backward()
                 loss += part.detach()
         except BaseException:
@@ -103,6 +111,12 @@ class Updates:
             skipped=not good,
             held_up_seconds=held_up,
         )
+
+    def _nats(self, batch: Batch) -> Tensor:
+        if not self.facts.runtime.compile:
+            return summed_loss(self.decoder, batch)
+        self._compiled = self._compiled or CompiledLoss(self.decoder)
+        return self._compiled(batch)
 
     def _clip(self, norm: float) -> None:
         longest = self.settings.optim.max_grad_norm

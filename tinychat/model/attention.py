@@ -1,0 +1,131 @@
+"""Causal attention, in torch's form and, for training on a CPU, in one that is faster there.
+
+Shapes in comments: B rows, H n_head, G n_kv_head, T queries, S keys, D head_dim; N is B * H.
+"""
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+AttentionKind = Literal["sdpa", "blocks"]
+
+# Below this length the half-precision backward pass of torch's CPU attention costs several times
+# that of fp32, which is taken instead.
+SHORT_CPU_CONTEXT = 1024
+BLOCK = 128  # queries that `blocks` takes at once; 64 to 256 were tried at 64 to 1,024 tokens
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    dropout: float,
+    kind: AttentionKind = "sdpa",
+) -> Tensor:
+    """Causal attention of q (B, H, T, D) over k, v (B, G, S, D); a mask replaces causality."""
+    if k.shape[1] != q.shape[1]:
+        k = share_heads(k, q.shape[1])
+        v = share_heads(v, q.shape[1])
+    if kind == "blocks" and mask is None and not dropout:
+        return in_blocks(q, k.to(q.dtype), v.to(q.dtype))
+    if q.device.type == "cpu" and k.shape[2] < SHORT_CPU_CONTEXT:
+        with torch.autocast("cpu", enabled=False):
+            return F.scaled_dot_product_attention(
+                q.float(), k.float(), v.float(), mask, dropout, is_causal=mask is None
+            ).to(v.dtype)
+    return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=mask is None)
+
+
+def share_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, G, S, D) repeated to (B, H, S, D): head h uses group h * G // H."""
+    rows, groups, length, width = x.shape
+    x = x[:, :, None].expand(rows, groups, heads // groups, length, width)
+    return x.reshape(rows, heads, length, width)
+
+
+def in_blocks(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention of q over k, v, all (B, H, T, D): blocks of queries, each with the keys it
+    may see, as plain matrix products in the precision of q; weights are kept for the backward pass.
+
+    On CPUs that multiply bf16 matrices it takes a third to a half of the time of torch's kernels
+    (benchmarks/README.md), and memory that grows with T squared.
+    """
+    flat = (x.reshape(-1, *x.shape[2:]) for x in (q, k, v))
+    out, _ = _blocks(*flat)
+    return out.view(q.shape)
+
+
+@torch.library.custom_op("tinychat::blocks", mutates_args=())  # torch.compile would unroll it
+def _blocks(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """(out (N, T, D), the weights of all blocks one after the other) of q, k, v (N, T, D)."""
+    count, length, width = q.shape
+    out, kept = torch.empty_like(q), q.new_empty(_kept_numbers(count, length))
+    for (start, stop), weights in _parts(kept, count, length):
+        scores = torch.bmm(q[:, start:stop], k[:, :stop].transpose(1, 2)).float()
+        own = torch.ones(stop - start, stop - start, dtype=torch.bool, device=q.device)
+        scores[:, :, start:].masked_fill_(own.triu_(1), -math.inf)
+        weights.copy_(torch.softmax(scores.mul_(width**-0.5), -1))
+        out[:, start:stop] = torch.bmm(weights, v[:, :stop])
+    return out, kept
+
+
+@torch.library.custom_op("tinychat::blocks_backward", mutates_args=())
+def _blocks_backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, kept: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of q, k and v. Sums over blocks are kept in fp32."""
+    count, length, width = q.shape
+    grad_q = torch.empty_like(q)
+    grad_k, grad_v = (torch.zeros_like(q, dtype=torch.float32) for _ in range(2))
+    along = (grad.float() * out.float()).sum(-1, keepdim=True)  # what softmax's sum takes off
+    for (start, stop), weights in _parts(kept, count, length):
+        here = grad[:, start:stop]
+        grad_v[:, :stop] += torch.bmm(weights.transpose(1, 2), here)
+        scores = torch.bmm(here, v[:, :stop].transpose(1, 2)).float()
+        scores = scores.sub_(along[:, start:stop]).mul_(weights).mul_(width**-0.5).to(q.dtype)
+        grad_q[:, start:stop] = torch.bmm(scores, k[:, :stop])
+        grad_k[:, :stop] += torch.bmm(scores.transpose(1, 2), q[:, start:stop])
+    return grad_q, grad_k.to(k.dtype), grad_v.to(v.dtype)
+
+
+def _parts(kept: Tensor, count: int, length: int) -> Iterator[tuple[tuple[int, int], Tensor]]:
+    """Each block's queries, and its place (N, queries, keys) in what is kept."""
+    at = 0
+    for start, stop in pairwise([*range(0, length, BLOCK), length]):
+        numbers = count * (stop - start) * stop
+        yield (start, stop), kept[at : at + numbers].view(count, stop - start, stop)
+        at += numbers
+
+
+def _kept_numbers(count: int, length: int) -> int:
+    edges = [*range(0, length, BLOCK), length]
+    return count * sum((stop - start) * stop for start, stop in pairwise(edges))
+
+
+@_blocks.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(q), q.new_empty(_kept_numbers(q.shape[0], q.shape[1]))
+
+
+@_blocks_backward.register_fake
+def _(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, kept: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs, *output)
+
+
+def _back(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return _blocks_backward(grad.contiguous(), *ctx.saved_tensors)
+
+
+_blocks.register_autograd(_back, setup_context=_keep)
