@@ -27,7 +27,8 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="sessions are POSIX's")
 
 TINY = (
     "--model.n-layer=1", "--model.n-head=1", "--model.n-embd=16", "--model.context-length=16",
-    "--tokenizer.vocab-size=270", "--batch-size=2", "--runtime.threads=1", "--runtime.autotune=false",
+    "--tokenizer.vocab-size=270", "--batch-size=2", "--runtime.threads=1",
+    "--runtime.autotune=false",
     "--sample.every-steps=none", "--eval.every-steps=none", "--max-steps=1000000",
 )  # fmt: skip
 CHILD = """

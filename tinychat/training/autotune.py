@@ -129,7 +129,12 @@ def autotune(updates: Updates, cache: Path, tell: Tell = lambda _: None) -> Tuni
     if not updates.settings.runtime.autotune:
         return None
     planned = updates.facts
-    search = _Search(updates, tell)
+    try:
+        search = _Search(updates, tell)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return None  # the trainer knows what to do about that
     if search.seconds < LEAST_SECONDS:
         return None
     kept = cache / f"{_key(updates, search.compile_pays)}.json"

@@ -1,0 +1,184 @@
+"""The way of computing is looked for once, written down, and repeated."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training.conftest import digests
+from tinychat.model import device
+from tinychat.runs import RunPaths, RunReader
+from tinychat.training import autotune, updates
+from tinychat.training.batches import Batch
+
+Train = Callable[..., Path]
+SEARCH = ("--runtime.autotune=true", "--max-steps=6")
+
+
+@pytest.fixture(autouse=True)
+def every_run_is_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autotune, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(autotune, "SHARE", 1000.0)
+    monkeypatch.setattr(autotune, "MOST_SECONDS", 2.0)
+    monkeypatch.setattr(autotune, "COMPILE_PAYS_SECONDS", float("inf"))
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+
+
+def first_attempt(run: Path) -> Any:
+    return RunReader(run).attempts()[0][1]
+
+
+def test_the_fastest_way_is_taken_told_kept_and_repeated(
+    train: Train, resume: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train("first", *SEARCH)
+    attempt = first_attempt(run)
+    told = attempt.autotune
+    chosen, trials = told["chosen"], told["trials"]
+    for name in ("dtype", "threads", "micro_batch_size", "attention", "compile"):
+        assert getattr(attempt, name) == chosen[name]
+    assert {trial["attention"] for trial in trials} == {"sdpa", "blocks"}
+    assert {trial["dtype"] for trial in trials} == {"fp32", "bf16"}
+    assert {trial["micro_batch_size"] for trial in trials} == {8, 4, 2, 1}
+    assert {trial["gradient_checkpointing"] for trial in trials} == {False, True}
+    assert "autotune: " in capsys.readouterr().out
+    resume("first", "--max-steps=9")
+    again = RunReader(run).attempts()[1][1]
+    assert again.autotune is None
+    assert again.resume_class == "A" or "max_steps" in again.reason
+    assert again.dtype == chosen["dtype"]
+    assert again.micro_batch_size == chosen["micro_batch_size"]
+
+
+def test_trying_changes_no_bit_of_the_run(train: Train) -> None:
+    found = first_attempt(train("tried", *SEARCH))
+    train(
+        "set",
+        "--max-steps=6",
+        f"--runtime.dtype={found.dtype}",
+        f"--runtime.attention={found.attention}",
+        f"--micro-batch-size={found.micro_batch_size}",
+        f"--runtime.gradient-checkpointing={str(found.gradient_checkpointing).lower()}",
+    )
+    runs = RunPaths(train("other", *SEARCH, "--seed=1")).root.parent
+    assert digests(runs / "tried", 6) == digests(runs / "set", 6)
+    assert digests(runs / "tried", 6) != digests(runs / "other", 6)
+
+
+def test_a_slow_way_is_not_taken(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = updates.summed_loss
+
+    def slow_in_fp32(decoder: Any, batch: Batch) -> torch.Tensor:
+        if not torch.is_autocast_enabled("cpu"):
+            time.sleep(0.05)
+        return plain(decoder, batch)
+
+    monkeypatch.setattr(updates, "summed_loss", slow_in_fp32)
+    assert first_attempt(train("slow", *SEARCH)).dtype == "bf16"
+
+
+def test_what_is_set_is_not_tried(train: Train) -> None:
+    pins = ("--runtime.dtype=fp32", "--micro-batch-size=8", "--runtime.gradient-checkpointing=no")
+    trials = first_attempt(train("pinned", *SEARCH, *pins)).autotune["trials"]
+    assert [trial["attention"] for trial in trials] == ["blocks", "sdpa"]
+    assert {trial["dtype"] for trial in trials} == {"fp32"}
+    assert first_attempt(train("off", "--max-steps=6")).autotune is None
+
+
+def test_the_next_run_of_its_kind_begins_with_what_is_known(
+    train: Train, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = first_attempt(train("one", *SEARCH)).autotune
+    capsys.readouterr()
+    second = first_attempt(train("two", *SEARCH)).autotune
+    assert "known from before" in capsys.readouterr().out
+    assert second["known"]
+    assert second["chosen"] == first["chosen"]
+    other = first_attempt(train("wider", *SEARCH, "--model.n-embd=64")).autotune
+    assert not other["known"], "another model is another question"
+    (kept, _) = sorted((RunPaths(first_path(train)).root / ".cache" / "autotune").iterdir())
+    kept.write_text("{", encoding="utf-8")
+    monkeypatch.setattr(os, "getloadavg", lambda: (64.0, 1.0, 1.0))
+    third = first_attempt(train("three", *SEARCH)).autotune
+    assert not third["known"], "a torn file is no answer"
+    assert kept.read_text(encoding="utf-8") == "{", "and a busy machine no place to learn"
+
+
+def first_path(train: Train) -> Path:
+    """The folder where runs live."""
+    return train("place", "--max-steps=1").parent
+
+
+def test_a_way_that_runs_out_of_memory_is_not_taken(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = updates.summed_loss
+
+    def hungry(decoder: Any, batch: Batch) -> torch.Tensor:
+        if torch.is_autocast_enabled("cpu") and torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("out of memory")
+        return plain(decoder, batch)
+
+    monkeypatch.setattr(updates, "summed_loss", hungry)
+    monkeypatch.setattr(device, "cpu_computes_bf16", lambda: False)  # else it is the planned one
+    attempt = first_attempt(train("hungry", *SEARCH))
+    assert attempt.dtype == "fp32"
+    (failed,) = [trial for trial in attempt.autotune["trials"] if trial["problem"]]
+    assert failed["dtype"] == "bf16"
+    assert failed["problem"] == "memory ran out"
+    assert failed["tokens_per_second"] is None
+
+
+def test_a_compiled_run_goes_on_bit_for_bit(train: Train, resume: Train) -> None:
+    shape = ("--model.n-layer=1", "--max-steps=6", "--checkpoint.every-steps=3")
+    whole = train("whole", *shape, "--runtime.compile=true")
+    train("plain", *shape, "--runtime.compile=false")
+    halves = train("halves", *shape, "--runtime.compile=true")
+    shutil.rmtree(halves / "step-00000006")  # as if it had been killed after step 3
+    resume("halves")
+    attempts = [attempt for _, attempt in RunReader(halves).attempts()]
+    assert [attempt.compile for attempt in attempts] == [True, True]
+    assert attempts[1].resume_class == "A"
+    assert digests(halves, 6) == digests(whole, 6)
+    losses = [
+        [row["train_loss"] for row in RunReader(run).rows("metrics") if row["kind"] == "train"]
+        for run in (whole, whole.parent / "plain")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
+def test_without_a_compiler_a_compiled_run_goes_on_and_says_so(
+    train: Train, tmp_path: Path, corpus: Path
+) -> None:
+    run = train("compiled", "--max-steps=3", "--model.n-layer=1")
+    record = RunPaths(run).attempt(1).attempt_json
+    told = json.loads(record.read_text(encoding="utf-8"))
+    assert told["compile"] is False
+    record.write_text(json.dumps(told | {"compile": True}), encoding="utf-8")  # where it could be
+    words = [sys.executable, "-m", "tinychat"]
+    place = ["--checkpoints", str(tmp_path)]
+    bare = os.environ | {"CXX": "/nonexistent", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "none")}
+
+    def ask(*more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*words, *more, *place], env=bare, text=True, capture_output=True, check=False
+        )
+
+    gone_on = ask("resume", "compiled", "--max-steps=5")
+    assert gone_on.returncode == 0, gone_on.stderr
+    assert "compile True -> False" in gone_on.stdout
+    assert RunReader(run).attempts()[-1][1].resume_class == "B"
+    refused = ask("train", "--name=new", f"--data={corpus}", "--runtime.compile=true")
+    assert refused.returncode == 2
+    assert "torch.compile does not work here" in refused.stderr
+    assert "C++ compiler" in refused.stderr
+    assert len([line for line in refused.stderr.splitlines() if "tinychat:" in line]) == 1
+    assert "Traceback" not in refused.stderr
