@@ -1,8 +1,10 @@
 """What `tinychat plan` and `tinychat train --dry-run` both tell of a run, each as (name, words)."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from tinychat.cli.ways import in_words
 from tinychat.config import Settings
 from tinychat.watch.schedule import planned_rate
 from tinychat.words import count, number, size, sparkline
@@ -18,8 +20,7 @@ Fact = tuple[str, str]
 def facts_of_model(family: str, runtime: "Runtime") -> Iterator[Fact]:
     """What others know its layout by, and what computes it."""
     yield "layout", f"{family}, as Hugging Face knows it"
-    threads = count(runtime.threads, "thread")
-    yield "computed on", f"{runtime.device} in {runtime.dtype}, {threads}"
+    yield "computed on", f"{runtime.device}, {in_words(asdict(runtime))}"
 
 
 def fact_of_step(settings: Settings) -> Fact:

@@ -12,6 +12,7 @@ from rich.console import Console
 from tinychat.cli.facts import fact_of_step, facts_of_disk, facts_of_model, facts_of_rate
 from tinychat.cli.flags import READING_FLAGS, SETTINGS, GivenFlags, Reading, SettingsFlags
 from tinychat.cli.output import Waiting, print_json, screen
+from tinychat.cli.ways import lines_of_ways
 from tinychat.words import count, finish_time, long_duration, number, short, size, table
 
 if TYPE_CHECKING:  # it imports torch
@@ -143,6 +144,11 @@ def _print(console: Console, outlook: "Outlook", claims: "Sequence[Claim]") -> N
     if outlook.forecast.timeline:
         console.print("\nas it goes", style="bold")
         for line in table(_timeline(outlook), right=range(1, 8)):
+            console.print(f"  {line}")
+    if tuning := outlook.measured.tuning:
+        console.print("\nways to compute that were tried", style="bold")
+        told = tuning.to_json()
+        for line in lines_of_ways(told["trials"], told["chosen"]):
             console.print(f"  {line}")
     if claims:
         console.print("\nwhat its source says, and what is true", style="bold")

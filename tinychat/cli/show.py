@@ -10,6 +10,7 @@ from rich.text import Text
 
 from tinychat.cli.output import print_json, screen
 from tinychat.cli.runs import state_text
+from tinychat.cli.ways import in_words, lines_of_ways
 from tinychat.config import Settings
 from tinychat.errors import TinychatError
 from tinychat.runs import Row, RunPaths, RunReader, default_checkpoints, find_run, pinned
@@ -97,6 +98,7 @@ def _print(reader: RunReader, overview: Overview, history: History) -> None:
     console.print()
     for line in table([*_facts(reader, overview, history), *_lineage(reader, overview, history)]):
         console.print(line)
+    _print_ways(console, history)
     _print_settings(console, reader)
     _print_samples(console, history)
     _print_events(console, history)
@@ -146,7 +148,7 @@ def _facts(reader: RunReader, overview: Overview, history: History) -> list[tupl
         model = f"{number(overview.parameters)} parameters"
         if history.attempts:
             newest = history.attempts[-1][1]
-            model += f", {inert(newest.device)} {inert(newest.dtype)}"
+            model += f", {inert(newest.device)}, {inert(in_words(vars(newest)))}"
         told.insert(0, ("model", model))
     told.append(("checkpoints", _checkpoints_in_words(reader)))
     if mirror := _mirror(reader):
@@ -168,6 +170,20 @@ def _lineage(reader: RunReader, overview: Overview, history: History) -> list[tu
             told += ", bit-exact"
         lines.append(("attempt", told))
     return [(name, inert(words)) for name, words in lines]
+
+
+def _print_ways(console: Console, history: History) -> None:
+    """What autotune tried before the first step."""
+    tunings = [attempt.autotune for _, attempt in history.attempts if attempt.autotune]
+    if not tunings:
+        return
+    try:
+        lines = lines_of_ways(tunings[0]["trials"], tunings[0]["chosen"])
+    except (KeyError, TypeError):  # of another tinychat
+        return
+    console.print("\nways to compute that were tried before the first step", style="bold")
+    for line in lines:
+        console.print(f"  {inert(line)}")
 
 
 def _print_settings(console: Console, reader: RunReader) -> None:

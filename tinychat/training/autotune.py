@@ -37,6 +37,7 @@ MOST_SECONDS = 12.0  # but no more than that,
 LEAST_SECONDS = 1.0  # and nothing at all where it would be less: too little can be gained
 COMPILE_PAYS_SECONDS = 600.0  # compiling takes half a minute, and some at each resume
 LEAST_GAIN = 0.03  # another way than the planned one must be faster by that: less is chance
+MOST_FOR_ONE = 0.4  # of all that time, for one knob: threads on a busy machine may take minutes
 ROUNDS = 3
 PASSES = 60  # in all, about
 FIRST_ROWS = 4
@@ -171,7 +172,8 @@ class _Search:
             others = [way for way in ways(best) if way != best]
             if not others or (time.monotonic() - began > self.seconds):
                 continue
-            best = self._fastest(name, [best, *others], self.seconds - time.monotonic() + began)
+            left = self.seconds - (time.monotonic() - began)
+            best = self._fastest(name, [best, *others], min(left, MOST_FOR_ONE * self.seconds))
         if self._may_compile(best.runtime):
             best = self._with_compile(best)
         self._updates.use(best)
