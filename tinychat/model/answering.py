@@ -24,8 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinychat.config import ModelSettings
+from tinychat.model.attention import share_heads
 from tinychat.model.cache import KVCache
-from tinychat.model.decoder import Attention, Block, Decoder, rope_rotation, share_heads, sinusoidal
+from tinychat.model.decoder import Attention, Block, Decoder, rope_rotation, sinusoidal
 from tinychat.model.device import Runtime
 from tinychat.model.products import Maker, Product, best_bfloat16, float32, int8
 
