@@ -67,31 +67,31 @@ def _blocks(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     count, length, width = q.shape
     out, kept = torch.empty_like(q), q.new_empty(_kept_numbers(count, length))
     for (start, stop), weights in _parts(kept, count, length):
-        scores = torch.bmm(q[:, start:stop], k[:, :stop].transpose(1, 2)).float()
-        own = torch.ones(stop - start, stop - start, dtype=torch.bool, device=q.device)
-        scores[:, :, start:].masked_fill_(own.triu_(1), -math.inf)
-        weights.copy_(torch.softmax(scores.mul_(width**-0.5), -1))
+        later = q.new_full((stop - start, stop), -math.inf).triu_(start + 1)
+        keys = k[:, :stop].transpose(1, 2)
+        scores = torch.baddbmm(later, q[:, start:stop], keys, alpha=width**-0.5)
+        weights.copy_(torch.softmax(scores, -1))
         out[:, start:stop] = torch.bmm(weights, v[:, :stop])
     return out, kept
 
 
 @torch.library.custom_op("tinychat::blocks_backward", mutates_args=())
 def _blocks_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, kept: Tensor
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, kept: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of q, k and v. Sums over blocks are kept in fp32."""
     count, length, width = q.shape
     grad_q = torch.empty_like(q)
     grad_k, grad_v = (torch.zeros_like(q, dtype=torch.float32) for _ in range(2))
-    along = (grad.float() * out.float()).sum(-1, keepdim=True)  # what softmax's sum takes off
     for (start, stop), weights in _parts(kept, count, length):
         here = grad[:, start:stop]
-        grad_v[:, :stop] += torch.bmm(weights.transpose(1, 2), here)
-        scores = torch.bmm(here, v[:, :stop].transpose(1, 2)).float()
-        scores = scores.sub_(along[:, start:stop]).mul_(weights).mul_(width**-0.5).to(q.dtype)
+        scores = torch.bmm(here, v[:, :stop].transpose(1, 2))
+        scores = torch.ops.aten._softmax_backward_data(scores, weights, -1, q.dtype)
         grad_q[:, start:stop] = torch.bmm(scores, k[:, :stop])
         grad_k[:, :stop] += torch.bmm(scores.transpose(1, 2), q[:, start:stop])
-    return grad_q, grad_k.to(k.dtype), grad_v.to(v.dtype)
+        grad_v[:, :stop] += torch.bmm(weights.transpose(1, 2), here)
+    scale = width**-0.5
+    return grad_q.mul_(scale), grad_k.mul_(scale).to(k.dtype), grad_v.to(v.dtype)
 
 
 def _parts(kept: Tensor, count: int, length: int) -> Iterator[tuple[tuple[int, int], Tensor]]:
@@ -115,13 +115,13 @@ def _(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 @_blocks_backward.register_fake
 def _(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, kept: Tensor
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, kept: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
 
 
 def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs, *output)
+    ctx.save_for_backward(*inputs, output[1])
 
 
 def _back(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor]:
