@@ -26,6 +26,7 @@ from tinychat.runs import (
     publish_checkpoint,
     quarantine,
     read_checkpoint,
+    resumable_checkpoints,
     retention_of,
     size_of,
 )
@@ -86,6 +87,17 @@ def test_what_stays_is_what_the_trainer_would_keep(full: Path) -> None:
     for step in list_checkpoints(full):
         files = read_checkpoint(full / f"step-{step:08d}").files
         assert ("optimizer.safetensors" in files) is (step in keep)
+
+
+def test_where_a_longer_run_would_go_on_from_stays_whole(full: Path) -> None:
+    """A run that was shortened begins its decay where there may be no checkpoint."""
+    shutil.rmtree(full / "step-00000009")
+    rule = KeepRule(latest_n=1, milestones=0, planned=frozenset({9}))
+    assert retention_of(full, rule, step=11, best=None).keep == {6, 8, 11}  # 6 is pinned
+    clean_up(plan_cleanup(full, rule), rule)
+    assert 8 in resumable_checkpoints(full)
+    beyond = KeepRule(latest_n=1, milestones=0, planned=frozenset({99}))
+    assert retention_of(full, beyond, step=11, best=None).keep == {6, 11}
 
 
 def test_the_only_good_checkpoint_stays(full: Path) -> None:

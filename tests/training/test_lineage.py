@@ -106,6 +106,11 @@ def test_new_data_is_refused_until_it_is_accepted_and_then_held_to(
     told = capsys.readouterr().err
     assert f"it was {str(first)[:12]}" in told
     assert "--accept-new-data" in told
+    before = (run / "settings.json").read_bytes(), len(RunReader(run).attempts())
+    resume("own", "--accept-new-data", exit_code=2)
+    assert "would learn nothing of the new data" in capsys.readouterr().err
+    assert RunReader(run).lineage == "bit-exact from step 0"
+    assert ((run / "settings.json").read_bytes(), len(RunReader(run).attempts())) == before
     resume("own", "--max-steps=9", "--accept-new-data")
     attempt = RunReader(run).attempts()[-1][1]
     second = attempt.data_fingerprint

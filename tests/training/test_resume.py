@@ -180,6 +180,46 @@ def test_extending_goes_on_before_the_decay(train: Train, resume: Train) -> None
     assert digests(run, 60) == digests(straight, 60)
 
 
+def test_extending_goes_on_from_what_is_left_before_the_decay(train: Train, resume: Train) -> None:
+    flags = ("--optim.decay-share=0.5", "--optim.warmup-steps=5", "--checkpoint.every-steps=6")
+    run = train("left", "--max-steps=40", "--checkpoint.keep-last=9", *flags)
+    shutil.rmtree(run / "step-00000020")
+    resume("left", "--max-steps=60")
+    assert RunReader(run).attempts()[-1][1].from_step == 18
+    assert [step for step, _ in train_rows(run)] == list(range(1, 61))
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [("abc", "--from abc is no step"), ("999", "there is no such checkpoint"),
+     ("0", "holds weights only")],
+)  # fmt: skip
+def test_a_start_that_is_not_there_is_refused_with_those_that_are(
+    train: Train, resume: Train, capsys: pytest.CaptureFixture[str], start: str, said: str
+) -> None:
+    train("some", "--max-steps=10", "--checkpoint.every-steps=5")
+    capsys.readouterr()
+    resume("some", f"--from={start}", exit_code=2)
+    told = capsys.readouterr().err
+    assert said in told
+    assert 'name a step that some can go on from (5, 10), or "latest"' in told
+    assert told.count("\n") == 1
+
+
+def test_damaged_checkpoints_are_told_a_line_each(
+    train: Train, resume: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train("hurt", "--max-steps=10", "--checkpoint.every-steps=5")
+    for file in run.glob("step-*/model.safetensors"):
+        file.write_bytes(b"hurt")
+    capsys.readouterr()
+    resume("hurt", exit_code=1)
+    told = capsys.readouterr().err.splitlines()
+    assert "No checkpoint of the run hurt can be used, and nothing was deleted." in told[0]
+    assert [line.partition("step-")[2][:8] for line in told[1:3]] == ["00000010", "00000005"]
+    assert all(len(line) < 120 and str(run) not in line for line in told)
+
+
 def test_extending_other_schedules_stays_at_the_floor_unless_rewarmed(
     train: Train, resume: Train
 ) -> None:

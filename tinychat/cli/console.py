@@ -4,7 +4,6 @@ A listener like any other. A terminal that goes away (a closed window, a pipe wh
 silences it and nothing else.
 """
 
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -14,8 +13,7 @@ from textwrap import fill
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from tinychat.cli.output import screen
-from tinychat.runs import default_checkpoints
+from tinychat.cli.output import named, screen
 from tinychat.training import (
     Began,
     CheckpointSaved,
@@ -113,7 +111,6 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
 
     def ended(self, outcome: Outcome, *, how_to_go_on: bool) -> None:
         """How the run ended, and what to do next."""
-        name = self._run.name
         best = ""
         if outcome.best_val_loss is not None:
             best = (
@@ -123,13 +120,10 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
         self._say(f"{outcome.state} at step {number(outcome.step)}{best}")
         if not how_to_go_on:
             return
-        root, where = self._run.parent.absolute(), ""
-        if root != default_checkpoints().absolute():
-            where = f" --checkpoints {shlex.quote(str(root))}"
         if outcome.state == "stopped":
-            self._say(f"go on:  tinychat resume {name}{where}")
-        self._say(f"talk:   tinychat chat {name}{where}")
-        self._say(f"look:   tinychat show {name}{where}")
+            self._say(f"go on:  tinychat resume {named(self._run)}")
+        self._say(f"talk:   tinychat chat {named(self._run)}")
+        self._say(f"look:   tinychat show {named(self._run)}")
 
     def _stepped(self, event: Stepped) -> None:
         eta = "?" if event.eta_seconds is None else duration(event.eta_seconds)

@@ -1,13 +1,16 @@
 """How commands print: lines with colour if there is any, one JSON document, progress on stderr."""
 
 import math
+import shlex
 import sys
 import time
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from tinychat.runs import default_checkpoints
 from tinychat.words import inert, json_text
 
 PATIENCE_SECONDS = 2.0  # what takes longer is told
@@ -25,6 +28,14 @@ def tell(sentence: str) -> None:
     """A remark to the person, on stderr so that it never mixes with results. Its words may be of a
     file or a server: no terminal obeys them."""
     screen(stderr=True).print(inert(f"tinychat: {sentence}", keep="\n"), style="yellow")
+
+
+def named(run: Path) -> str:
+    """A run as other commands of ours find it: its name, and its folder where that is another."""
+    name, root = shlex.quote(inert(run.name)), run.parent.absolute()
+    if root == default_checkpoints().absolute():
+        return name
+    return f"{name} --checkpoints {shlex.quote(inert(str(root)))}"
 
 
 def print_json(document: Any) -> None:

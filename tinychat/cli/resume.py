@@ -14,6 +14,7 @@ from tinychat.cli.flags import (
 )
 from tinychat.cli.hub import is_on_hub, local_paths
 from tinychat.errors import RunError, SettingsError
+from tinychat.words import number
 
 
 def resume_command(
@@ -148,18 +149,32 @@ def _find(name: str, root: Path) -> tuple[Path, int | None]:
     return run.resolve(), step  # "." has no name
 
 
+def _from(run: Path, start: str) -> int:
+    """The step that --from names. Raises SettingsError unless the run can go on from there."""
+    from tinychat.runs import list_checkpoints, resumable_checkpoints
+
+    steps = resumable_checkpoints(run)
+    if start.isascii() and start.isdigit() and int(start) in steps:
+        return int(start)
+    there = ", ".join(map(number, steps)) or "none"
+    told = f'name a step that {run.name} can go on from ({there}), or "latest"'
+    if not (start.isascii() and start.isdigit()):
+        raise SettingsError(f"--from {start} is no step; {told}")
+    if int(start) in list_checkpoints(run):
+        raise SettingsError(f"--from {start}: that checkpoint holds weights only; {told}")
+    raise SettingsError(f"--from {start}: there is no such checkpoint; {told}")
+
+
 def _extension(
     run: Path, before: Any, flags: dict[str, Any], start: str | None, rewarm: bool, step: int | None
 ) -> tuple[int | None, dict[str, str]]:
     """From which checkpoint to go on, and what that means for the schedule."""
     from tinychat.config.schedule import decay_start
-    from tinychat.runs import list_checkpoints
+    from tinychat.runs import list_checkpoints, newest_until, resumable_checkpoints
 
     steps = list_checkpoints(run)
     if start is not None and start != "latest":
-        if not start.isdigit() or int(start) not in steps:
-            raise RunError(f"{run.name} has no checkpoint {start}; it has {steps}")
-        step = int(start)
+        step = _from(run, start)
     old = before.settings.max_steps
     try:
         longer = old is not None and bool(steps) and int(flags["max_steps"]) > old
@@ -170,12 +185,13 @@ def _extension(
     optim = before.settings.optim
     plateau = decay_start(old or 1, optim)
     if plateau is not None and start != "latest" and steps[-1] > plateau and step is None:
-        if plateau not in steps:
+        before_decay = newest_until(resumable_checkpoints(run), plateau)
+        if before_decay is None:
             raise RunError(
-                f"{run.name} has no checkpoint of step {plateau}, the last before its decay; "
-                "`--from latest` goes on at the floor"
+                f"{run.name} has no checkpoint any more of before its decay, which began at step "
+                f"{plateau:,}; `--from latest` goes on at the floor"
             )
-        return plateau, {"optim.schedule_steps": "none"}
+        return before_decay, {"optim.schedule_steps": "none"}
     if plateau is not None and start != "latest":
         return step, {}
     planned = "none" if rewarm else str(optim.schedule_steps or old)

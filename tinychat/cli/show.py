@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from tinychat.cli.output import print_json, screen
+from tinychat.cli.output import named, print_json, screen
 from tinychat.cli.runs import state_text
 from tinychat.cli.ways import in_words, lines_of_ways
 from tinychat.config import Settings
@@ -223,11 +223,10 @@ def _print_events(console: Console, history: History) -> None:
 
 
 def _print_what_next(console: Console, overview: Overview) -> None:
-    name = inert(overview.name)
     if overview.state == "finished":
-        console.print(f"\ntalk:   tinychat chat {name}")
+        console.print(f"\ntalk:   tinychat chat {named(overview.path)}")
     elif overview.state in NOT_GOING_ON:
-        console.print(f"\ngo on:  tinychat resume {name}")
+        console.print(f"\ngo on:  tinychat resume {named(overview.path)}")
 
 
 def _checkpoint(reader: RunReader, step: int) -> Row:

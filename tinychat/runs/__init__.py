@@ -42,6 +42,7 @@ from tinychat.runs.layout import (
     checkpoint_step,
     default_checkpoints,
     list_checkpoints,
+    resumable_checkpoints,
 )
 from tinychat.runs.lineage import (
     Break,
@@ -82,6 +83,7 @@ from tinychat.runs.retention import (
     KeepRule,
     Pruned,
     Retention,
+    newest_until,
     plan_retention,
     prune,
     retention_of,
@@ -152,6 +154,7 @@ __all__ = [
     "lock_is_held",
     "maker",
     "newest_good",
+    "newest_until",
     "on_disk",
     "pin",
     "pinned",
@@ -165,6 +168,7 @@ __all__ = [
     "read_checkpoint",
     "remove_tree",
     "replace_file",
+    "resumable_checkpoints",
     "retention_of",
     "send_command",
     "size_of",

@@ -32,6 +32,7 @@ from tinychat.runs.layout import (
 )
 from tinychat.runs.records import FORMAT, check_format, parse
 
+_TOLD = 6  # of what is wrong with checkpoints
 _MANIFEST_BYTES = 1024 * 1024  # far above any real one; a larger file is not read
 
 
@@ -210,9 +211,17 @@ def newest_good(
             damaged.append(error)
     if not damaged + thinned:
         raise NoCheckpointError(f"The run {run.name} has published no checkpoint yet.")
+    folder = str(RunPaths(run).root)
+    told = [str(problem).replace(f"{folder}{os.sep}", "") for problem in damaged + thinned]
+    more = [f"And {len(told) - _TOLD} more."] if len(told) > _TOLD else []
     raise CheckpointError(
-        f"No checkpoint of the run {run.name} can be used, and nothing was deleted: "
-        + " ".join(str(problem) for problem in damaged + thinned)
+        "\n".join(
+            [
+                f"No checkpoint of the run {run.name} can be used, and nothing was deleted.",
+                *told[:_TOLD],
+                *more,
+            ]
+        )
     )
 
 

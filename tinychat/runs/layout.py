@@ -125,6 +125,17 @@ def list_checkpoints(run: Path) -> list[int]:
     return sorted(step for step in steps if step is not None)
 
 
+def resumable_checkpoints(run: Path) -> list[int]:
+    """Those of them that hold what resuming needs, ascending; whether they are whole, reading
+    tells."""
+    paths = RunPaths(run)
+    return [
+        step
+        for step in list_checkpoints(run)
+        if all((paths.checkpoint(step) / name).exists() for name in RESUME_FILES)
+    ]
+
+
 def default_checkpoints() -> Path:
     """The folder where runs are born: $TINYCHAT_CHECKPOINTS, else ./checkpoints."""
     return Path(os.environ.get("TINYCHAT_CHECKPOINTS") or "checkpoints")

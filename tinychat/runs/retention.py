@@ -7,7 +7,13 @@ from typing import NamedTuple
 from tinychat.errors import CheckpointError
 from tinychat.runs.checkpoints import beside, publish_checkpoint, read_checkpoint, read_manifest
 from tinychat.runs.durable import Disk, remove_tree
-from tinychat.runs.layout import DELETED, RESUME_FILES, RunPaths, list_checkpoints
+from tinychat.runs.layout import (
+    DELETED,
+    RESUME_FILES,
+    RunPaths,
+    list_checkpoints,
+    resumable_checkpoints,
+)
 from tinychat.runs.pins import pinned
 
 
@@ -69,7 +75,9 @@ class KeepRule(NamedTuple):
 
     latest_n: int
     milestones: int
-    planned: frozenset[int] = frozenset()  # steps that stay whole because the run may need them
+    # steps that a longer run would go on from; where there is no checkpoint of one, it is from the
+    # newest before it, which stays whole too
+    planned: frozenset[int] = frozenset()
 
 
 class Retention(NamedTuple):
@@ -107,6 +115,11 @@ def plan_retention(
     return Retention(keep, set(first_of_span.values()) - keep)
 
 
+def newest_until(steps: Collection[int], last: int) -> int | None:
+    """The highest of these steps that is not beyond `last`; None if all are."""
+    return max((step for step in steps if step <= last), default=None)
+
+
 def retention_of(run: Path, rule: KeepRule, *, step: int, best: int | None) -> Retention:
     """What stays in the folder of a run that stands at `step`: its rule, and what people pinned.
 
@@ -115,11 +128,13 @@ def retention_of(run: Path, rule: KeepRule, *, step: int, best: int | None) -> R
     """
     steps = list_checkpoints(run)
     later = {each for each in steps if each > step}
+    whole = resumable_checkpoints(run) if rule.planned else []
+    planned = {newest_until(whole, min(each, step)) for each in rule.planned}
     keep, weights_only = plan_retention(
         set(steps) - later,
         best=best,
         latest_n=rule.latest_n,
-        pinned=rule.planned | pinned(run),
+        pinned={each for each in planned if each is not None} | pinned(run),
         milestones=rule.milestones,
     )
     return Retention(keep, weights_only | later)

@@ -68,6 +68,7 @@ from tinychat.training.start import (
     find_start,
     newest_before_bad_steps,
     prepare_corpus,
+    refuse_new_data,
     restore,
     settle_facts,
 )
@@ -187,6 +188,8 @@ class _Job:
                 f"{plan.run.name} has done {self.progress.step} steps, so max_steps cannot be "
                 f"{self.max_steps}; leave it out, or name a higher number"
             )
+        if start and self.progress.step == self.max_steps:
+            refuse_new_data(reader, self.prepared, self.max_steps)
         self.remarks = self._check_space()
         self.writer = RunWriter(plan.run, disk)
         if start is None:

@@ -68,7 +68,7 @@ def _other_copy(run: Path) -> str:
         return ""
     copy = Path(status.mirror.folder)
     return (
-        f" A second copy up to step {status.mirror.step} lies in {copy}: "
+        f"\nA second copy up to step {status.mirror.step} lies in {copy}: "
         f"`tinychat resume {run.name} --checkpoints {copy.parent}` goes on there."
     )
 
@@ -183,6 +183,16 @@ def prepare_corpus(
             "--init-from"
         )
     return found if found.tokenizer.sha256 == record.tokenizer_sha256 else prepared_with(own)
+
+
+def refuse_new_data(reader: RunReader, prepared: Prepared, steps: int) -> None:
+    """Raise SettingsError for data that came after a run's last step: nothing is learnt of it, so
+    the run must not say for ever after that it was."""
+    if prepared.fingerprint != reader.data_fingerprint:
+        raise SettingsError(
+            f"{reader.name} has done all its {steps:,} steps, so it would learn nothing of the new "
+            "data; name a higher --max-steps"
+        )
 
 
 def build_model(

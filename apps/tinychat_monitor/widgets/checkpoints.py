@@ -62,7 +62,12 @@ class CheckpointsPane(Pane):
             self.notify(words.inert(str(error)), severity="error", markup=False)
             return
         told = "is no longer pinned" if line.is_pinned else "is pinned: it stays as it is"
-        self.notify(f"The checkpoint of step {line.step:,} {told}.", markup=False)
+        sentence = f"The checkpoint of step {line.step:,} {told}"
+        if line.weights_only and not line.is_pinned:
+            sentence += ", which is weights only: it can be talked with, but not gone on from"
+            self.notify(f"{sentence}.", severity="warning", markup=False)
+        else:
+            self.notify(f"{sentence}.", markup=False)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """With --readonly nothing is pinned."""

@@ -8,7 +8,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import DataTable
 
-from tests.apps.monitor.driving import drive, head, run_screen, screen_text, shown, until
+from tests.apps.monitor.driving import drive, head, run_screen, screen_text, shown, told, until
 from tests.apps.monitor.trainer import fill
 from tinychat.runs import RunWriter, pinned, publish_checkpoint
 from tinychat_monitor.app import MonitorApp
@@ -88,6 +88,7 @@ def test_checkpoints_can_be_pinned(record: Record, tmp_path: Path) -> None:
         assert str(table.get_row_at(1)[4]) == "best · weights only"
         await pilot.press("down", "k")
         assert pinned(run) == {1250}
+        assert "weights only: it can be talked with, but not gone on from" in told(pilot)
         await until(pilot, lambda: "pinned" in str(table.get_row_at(1)[4]))
         assert table.cursor_row == 1  # the cursor stays on its step
         publish_checkpoint(run, 1350, {"model.safetensors": b"x"})
