@@ -1,14 +1,15 @@
 """Everything that a run has logged, read once and followed while it grows.
 
 The same logical log as `runs.RunReader` gives, in a form that a screen can draw at once: an attempt
-that starts at step s masks what older attempts wrote beyond s.
+that starts at step s masks what older attempts wrote beyond s, and one that takes over what could
+not be made durable masks that.
 """
 
 import math
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, islice, repeat
 from operator import eq, itemgetter, le
@@ -172,6 +173,8 @@ class History:
             self.attempts = found
             self._limits = _limits(found)
             self.version += 1
+            # what is taken over may have been read from the old files already
+            grown = grown and not any(record.takes_over for _, record in found[known:])
             if grown:
                 for number, record in found[known:]:
                     self._add_attempt(number, record.from_step)
@@ -189,8 +192,10 @@ class History:
 
     def _begin_anew(self, name: str) -> None:
         log = AttemptsLog(name)
+        taken_over = _taken_over(self.attempts)
         for number, _ in self.attempts:
-            log.add(number, self._paths.attempt(number).root)
+            counts = taken_over.get(number, {}).get(name.removesuffix(".jsonl"))
+            log.add(number, self._paths.attempt(number).root, counts)
         log.look()
         with self.lock:
             self._logs[name] = log
@@ -271,6 +276,13 @@ def _limits(attempts: Iterable[tuple[int, AttemptRecord]]) -> dict[int, int]:
         limits[number] = lowest
         lowest = min(lowest, record.from_step)
     return limits
+
+
+def _taken_over(attempts: Iterable[tuple[int, AttemptRecord]]) -> dict[int, Mapping[str, int]]:
+    """How many bytes still count of each log of an attempt whose end another one has taken over:
+    the rule of `runs.RunReader`."""
+    records = [record for _, record in reversed(list(attempts)) if record.takes_over]
+    return {record.takes_over.get("attempt", 0): record.takes_over for record in records}
 
 
 def _usable(rows: list[Row], last: int, limit: int) -> tuple[list[Row], list[int], int]:

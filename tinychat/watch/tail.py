@@ -38,12 +38,14 @@ class FileReplacedError(Exception):
 class LogTail:
     """One append-only file, read from where the last reading ended.
 
-    `offset` counts the bytes read, `size` those known to be there. `skipped` counts lines that
-    were too long to read. `problem` says in one sentence why nothing can be read now.
+    `offset` counts the bytes read, `size` those known to be there. Beyond the first `counts` bytes,
+    if that is given, nothing counts: what stood there stands in another file. `skipped` counts
+    lines that were too long to read. `problem` says in one sentence why nothing can be read now.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, counts: int | None = None) -> None:
         self.path = path
+        self.counts = counts
         self.offset = 0
         self.size = 0
         self.skipped = 0
@@ -67,10 +69,13 @@ class LogTail:
         if not stat.S_ISREG(about.st_mode):  # opening a pipe would wait for ever
             self.problem = f"{self.path} is not a file."
             return False
-        signature = (about.st_ino, about.st_size, about.st_mtime_ns)
-        changed = signature != self._signature or self.offset < about.st_size
-        self._signature, self.size, self.problem = signature, about.st_size, ""
+        signature, size = (about.st_ino, about.st_size, about.st_mtime_ns), self._of(about)
+        changed = signature != self._signature or self.offset < size
+        self._signature, self.size, self.problem = signature, size, ""
         return changed
+
+    def _of(self, about: os.stat_result) -> int:
+        return about.st_size if self.counts is None else min(about.st_size, self.counts)
 
     def read(self, limit: int = BLOCK_BYTES) -> bytes:
         """The lines that the next `limit` bytes end, joined by newlines; b"" if they end none.
@@ -101,11 +106,11 @@ class LogTail:
 
     def _read_on(self, limit: int) -> bytes:
         with open(self.path, "rb", buffering=0) as file:
-            self.size = os.fstat(file.fileno()).st_size
+            self.size = self._of(os.fstat(file.fileno()))
             file.seek(self.offset - len(self._seen))
             if self.size < self.offset or file.read(len(self._seen)) != self._seen:
                 raise FileReplacedError
-            new = file.read(limit)
+            new = file.read(min(limit, self.size - self.offset))
         self.offset += len(new)
         self._seen = (self._seen + new[-_SEEN_BYTES:])[-_SEEN_BYTES:]
         return new
@@ -151,10 +156,10 @@ class AttemptsLog:
     def problem(self) -> str:
         return next((tail.problem for tail in self._tails if tail.problem), "")
 
-    def add(self, number: int, folder: Path) -> None:
-        """A later attempt."""
+    def add(self, number: int, folder: Path, counts: int | None = None) -> None:
+        """A later attempt; `counts` is how many bytes of its log count, None all."""
         self._numbers.append(number)
-        self._tails.append(LogTail(folder / self.name))
+        self._tails.append(LogTail(folder / self.name, counts))
 
     def look(self) -> None:
         """See what changed. Raises FileReplacedError if that is more than a growing last file."""
