@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import tempfile
@@ -26,8 +27,8 @@ import numpy as np
 import torch
 
 from tinychat.config import ModelSettings
-from tinychat.engine import Request, Sampling, decode
-from tinychat.model import AnsweringDecoder, Decoder, Runtime, cpu_computes_bf16, has_int8
+from tinychat.engine import Batch, Request, Sampling, decode
+from tinychat.model import AnsweringDecoder, Decoder, KVCache, Runtime, cpu_computes_bf16, has_int8
 from tinychat.model.device import processor
 from tinychat.model.families import hf_config, to_hf
 from tinychat.text import tinychat_format
@@ -116,6 +117,63 @@ def measure(model: Decoder, ways: dict[str, Way], quick: bool, rounds: int) -> N
         tell(name, case, found)
         if case.rows == 1 and case.tokens > 1:
             tell_floor(parameters, found)
+    measure_guessing(model, quick, rounds)
+
+
+def measure_guessing(model: Decoder, quick: bool, rounds: int) -> None:
+    """Texts that repeat themselves, with and without guesses of what comes next."""
+    words = random.Random(0)
+    paragraph = [words.randrange(VOCABULARY) for _ in range(120)]
+    line = [words.randrange(VOCABULARY) for _ in range(10)]
+    lists: list[int] = []
+    for _ in range(24):  # ten words a line, of which two are always others
+        line[3], line[7] = words.randrange(VOCABULARY), words.randrange(VOCABULARY)
+        lists += line
+    prose = [words.randrange(VOCABULARY) for _ in range(240)]
+    texts = {"a paragraph copied": 2 * paragraph, "a list by a template": lists, "prose": prose}
+    runtime = Runtime("cpu", "bf16" if cpu_computes_bf16() else "fp32", 1)
+    with torch.inference_mode():
+        scripted = Scripted(model, runtime.torch_dtype)
+    begin = 120
+    print("\nguesses of the next tokens, in a model that is made to say a text")
+    for name, text in texts.items():
+        scripted.text = torch.tensor(text)
+        rules = Sampling(temperature=0, max_new_tokens=12 if quick else 118, repetition_guard=False)
+        request = Request(prompt_ids=text[:begin], sampling=rules, stop_ids=())
+        ratios, passes = [], 0.0
+        for _ in range(2 if quick else rounds):
+            seconds = []
+            for guesses in (False, True):
+                batch = Batch(scripted, runtime, most_rows=1, guesses=guesses)
+                (row,) = batch.admit([request])
+                while batch.fill():
+                    pass
+                began = time.process_time()
+                while batch.rows:
+                    batch.step(lambda row: False)
+                seconds.append(time.process_time() - began)
+                assert row.ids == text[: len(row.ids)]
+                passes = row.produced / row.passes
+            ratios.append(seconds[0] / seconds[1])
+        ratios.sort()
+        print(
+            f"  {name:<22}{statistics.median(ratios):5.2f}x ({ratios[0]:.2f}-{ratios[-1]:.2f}), "
+            f"{passes:.1f} tokens a pass"
+        )
+
+
+class Scripted(AnsweringDecoder):
+    """Computes what the model says, and says a text."""
+
+    text: torch.Tensor
+
+    def forward(self, ids: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
+        logits = super().forward(ids, cache)
+        assert cache is not None
+        end = int(cache.lengths[0]) + 1
+        said = self.text[end - ids.shape[1] : end]
+        logits[0, torch.arange(len(said)), said] = 1e4
+        return logits
 
 
 def tell(name: str, case: Case, found: dict[str, list[Found]]) -> None:
@@ -215,7 +273,7 @@ def transformers_way(model: Decoder, dtype: torch.dtype) -> Way:
 
     theirs = Qwen3ForCausalLM(Qwen3Config(**hf_config(SHAPE, VOCABULARY, tinychat_format())))
     theirs.load_state_dict(to_hf(model.state_dict(), model.settings), strict=False)
-    theirs = theirs.to(dtype).eval()
+    theirs = theirs.to(dtype=dtype).eval()  # pyright: ignore[reportCallIssue]
 
     def run(case: Case) -> Found:
         ids = torch.tensor([prompt(case.prompt)] * case.rows)
@@ -254,8 +312,10 @@ def llama(python: Path, model: Decoder) -> Iterator[Callable[[Case, str], Found]
             "intermediate_size": settings.mlp_width,
         }
         (Path(folder) / "shape.json").write_text(json.dumps(about))
-        weights = to_hf(model.state_dict(), settings)
-        np.savez(Path(folder) / "weights.npz", **{n: w.numpy() for n, w in weights.items()})
+        weights: dict[str, Any] = {
+            name: weight.numpy() for name, weight in to_hf(model.state_dict(), settings).items()
+        }
+        np.savez(Path(folder) / "weights.npz", **weights)
         child = subprocess.Popen(
             [python, Path(__file__).with_name("llama_peer.py"), folder],
             stdin=subprocess.PIPE,

@@ -108,6 +108,8 @@ def stats_words(
     told = [count(stats.get("new_tokens", 0), "token") + (" in this piece" if is_begun else "")]
     if (speed := stats.get("tokens_per_second")) is not None:
         told.append(f"{speed:,.0f} tokens/s" if speed >= 10 else f"{speed:.1f} tokens/s")
+    if (at_once := stats.get("tokens_per_pass") or 1) >= 1.1:
+        told.append(f"{at_once:.1f} tokens a pass")
     if (first := stats.get("first_token_seconds")) is not None:
         told.append(f"first {first * 1000:,.0f} ms" if first < 10 else f"first {first:,.0f} s")
     if reason is not None:

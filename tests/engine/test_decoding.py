@@ -2,13 +2,14 @@
 
 import random
 from collections.abc import Callable, Sequence
+from itertools import product
 
 import pytest
 import torch
 
 from tinychat.engine import Batch, Finish, Request, Sampling, decode
 from tinychat.engine.decoding import PREFILL_TOKENS
-from tinychat.model import Decoder, Runtime
+from tinychat.model import AnsweringDecoder, Decoder, Runtime
 from tinychat.text import ASSISTANT, BOS, END, PAD, SYSTEM, USER
 
 VOCAB = 60
@@ -26,7 +27,7 @@ def prompt_of(length: int, seed: int = 0) -> list[int]:
 
 
 def collect(
-    decoder: Decoder,
+    decoder: Decoder | AnsweringDecoder,
     requests: Sequence[Request],
     runtime: Runtime,
     cancelled: Callable[[int], bool] = lambda index: False,
@@ -70,6 +71,100 @@ def test_it_gives_the_tokens_of_the_plain_loop(make_decoder: MakeDecoder, runtim
         [(tokens, reason)] = collect(decoder, [request], runtime)
         assert tokens == plain_loop(decoder, prompt_of(length), 20)
         assert reason == "length"
+
+
+Counted = tuple[AnsweringDecoder, list[int]]
+
+
+@pytest.fixture(params=["wandering", "looping"])
+def counted(make_decoder: MakeDecoder, request: pytest.FixtureRequest) -> Counted:
+    """The fast form, and how many tokens went through it in each pass that gave logits."""
+    plain = make_decoder(VOCAB)
+    if request.param == "looping":
+        silence(plain)
+    with torch.inference_mode():
+        decoder = AnsweringDecoder(plain, torch.float32)
+    seen: list[int] = []
+    decoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))
+    return decoder, seen
+
+
+def silence(decoder: Decoder) -> None:
+    """Let the next token depend on the newest one alone, so that it must end in a loop."""
+    with torch.no_grad():
+        for name, parameter in decoder.named_parameters():
+            if name.endswith(("attention.output.weight", "mlp.down.weight")):
+                parameter.zero_()
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        greedy(60),
+        Sampling(temperature=0.7, top_k=5, max_new_tokens=60, seed=3),
+        Sampling(temperature=0, repetition_penalty=1.1, max_new_tokens=60),
+        Sampling(temperature=0, max_new_tokens=200, repetition_guard=True),
+    ],
+)
+def test_guesses_change_no_token(counted: Counted, runtime: Runtime, rules: Sampling) -> None:
+    """Prompts that repeat themselves, over full contexts too, with what stood behind each token."""
+    decoder, seen = counted
+    for overflow, length in product(("slide", "stop"), (6, 40, 61)):
+        prompt = (prompt_of(5) * 20)[:length]
+        request = Request(
+            prompt_ids=prompt, sampling=rules, stop_ids=(), overflow=overflow, details=3
+        )
+        found = []
+        for guesses in (False, True):
+            batch = Batch(decoder, runtime, FORBIDDEN, most_rows=1, keeps=True, guesses=guesses)
+            seen.clear()
+            (row,) = batch.admit([request])
+            reasons = [
+                event.reason
+                for _ in range(300)
+                for _, event in batch.step(lambda row: False)
+                if isinstance(event, Finish)
+            ]
+            found.append((row.ids, reasons, [each.id for each in row.details], row.produced))
+            assert len(reasons) == 1
+            assert row.passes == len(seen)
+            if not guesses:
+                assert set(seen) == {1}
+        assert found[0] == found[1]
+        logprobs = [each.logprob for each in row.details]
+        assert len(logprobs) == row.produced
+
+
+def test_guesses_that_come_true_save_passes(make_decoder: MakeDecoder, runtime: Runtime) -> None:
+    silence(plain := make_decoder(VOCAB))
+    with torch.inference_mode():
+        decoder = AnsweringDecoder(plain, torch.float32)
+    rules = Sampling(temperature=0, max_new_tokens=50, repetition_guard=False)
+    request = Request(prompt_ids=prompt_of(5), sampling=rules, stop_ids=())
+    batch = Batch(decoder, runtime, FORBIDDEN, most_rows=1)
+    (row,) = batch.admit([request])
+    while batch.rows:
+        batch.step(lambda row: False)
+    assert row.produced == 50
+    assert row.passes < 25
+
+
+def test_company_ends_the_guessing_and_changes_nothing(counted: Counted, runtime: Runtime) -> None:
+    decoder, _ = counted
+    rules = Sampling(temperature=0, max_new_tokens=40, repetition_guard=False)
+    requests = [
+        Request(prompt_ids=prompt_of(length), sampling=rules, stop_ids=()) for length in (5, 9)
+    ]
+    alone = [collect(decoder, [request], runtime)[0][0] for request in requests]
+    for joins_after in range(1, 30, 4):
+        batch = Batch(decoder, runtime, FORBIDDEN, most_rows=2, keeps=True)
+        (first,) = batch.admit(requests[:1])
+        for _ in range(joins_after):
+            batch.step(lambda row: False)
+        (second,) = batch.admit(requests[1:])
+        while batch.rows:
+            batch.step(lambda row: False)
+        assert [first.ids[5:], second.ids[9:]] == alone
 
 
 def test_the_window_slides_past_the_context(make_decoder: MakeDecoder, runtime: Runtime) -> None:

@@ -120,6 +120,7 @@ def _document(
         "dtype": model.text.runtime.dtype,
         "seconds": round(stats.seconds, 4),
         "tokens_per_second": stats.tokens_per_second,
+        "tokens_per_pass": stats.tokens_per_pass,
     }
 
 

@@ -36,6 +36,8 @@ def stats_line(answer: Answer, version: int = 1) -> str:
     parts = [count(stats["new_tokens"], "token")]
     if (speed := stats["tokens_per_second"]) is not None:
         parts.append(f"{speed:,.0f} tok/s")
+    if (at_once := stats.get("tokens_per_pass") or 1) >= 1.1:
+        parts.append(f"{at_once:.1f} tokens a pass")
     if (first := stats["first_token_seconds"]) is not None:
         parts.append(f"first {first * 1000:,.0f} ms")
     parts.append(FINISHED.get(answer.finish_reason, inert(answer.finish_reason)))

@@ -25,6 +25,7 @@ class AnswerStats:
     first_token_seconds: float | None  # since it was asked
     seconds: float  # since it was asked
     tokens_per_second: float | None  # from the first token to the newest
+    tokens_per_pass: float | None  # through the model; above 1 where guesses of the text came true
     context_used: int
     context_length: int
 
@@ -113,6 +114,7 @@ class Answer(Iterator[str]):
             first_token_seconds=None if first is None else first - self._asked_at,
             seconds=now - self._asked_at,
             tokens_per_second=(produced - 1) / decoding if decoding > 0 else None,
+            tokens_per_pass=None if row is None or not row.passes else produced / row.passes,
             context_used=len(self.prompt.ids) + produced,
             context_length=self.model.context_length,
         )

@@ -5,7 +5,8 @@ a bounded piece at a time, so that nobody waits long for it and it can be cancel
 then on the newest token of every row goes through the model together, and nothing that the cache
 holds is computed again. A row that is finished leaves at once. What it leaves in the cache may be
 kept: a request that begins with the same tokens, such as the next turn of a conversation, finds
-them there. Speaks token ids only; text and stop strings are others' charge.
+them there. A row that is alone may be given guesses of its next tokens, which one pass checks all
+together. Speaks token ids only; text and stop strings are others' charge.
 """
 
 import math
@@ -18,6 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from tinychat.engine.lookup import Ahead, PromptLookup
 from tinychat.engine.repetition import RepetitionGuard
 from tinychat.engine.sampling import Sampling, TokenDetail, explain, no_nan, pick
 from tinychat.keys import draw_key
@@ -62,9 +64,11 @@ class Row:
     held: int = 0
     kept: int = 0  # of the prompt, found in the cache
     produced: int = 0
+    passes: int = 0  # through the model, for the tokens produced
     details: list[TokenDetail] = field(default_factory=list)
     seen_ids: set[int] = field(default_factory=set)  # what the repetition penalty counts
     guard: RepetitionGuard = field(default_factory=RepetitionGuard)
+    lookup: PromptLookup = field(default_factory=PromptLookup)
 
     @property
     def missing(self) -> int:
@@ -131,6 +135,7 @@ class Batch:
         room: int | None = None,
         keeps: bool = False,
         prefill_tokens: int = PREFILL_TOKENS,
+        guesses: bool = True,
     ) -> None:
         self.decoder = decoder
         self.runtime = runtime
@@ -142,6 +147,8 @@ class Batch:
         self._left: list[Left] = []  # in each row of the cache behind `rows`
         self._clock = 0  # how many rows have left
         self._prefill_tokens = prefill_tokens
+        self._guesses = guesses and decoder.checks_guesses
+        self._ahead: Ahead | None = None
         self._generator = torch.Generator()  # seeded anew for each draw
         length = self.context_length if room is None else min(room, self.context_length)
         shape = replace(decoder.settings, context_length=length)
@@ -304,10 +311,7 @@ class Batch:
 
     def _next_tokens(self) -> list[int]:
         rows = self.rows[: self._ready]
-        newest = torch.tensor([[row.ids[-1]] for row in rows])
-        live = self.cache.part(0, len(rows))
-        logits = self.decoder(newest.to(self.runtime.torch_device), live)[:, -1].float()  # (B, V)
-        logits = no_nan(logits).index_fill(1, self._forbidden, -math.inf)
+        logits = no_nan(self._logits(rows).float()).index_fill(1, self._forbidden, -math.inf)
         tokens = logits.argmax(-1).tolist()
         asks = [not r.request.sampling.is_greedy or r.request.details is not None for r in rows]
         if any(asks):
@@ -318,6 +322,30 @@ class Batch:
             if row.request.details is not None and tokens[place] not in row.request.stop_ids:
                 row.details.append(self._explain(row, logits[place], tokens[place]))
         return tokens
+
+    def _logits(self, rows: list[Row]) -> Tensor:
+        """What follows the newest token of each row (B, V)."""
+        live = self.cache.part(0, len(rows))
+        alone = len(self.rows) == 1
+        if alone and self._ahead is not None:
+            known = self._ahead.after(rows[0], rows[0].held, rows[0].ids[-1])
+            if known is not None:
+                live.lengths += 1
+                return known
+        guess = self._guess(rows[0]) if alone and self._guesses else []
+        ids = torch.tensor([[row.ids[-1], *guess] for row in rows])
+        logits = self.decoder(ids.to(self.runtime.torch_device), live)
+        for row in rows:
+            row.passes += 1
+        live.lengths -= len(guess)
+        self._ahead = Ahead(rows[0], rows[0].held + 1, guess, logits[0, 1:]) if guess else None
+        return logits[:, 0]
+
+    def _guess(self, row: Row) -> list[int]:
+        """Tokens that may follow, as many as the context and the answer have room for."""
+        room = self.context_length - row.held - 1
+        wanted = row.request.sampling.max_new_tokens - row.produced - 1
+        return row.lookup.guess(row.ids, min(room, wanted))
 
     def _pick(self, row: Row, logits: Tensor) -> int:
         sampling = row.request.sampling

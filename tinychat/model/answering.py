@@ -68,6 +68,7 @@ class AnsweringDecoder(nn.Module):
         self.vocab_size = decoder.vocab_size
         self.cache_dtype = attention_dtype(dtype)
         self.one_row_int8 = one_row_int8
+        self.checks_guesses = not one_row_int8  # several tokens would not be computed in int8
         self.embedding = nn.Embedding.from_pretrained(decoder.embedding.weight.detach())
         # norms add eps to the mean of squares, so that much to the length that they divide by
         self._least = torch.tensor(math.sqrt(settings.n_embd * settings.norm_eps))

@@ -29,6 +29,7 @@ class Decoder(nn.Module):
     """
 
     cache_dtype: torch.dtype | None = None  # of its keys and values; None for the runtime's
+    checks_guesses = False  # whether several tokens at once say what one at a time says, and pay
 
     def __init__(self, settings: ModelSettings, vocab_size: int) -> None:
         super().__init__()

@@ -91,6 +91,7 @@ class Answers:
         new_tokens = sum(each.new_tokens for each in stats)
         firsts = [s.first_token_seconds for s in stats if s.first_token_seconds is not None]
         rates = [s.tokens_per_second for s in stats if s.tokens_per_second is not None]
+        at_once = [s.tokens_per_pass for s in stats if s.tokens_per_pass is not None]
         return {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": new_tokens,
@@ -105,6 +106,7 @@ class Answers:
                 "first_token_seconds": _rounded(min(firsts)) if firsts else None,
                 "seconds": _rounded(max(each.seconds for each in stats)),
                 "tokens_per_second": round(sum(rates), 1) if rates else None,
+                "tokens_per_pass": round(max(at_once), 2) if at_once else None,
             },
         }
 
