@@ -101,6 +101,34 @@ def test_a_log_that_was_edited_is_found_by_computing_it_again(
     assert "not as the run says at 1 step, first at step 13" in told.out
 
 
+def test_a_row_that_was_removed_is_missed(copy_of: Copy, tinychat: Tinychat) -> None:
+    run = copy_of("talk")
+    settings = json.loads(RunPaths(run).settings_json.read_bytes())
+    settings["settings"]["log"]["every_steps"] = 3
+    RunPaths(run).settings_json.write_text(json.dumps(settings), "utf-8")
+    metrics = RunPaths(run).attempt(1).metrics
+
+    def leave(kept: set[int]) -> None:
+        rows = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
+        left = [row for row in rows if row["kind"] != "train" or row["step"] in kept]
+        metrics.write_text("".join(f"{json.dumps(row)}\n" for row in left), "utf-8")
+
+    leave(set(range(3, 21, 3)))
+    told = tinychat("verify", run, "--steps", "0:20", "--json")
+    assert (told.code, told.json["recomputed"]["rows_missing"]) == (0, [])
+    leave({3, 9, 18})
+    told = tinychat("verify", run, "--steps", "0:20", "--json")
+    assert (told.code, told.json["recomputed"]["rows_missing"]) == (1, [6, 12, 15])
+    told = tinychat("verify", run, "--steps", "0:20")
+    assert "3 rows that were written, first that of step 6" in told.out
+    assert "every bit that is left as the run says" in told.out
+    event = {"command": "set", "message": "log.every_steps is now 3", "kind": "command_applied"}
+    with open(RunPaths(run).attempt(1).events, "a", encoding="utf-8") as events:
+        events.write(json.dumps(event) + "\n")
+    told = tinychat("verify", run, "--steps", "0:20")
+    assert told.code == 0, "nobody knows any more which rows were written"
+
+
 @pytest.mark.parametrize(
     ("file", "what"), [("model.safetensors", "weights"), ("optimizer.safetensors", "optimizer")]
 )

@@ -93,7 +93,9 @@ def _document(run: Path, found: Inspection, again: "Recomputation | None") -> di
     reader = RunReader(run)
     attempts = reader.attempts()
     damage = found.damage
-    confirmed = again is None or (_compared(again) and not (again.differences or again.stopped))
+    confirmed = again is None or (
+        _compared(again) and not (again.differences or again.rows_missing or again.stopped)
+    )
     return {
         "format": 1,
         "run": reader.name,
@@ -185,7 +187,7 @@ def _again(again: "Recomputation") -> list[tuple[str, str]]:
     ]
     found = sorted(again.differences, key=lambda each: each.step)
     if not found:
-        same = "every bit as the run says"
+        same = f"every bit{' that is left' if again.rows_missing else ''} as the run says"
         rows.append(("result", same if _compared(again) else NOTHING_KEPT))
     else:
         steps = len({each.step for each in found})
@@ -194,6 +196,10 @@ def _again(again: "Recomputation") -> list[tuple[str, str]]:
         rows += [("", _difference(each)) for each in found[:_DIFFERENCES]]
         if len(found) > _DIFFERENCES:
             rows.append(("", f"and {count(len(found) - _DIFFERENCES, 'more')}"))
+    if again.rows_missing:
+        first = f"first that of step {again.rows_missing[0]:,}"
+        told = count(len(again.rows_missing), "row that was", "rows that were")
+        rows.append(("gone", f"{told} written, {first}"))
     if again.other_facts:
         told = f"bits may differ here although nothing is wrong: {', '.join(again.other_facts)}"
         rows.append(("this machine", inert(told)))

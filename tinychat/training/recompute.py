@@ -60,6 +60,7 @@ class Recomputation:
     from_step: int
     to_step: int
     rows_compared: int = 0
+    rows_missing: list[int] = field(default_factory=list)  # steps whose rows were written
     checkpoints_compared: list[int] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
     other_facts: list[str] = field(default_factory=list)  # why bits may differ on this machine
@@ -96,6 +97,7 @@ class _Recomputing:
             for row in reader.rows("metrics")
             if row.get("kind") == "train" and isinstance(row.get("step"), int)
         }
+        self._rows_every = _rows_every(reader, self._settings.settings.log.every_steps)
         self._prepared: tuple[Resolved, Prepared] | None = None
 
     def run(self, first: int) -> Recomputation:
@@ -178,6 +180,8 @@ class _Recomputing:
     def _compare_row(self, now: Stepped) -> None:
         row = self._rows.get(now.step)
         if row is None:
+            if self._rows_every and now.step % self._rows_every == 0:
+                self._result.rows_missing.append(now.step)
             return
         self._result.rows_compared += 1
         for name in COLUMNS:
@@ -229,6 +233,14 @@ def _last_step(reader: RunReader, saved: set[int], last: int | None) -> int:
     if last > done:
         raise SettingsError(f"{reader.name} has done {done} steps, so step {last} is not there yet")
     return last
+
+
+def _rows_every(reader: RunReader, now: int) -> int | None:
+    """Of every how many steps a row was written; None where that has changed on the way."""
+    name = "log.every_steps"
+    asked = [str(row.get("message")) for row in reader.history("events") if row.get("command")]
+    later = [word.replace("-", "_") for _, each in reader.attempts()[1:] for word in each.argv]
+    return None if any(name in words for words in (*asked, *later)) else now
 
 
 def _runtime_of(attempt: AttemptRecord, chosen: RuntimeSettings) -> RuntimeSettings:
