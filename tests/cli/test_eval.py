@@ -58,6 +58,17 @@ def test_conversations_count_only_their_answers(
     assert 0 < found["target_bytes"] < half
 
 
+def test_int8_is_measured_beside_it(tinychat: Tinychat, trained_runs: Path) -> None:
+    words = ["eval", "story", "--checkpoints", trained_runs]
+    plain = tinychat(*words, "--json").json
+    found = tinychat(*words, "--json", "--int8").json
+    eight = found.pop("int8")
+    assert found == plain
+    assert eight["val_loss"] == pytest.approx(plain["val_loss"] + eight["worse"])
+    assert 0 < abs(eight["worse"]) < 0.05
+    assert f"in int8      {eight['val_loss']:.4f}" in tinychat(*words, "--int8").out
+
+
 def test_changed_data_is_refused(tinychat: Tinychat, tmp_path: Path) -> None:
     _, story = write_corpora(tmp_path)
     words = ["--name", "r", "--data", story, "--checkpoints", tmp_path / "runs"]

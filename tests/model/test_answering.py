@@ -68,6 +68,22 @@ def test_lower_precisions_are_near_it(norm: str, position: str, mlp: str) -> Non
             assert distance(torch.cat(steps, 1), whole[:1]) < 0.15
 
 
+@pytest.mark.skipif(not products.has_int8(), reason="this CPU has no products of int8")
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_imitation_rounds_as_int8_does(bias: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(96, 64, generator=generator)
+    more = torch.randn(96, generator=generator) if bias else None
+    real, imitation = products.int8(weight, more), products.imitated_int8(weight, more)
+    x = torch.randn(40, 64, generator=generator) * torch.logspace(-3, 2, 40)[:, None]
+    x[7], x[8] = x[7].abs(), -x[8].abs()
+    expected = torch.cat([real(row[None]) for row in x])
+    off = (imitation(x) - expected).abs().amax(1) / expected.abs().amax(1)
+    # a number amid two whole ones may be rounded the other way
+    assert off.median() < 1e-5
+    assert off.max() < 5e-3
+
+
 def test_where_it_does_not_fit_the_plain_decoder_answers() -> None:
     plain = random_decoder(next(shapes("rms", "rope", "swiglu")))
     assert answering_form(plain, Runtime("cpu", "fp16", 1)) is plain

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +37,8 @@ def eval_command(
 
     Tells val_loss in nats per token, perplexity, and bits per byte, which alone can be compared
     between tokenizers. A run on the built-in small talk is also asked the questions that were
-    held back from it, greedily; an answer counts if it is right to the letter.
+    held back from it, greedily; an answer counts if it is right to the letter. With --int8 it also
+    tells how much val_loss is worse with weights of eight bits.
 
         tinychat eval demo
         tinychat eval demo@300 --data poems.txt --json
@@ -53,7 +55,11 @@ def eval_command(
         raise SettingsError("flags that say how files are read go together with --data")
     model = open_model(place.shelf(exact=True), run)
     with Waiting() as waiting:
-        document = _on_data(model, wanted, waiting) if data else _on_validation(model, waiting)
+        document = (
+            _on_data(model, wanted, place.int8, waiting)
+            if data
+            else _on_validation(model, place.int8, waiting)
+        )
     if as_json:
         print_json(document)
     else:
@@ -61,7 +67,7 @@ def eval_command(
     return 0
 
 
-def _on_validation(model: "OpenedModel", waiting: Waiting) -> dict[str, Any]:
+def _on_validation(model: "OpenedModel", int8: bool, waiting: Waiting) -> dict[str, Any]:
     """The run's own validation split; for the built-in corpus the held-out questions too."""
     from tinychat.config.load import from_json
     from tinychat.runs import RunReader
@@ -80,8 +86,9 @@ def _on_validation(model: "OpenedModel", waiting: Waiting) -> dict[str, Any]:
             "split is another one now; give the data to measure on with --data"
         )
     form = prepared.form
-    evaluation = _evaluate(model, prepared.valid, form, settings.rows_per_micro_batch, waiting)
-    document = _document(model, evaluation, "validation split of the run")
+    at_once = settings.rows_per_micro_batch
+    evaluations = _evaluate(model, prepared.valid, form, at_once, int8, waiting)
+    document = _document(model, *evaluations, "validation split of the run")
     if not settings.data.paths:
         from tinychat.cli.examination import examine
 
@@ -104,7 +111,9 @@ def _prepared(model: "OpenedModel", settings: "Settings", waiting: Waiting) -> "
     return found if found.tokenizer.sha256 == own.sha256 else prepared_with(own)
 
 
-def _on_data(model: "OpenedModel", data: "DataSettings", waiting: Waiting) -> dict[str, Any]:
+def _on_data(
+    model: "OpenedModel", data: "DataSettings", int8: bool, waiting: Waiting
+) -> dict[str, Any]:
     """Everything in `data.paths`, tokenized with the model's tokenizer."""
     from tinychat.text import Corpus, encode_whole
 
@@ -126,29 +135,37 @@ def _on_data(model: "OpenedModel", data: "DataSettings", waiting: Waiting) -> di
         )
         for remark in (*corpus.hints, *(told for report in reports for told in report.remarks)):
             tell(inert(remark))
-        evaluation = _evaluate(model, file, corpus.form, at_once, waiting)
-    return _document(model, evaluation, ", ".join(data.paths))
+        evaluations = _evaluate(model, file, corpus.form, at_once, int8, waiting)
+    return _document(model, *evaluations, ", ".join(data.paths))
 
 
 def _evaluate(
-    model: "OpenedModel", file: "TokenFile", form: str, batch_size: int, waiting: Waiting
-) -> "Evaluation":
-    from tinychat.model import Decoder
+    model: "OpenedModel",
+    file: "TokenFile",
+    form: str,
+    batch_size: int,
+    int8: bool,
+    waiting: Waiting,
+) -> "tuple[Evaluation, Evaluation | None]":
+    """What the model makes of a token file, and what it makes of it in int8 if that is asked."""
+    from tinychat.model import Decoder, int8_imitation
     from tinychat.training import evaluate, make_rows
 
-    decoder = model.text.decoder
+    decoder, runtime = model.text.decoder, model.text.runtime
     assert isinstance(decoder, Decoder)  # the shelf is an exact one
-    context_length = model.card.model.context_length
-    rows = make_rows(file, form, context_length)
+    if int8 and runtime.device != "cpu":
+        raise SettingsError("weights of eight bits answer on a CPU only; add --device cpu")
+    rows = make_rows(file, form, model.card.model.context_length)
     batches = -(-rows.count // batch_size)
-    return evaluate(
-        decoder,
-        rows,
-        model.text.tokenizer.token_bytes(),
-        model.text.runtime,
-        batch_size,
-        _counted(waiting, "evaluating", batches),
-    )
+    token_bytes = model.text.tokenizer.token_bytes()
+    beat = _counted(waiting, "evaluating", batches)
+    plain = evaluate(decoder, rows, token_bytes, runtime, batch_size, beat)
+    if not int8:
+        return plain, None
+    beat = _counted(waiting, "evaluating in int8", batches)
+    imitation = int8_imitation(decoder)
+    exact = replace(runtime, dtype="fp32")  # its products say themselves what they round
+    return plain, evaluate(imitation, rows, token_bytes, exact, batch_size, beat)
 
 
 def _counted(waiting: Waiting, stage: str, total: int) -> Callable[[], None]:
@@ -162,13 +179,17 @@ def _counted(waiting: Waiting, stage: str, total: int) -> Callable[[], None]:
     return one_more
 
 
-def _document(model: "OpenedModel", evaluation: "Evaluation", on: str) -> dict[str, Any]:
+def _document(
+    model: "OpenedModel", evaluation: "Evaluation", int8: "Evaluation | None", on: str
+) -> dict[str, Any]:
+    worse = None if int8 is None else int8.val_loss - evaluation.val_loss
     return {
         "run": model.name,
         "step": model.step,
         "checkpoint": str(model.path.absolute()),
         "data": on,
         "val_loss": evaluation.val_loss,
+        **({} if int8 is None else {"int8": {"val_loss": int8.val_loss, "worse": worse}}),
         "perplexity": evaluation.perplexity,
         "bits_per_byte": evaluation.bits_per_byte,
         "target_tokens": evaluation.target_tokens,
@@ -184,6 +205,7 @@ def _print(document: dict[str, Any]) -> None:
         ("checkpoint", document["run"] + ("" if step is None else f"@{step}")),
         ("measured on", f"{document['data']}, {number(document['target_tokens'])} tokens to guess"),
         ("val_loss", f"{document['val_loss']:.4f} nats per token"),
+        *_int8(document.get("int8")),
         ("perplexity", f"{document['perplexity']:.2f}"),
         ("bits per byte", "–" if bits is None else f"{bits:.4f}"),
     ]
@@ -191,6 +213,12 @@ def _print(document: dict[str, Any]) -> None:
         rows += _answers(document["answers_right"])
     for line in table([(name, inert(words)) for name, words in rows]):
         print(line)
+
+
+def _int8(found: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if found is None:
+        return []
+    return [("  in int8", f"{found['val_loss']:.4f}, {found['worse']:+.4f}")]
 
 
 def _answers(found: dict[str, Any]) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ layouts it is stored in, checkpoints as bytes, and model folders from elsewhere.
 Knows nothing of runs' folders beyond reading a verified checkpoint, and nothing of training.
 """
 
-from tinychat.model.answering import AnsweringDecoder, answering_form
+from tinychat.model.answering import AnsweringDecoder, answering_form, int8_imitation
 from tinychat.model.attention import AttentionKind
 from tinychat.model.cache import KVCache
 from tinychat.model.checkpoint import (
@@ -63,6 +63,7 @@ __all__ = [
     "free_memory",
     "has_int8",
     "hf_shapes",
+    "int8_imitation",
     "is_not_deterministic",
     "is_out_of_memory",
     "load_foreign",

@@ -28,7 +28,7 @@ from tinychat.model.attention import share_heads
 from tinychat.model.cache import KVCache
 from tinychat.model.decoder import Attention, Block, Decoder, rope_rotation, sinusoidal
 from tinychat.model.device import Runtime
-from tinychat.model.products import Maker, Product, best_bfloat16, float32, int8
+from tinychat.model.products import Maker, Product, best_bfloat16, float32, imitated_int8, int8
 
 BLOCK = 128  # queries at once over a prompt
 
@@ -58,10 +58,18 @@ class AnsweringDecoder(nn.Module):
     """Built from a decoder on the CPU, which may be thrown away afterwards, but must not change:
     some weights may be shared with it.
 
-    `one_row_int8` adds weights of eight bits for steps of a single token.
+    `one_row_int8` adds weights of eight bits for steps of a single token. `maker` makes the other
+    products, if not the best for the dtype.
     """
 
-    def __init__(self, decoder: Decoder, dtype: torch.dtype, *, one_row_int8: bool = False) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        dtype: torch.dtype,
+        *,
+        one_row_int8: bool = False,
+        maker: Maker | None = None,
+    ) -> None:
         super().__init__()
         settings = decoder.settings
         self.settings = settings
@@ -76,7 +84,8 @@ class AnsweringDecoder(nn.Module):
         self._width = settings.head_width
         self._places = _places(decoder)
         self._turns = _turns(settings)
-        maker = float32 if dtype == torch.float32 else best_bfloat16()
+        if maker is None:
+            maker = float32 if dtype == torch.float32 else best_bfloat16()
         self._many = _weights(decoder, dtype, maker)
         self._one = _weights(decoder, torch.float32, int8) if one_row_int8 else self._many
         self.eval()
@@ -94,6 +103,11 @@ class AnsweringDecoder(nn.Module):
         """The final states (B, T, C), normalised for `head` but without the norm's gain."""
         x = self._run(ids, cache)
         return self._normalise(x).to(self._for(ids).dtype).view(*ids.shape, -1)
+
+    @property
+    def head(self) -> Product:
+        """What turns the final states of many tokens into logits."""
+        return self._many.head
 
     def _for(self, ids: Tensor) -> Weights:
         return self._one if ids.numel() == 1 else self._many
@@ -260,6 +274,12 @@ def answering_form(
         return decoder
     with torch.inference_mode():
         return AnsweringDecoder(decoder, runtime.torch_dtype, one_row_int8=one_row_int8)
+
+
+def int8_imitation(decoder: Decoder) -> AnsweringDecoder:
+    """Says of many tokens in one pass what steps of eight bits say of one after the other."""
+    with torch.inference_mode():
+        return AnsweringDecoder(decoder, torch.float32, maker=imitated_int8)
 
 
 def attention_dtype(dtype: torch.dtype) -> torch.dtype:

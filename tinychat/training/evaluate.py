@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tinychat.errors import DataError
-from tinychat.model import Decoder, Runtime
+from tinychat.model import AnsweringDecoder, Decoder, Runtime
 from tinychat.training.batches import Batch, Rows, evaluation_batches
 
 TARGETS_AT_ONCE = 2048  # whose logits are held in an evaluation
@@ -29,7 +29,7 @@ class Evaluation:
         return math.exp(min(self.val_loss, 700.0))
 
 
-def summed_loss(decoder: Decoder, batch: Batch) -> Tensor:
+def summed_loss(decoder: Decoder | AnsweringDecoder, batch: Batch) -> Tensor:
     """Nats of all targets together, fp32. The head is computed for targets only."""
     hidden = decoder.hidden(batch.ids)
     targets = batch.next_ids
@@ -45,7 +45,7 @@ def summed_loss(decoder: Decoder, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def evaluate(
-    decoder: Decoder,
+    decoder: Decoder | AnsweringDecoder,
     rows: Rows,
     token_bytes: list[int],
     runtime: Runtime,
