@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tinychat.chaos import syscalls as module
-from tinychat.chaos.outcome import Outcome
+from tinychat.chaos.outcome import Trial
 from tinychat.chaos.syscalls import FAULTS, syscalls
 
 # Writes into files in place, as many programs do; the experiment must see what that costs.
@@ -19,7 +19,7 @@ for path in (Path(sys.argv[1]) / "step-00000002").iterdir():
 """
 
 
-def left_out(outcome: Outcome) -> Outcome:
+def left_out(outcome: Trial) -> Trial:
     if outcome.left_out:
         pytest.skip(outcome.left_out)
     return outcome

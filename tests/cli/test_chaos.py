@@ -14,34 +14,34 @@ from tinychat.chaos import calls, matrix
 from tinychat.chaos.calls import HastyDisk
 from tinychat.chaos.ground import Ground
 from tinychat.chaos.matrix import Experiment
-from tinychat.chaos.outcome import Outcome, Tell
+from tinychat.chaos.outcome import Tell, Trial
 
 from .conftest import Tinychat
 from .terminal import Terminal
 
-Run = Callable[[Ground, Tell, float], Outcome]
+Run = Callable[[Ground, Tell, float], Trial]
 
 
-def passes(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+def passes(ground: Ground, tell: Tell, seconds: float) -> Trial:
     (ground.folder / "file").write_text("something")
     tell("half of it")
-    return Outcome("passes", 1200, {"bits_different": 0, "loss_difference": 1.25e-7}, seconds)
+    return Trial("passes", 1200, {"bits_different": 0, "loss_difference": 1.25e-7}, seconds)
 
 
-def fails(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+def fails(ground: Ground, tell: Tell, seconds: float) -> Trial:
     (ground.folder / "file").write_text("evidence")
-    return Outcome("fails", 3, {"bits_different": 2}, 1.0, ("2 bits differ",))
+    return Trial("fails", 3, {"bits_different": 2}, 1.0, ("2 bits differ",))
 
 
-def raises(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+def raises(ground: Ground, tell: Tell, seconds: float) -> Trial:
     raise ValueError("not foreseen")
 
 
-def lacks(ground: Ground, tell: Tell, seconds: float) -> Outcome:
-    return Outcome("lacks", 0, {}, 0.0, left_out="this is no Linux")
+def lacks(ground: Ground, tell: Tell, seconds: float) -> Trial:
+    return Trial("lacks", 0, {}, 0.0, left_out="this is no Linux")
 
 
-def interrupted(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+def interrupted(ground: Ground, tell: Tell, seconds: float) -> Trial:
     process = ground.spawn("train", "endless", "--max-steps=1000000")
     assert process.poll() is None
     processes.append(process.pid)
@@ -59,12 +59,12 @@ class Signalled(HastyDisk):
             signal.raise_signal(self.number)
 
 
-def trains(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+def trains(ground: Ground, tell: Tell, seconds: float) -> Trial:
     """Trains in this very process."""
     return calls.calls(replace(ground, model=matrix.SMALL_MODEL), tell, every=1000)
 
 
-def swallows(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+def swallows(ground: Ground, tell: Tell, seconds: float) -> Trial:
     with suppress(KeyboardInterrupt):  # as a destructor does
         signal.raise_signal(signal.SIGINT)
     tell("half of it")
@@ -210,10 +210,10 @@ def test_how_much_fits(
 ) -> None:  # fmt: skip
     planned: dict[str, int] = {}
 
-    def plan(name: str) -> Callable[..., Outcome]:
-        def run(*_: object, **given: int) -> Outcome:
+    def plan(name: str) -> Callable[..., Trial]:
+        def run(*_: object, **given: int) -> Trial:
             planned.update({f"{name} {key}": value for key, value in given.items()})
-            return Outcome(name, 0, {}, 0.0)
+            return Trial(name, 0, {}, 0.0)
 
         return run
 

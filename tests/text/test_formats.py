@@ -14,7 +14,7 @@ from tinychat.text.formats import detect
 from tinychat.text.items import Item, Piece
 from tinychat.text.reading import Tally, read_items
 from tinychat.text.records import LARGEST_RECORD, parse_line, read_records
-from tinychat.text.shapes import BadRecord, LeftOut, Outcome, Parsed, Shape, mend
+from tinychat.text.shapes import BadRecord, LeftOut, Parsed, ParseResult, Shape, mend
 
 AUTO = DataSettings()
 MESSAGES = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
@@ -228,7 +228,7 @@ TALKS = Shape("messages", "lines", "messages")
 TEXT = Shape("text", "lines", "text")
 
 
-def parse(shape: Shape, record: object) -> Outcome:
+def parse(shape: Shape, record: object) -> ParseResult:
     return shape.parse(parse_line(json.dumps(record).encode()))
 
 

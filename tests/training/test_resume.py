@@ -18,18 +18,11 @@ from tinychat.runs import RunLock, RunPaths, RunReader, list_checkpoints
 from tinychat.runs.layout import checkpoint_name
 
 from .conftest import SHAPE, digests
+from .rows import losses
 
 Train = Callable[..., Path]
 Resume = Callable[..., Path]
 Spawn = Callable[..., "subprocess.Popen[str]"]
-
-
-def train_rows(run: Path) -> list[tuple[int, float]]:
-    return [
-        (row["step"], row["train_loss"])
-        for row in RunReader(run).rows("metrics")
-        if row["kind"] == "train"
-    ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -40,7 +33,7 @@ def test_a_signal_saves_stops_and_redoes_nothing(
     reference = train("reference", *flags)
     run = tmp_path / "signalled"
     process = spawn("train", "signalled", *flags)
-    while not (run.exists() and RunReader(run).attempts() and len(train_rows(run)) > 5):
+    while not (run.exists() and RunReader(run).attempts() and len(losses(run)) > 5):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(number)
@@ -49,12 +42,12 @@ def test_a_signal_saves_stops_and_redoes_nothing(
     assert status is not None
     assert status.state == "stopped"
     assert 0 < status.step < 400
-    assert list_checkpoints(run)[-1] == status.step == train_rows(run)[-1][0]
+    assert list_checkpoints(run)[-1] == status.step == losses(run)[-1][0]
     process = spawn("resume", "signalled")
     assert process.wait(120) == 0
     assert RunReader(run).attempts()[-1][1].from_step == status.step
     assert digests(run, 400) == digests(reference, 400)
-    assert train_rows(run) == train_rows(reference)
+    assert losses(run) == losses(reference)
 
 
 @pytest.mark.parametrize("harm", ["truncate", "flip", "missing", "swap", "manifest"])
@@ -176,7 +169,7 @@ def test_extending_goes_on_before_the_decay(train: Train, resume: Train) -> None
     assert 20 in list_checkpoints(run), "the last checkpoint before the decay is pinned"
     resume("extended", "--max-steps=60")
     assert RunReader(run).attempts()[-1][1].from_step == 20
-    assert [step for step, _ in train_rows(run)] == list(range(1, 61))
+    assert [step for step, _ in losses(run)] == list(range(1, 61))
     assert digests(run, 60) == digests(straight, 60)
 
 
@@ -186,7 +179,7 @@ def test_extending_goes_on_from_what_is_left_before_the_decay(train: Train, resu
     shutil.rmtree(run / "step-00000020")
     resume("left", "--max-steps=60")
     assert RunReader(run).attempts()[-1][1].from_step == 18
-    assert [step for step, _ in train_rows(run)] == list(range(1, 61))
+    assert [step for step, _ in losses(run)] == list(range(1, 61))
 
 
 @pytest.mark.parametrize(
@@ -259,14 +252,14 @@ def test_an_extension_that_is_killed_before_the_old_end_can_be_resumed(
     straight = train("straight", "--max-steps=400", *schedule)
     run = train("grown", "--max-steps=300", *schedule)
     process = spawn("resume", "grown", "--max-steps=400")
-    while RunReader(run).attempts()[-1][1].from_step != 150 or len(train_rows(run)) < 165:
+    while RunReader(run).attempts()[-1][1].from_step != 150 or len(losses(run)) < 165:
         assert process.poll() is None
         time.sleep(0.005)
     process.kill()
     process.wait()
     resume("grown")
     assert 150 < RunReader(run).attempts()[-1][1].from_step < 300
-    assert train_rows(run) == train_rows(straight)
+    assert losses(run) == losses(straight)
     assert digests(run, 400) == digests(straight, 400)
 
 
@@ -296,7 +289,7 @@ def test_a_run_measured_in_epochs_can_be_extended(train: Train, resume: Resume) 
     saved = json.loads((run / "settings.json").read_text("utf-8"))["settings"]
     assert (saved["max_steps"], saved["max_epochs"]) == (steps, None)
     resume("epochs", f"--max-steps={steps + 5}")
-    assert train_rows(run)[-1][0] == steps + 5
+    assert losses(run)[-1][0] == steps + 5
 
 
 def test_a_child_goes_on_without_its_parent(train: Train, resume: Resume) -> None:
@@ -304,7 +297,7 @@ def test_a_child_goes_on_without_its_parent(train: Train, resume: Resume) -> Non
     child = train("child", "--max-steps=10", f"--init-from={parent}")
     shutil.rmtree(parent)
     resume("child", "--max-steps=15")
-    assert train_rows(child)[-1][0] == 15
+    assert losses(child)[-1][0] == 15
 
 
 def test_damaged_settings_are_told_in_a_sentence(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tinychat.chaos.disks import RefusingDisk
 from tinychat.chaos.ground import Ground
-from tinychat.chaos.outcome import Outcome, Tell
+from tinychat.chaos.outcome import Tell, Trial
 from tinychat.chaos.verdict import compare
 from tinychat.config.load import Resolved, from_json
 from tinychat.errors import TinychatError
@@ -58,7 +58,7 @@ class HastyDisk(RefusingDisk):
         self.before("fsync_folder", path)
 
 
-def calls(ground: Ground, tell: Tell, *, every: int = 1) -> Outcome:
+def calls(ground: Ground, tell: Tell, *, every: int = 1) -> Trial:
     """Fail every `every`-th operation of such a run in both ways, with each error in turn."""
     began = time.monotonic()
     tell("training the run whose disk never fails")
@@ -92,7 +92,7 @@ def calls(ground: Ground, tell: Tell, *, every: int = 1) -> Outcome:
                 nth += every
     failures += [f"{kind.upper()} was never tried" for kind in ERRORS if not counts[kind]]
     figures = {name: counts[name] for name in ("operations", *ERRORS, "healed", "restarted")}
-    return Outcome("calls", counts["tried"], figures, time.monotonic() - began, tuple(failures))
+    return Trial("calls", counts["tried"], figures, time.monotonic() - began, tuple(failures))
 
 
 def _start(run: Path, resolved: Resolved, disk: RefusingDisk) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 from torch.overrides import TorchFunctionMode
 
 from tinychat.chaos.ground import ExperimentError, Ground
-from tinychat.chaos.outcome import Outcome, Tell
+from tinychat.chaos.outcome import Tell, Trial
 from tinychat.errors import CheckpointError, FormatError
 from tinychat.model import open_model, read_tensors
 from tinychat.runs import CheckpointFiles, RunPaths, newest_good, read_checkpoint
@@ -87,7 +87,7 @@ class _Damaged:
             self.failures.append(f"{what}: the start did not fall back to step {self.older.step}")
 
 
-def flips(ground: Ground, tell: Tell, *, count: int = 1000, every: int = 1) -> Outcome:
+def flips(ground: Ground, tell: Tell, *, count: int = 1000, every: int = 1) -> Trial:
     """Flip `count` bits, one at a time, evenly over the files of a checkpoint; then cut each file
     to every `every`-th of the lengths that are tried."""
     began = time.monotonic()
@@ -125,7 +125,7 @@ def flips(ground: Ground, tell: Tell, *, count: int = 1000, every: int = 1) -> O
     figures = {name: damaged.counts[name] for name in names}
     tried = figures["flips"] + figures["cuts"]
     seconds = time.monotonic() - began
-    return Outcome("flips", tried, figures, seconds, tuple(damaged.failures))
+    return Trial("flips", tried, figures, seconds, tuple(damaged.failures))
 
 
 def use(path: Path) -> CheckpointFiles:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tinychat.chaos.ground import ExperimentError, Ground, finish, reached
-from tinychat.chaos.outcome import Outcome, Tell
+from tinychat.chaos.outcome import Tell, Trial
 from tinychat.chaos.verdict import compare
 from tinychat.runs import RunReader, Status, list_checkpoints
 
@@ -23,20 +23,20 @@ ROOM_BYTES = 100_000  # for rows and status, but not for a checkpoint
 MOST_SECONDS = 30.0  # until it goes on
 
 
-def full_disk(ground: Ground, tell: Tell, *, megabytes: int = 64) -> Outcome:
+def full_disk(ground: Ground, tell: Tell, *, megabytes: int = 64) -> Trial:
     """Fill a small disk in memory while a run trains on it, and empty it again.
 
     Needs Linux and root, for the disk; is left out elsewhere.
     """
     began = time.monotonic()
     if why := _why_not():
-        return Outcome("full disk", 0, {}, 0.0, left_out=why)
+        return Trial("full disk", 0, {}, 0.0, left_out=why)
     reference = ground.train("reference", *FLAGS, tell=tell)
     small = ground.folder / "small"
     small.mkdir()
     try:
         if why := _mount(small, megabytes):
-            return Outcome("full disk", 0, {}, time.monotonic() - began, left_out=why)
+            return Trial("full disk", 0, {}, time.monotonic() - began, left_out=why)
         with _trainer(replace(ground, folder=small)) as process:
             failures, figures = _fill_and_empty(process, small, tell)
         verdict = compare(small / "full", reference, 100, 0)
@@ -46,7 +46,7 @@ def full_disk(ground: Ground, tell: Tell, *, megabytes: int = 64) -> Outcome:
             subprocess.run(["umount", "-l", str(small)], check=True, start_new_session=True)
     figures |= {"bits_different": verdict.bits_different, "disk_megabytes": megabytes}
     failures += verdict.failures
-    return Outcome("full disk", 1, figures, time.monotonic() - began, tuple(failures))
+    return Trial("full disk", 1, figures, time.monotonic() - began, tuple(failures))
 
 
 def _why_not() -> str:

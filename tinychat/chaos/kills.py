@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tinychat.chaos.ground import Ground, finish, reached, train_rows
-from tinychat.chaos.outcome import Outcome, Tell
+from tinychat.chaos.outcome import Tell, Trial
 from tinychat.chaos.verdict import compare
 from tinychat.runs import RunReader
 
@@ -32,7 +32,7 @@ def kills(
     count: int = 100,
     batch_size: int = 2,
     seconds: float = math.inf,
-) -> Outcome:
+) -> Trial:
     """Kill one run of three epochs `count` times, then let it end; nobody kills its reference.
 
     The run has dropout and two micro-batches a step. After `seconds` no more kills are made than
@@ -76,7 +76,7 @@ def kills(
         "steps_redone_at_most": verdict.steps_redone_at_most,
         "bits_different": verdict.bits_different,
     }
-    return Outcome("kills", spree.killed, figures, time.monotonic() - began, tuple(failures))
+    return Trial("kills", spree.killed, figures, time.monotonic() - began, tuple(failures))
 
 
 class _Spree:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tinychat.chaos.ground import WAIT_SECONDS, ExperimentError, Ground, reached, train_rows
-from tinychat.chaos.outcome import Outcome, Tell
+from tinychat.chaos.outcome import Tell, Trial
 from tinychat.runs import RunReader
 
 # Enough steps to hold the lock while others start, and few enough to end should nobody end it.
@@ -19,7 +19,7 @@ FLAGS = (
 )  # fmt: skip
 
 
-def locks(ground: Ground, tell: Tell, *, rounds: int = 20, trainers: int = 10) -> Outcome:
+def locks(ground: Ground, tell: Tell, *, rounds: int = 20, trainers: int = 10) -> Trial:
     """Let that many trainers race for one run, again and again."""
     began = time.monotonic()
     failures: list[str] = []
@@ -29,7 +29,7 @@ def locks(ground: Ground, tell: Tell, *, rounds: int = 20, trainers: int = 10) -
         tell(f"{number + 1} of {rounds} rounds")
     starts = rounds * trainers
     figures = {"rounds": rounds, "trainers_at_once": trainers}
-    return Outcome("locks", starts, figures, time.monotonic() - began, tuple(failures))
+    return Trial("locks", starts, figures, time.monotonic() - began, tuple(failures))
 
 
 def _race(ground: Ground, run: Path, trainers: int) -> list[str]:

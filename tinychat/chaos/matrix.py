@@ -11,7 +11,7 @@ from pathlib import Path
 from tinychat import __version__
 from tinychat.chaos import calls, flips, full_disk, kills, locks, memory, power, syscalls, terms
 from tinychat.chaos.ground import PINNED, Ground
-from tinychat.chaos.outcome import Outcome, Tell
+from tinychat.chaos.outcome import Tell, Trial
 from tinychat.errors import TinychatError
 
 # The demo's architecture and its built-in small talk, with fewer rows a step and fewer documents,
@@ -46,14 +46,14 @@ class Experiment:
     name: str
     about: str  # in one line
     share: float  # of the time there is
-    run: Callable[[Ground, Tell, float], Outcome]  # with the seconds it may take
+    run: Callable[[Ground, Tell, float], Trial]  # with the seconds it may take
 
 
 def _fitting(number: float, least: int, most: int) -> int:
     return int(min(most, max(least, number)))
 
 
-def _kills(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+def _kills(ground: Ground, tell: Tell, seconds: float) -> Trial:
     count = _fitting(seconds / SECONDS_PER_KILL, kills.LEAST, 100)
     documents = STEPS_PER_KILL * count * BATCH_SIZE * DOCUMENTS_PER_ROW // kills.EPOCHS
     model = [flag for flag in ground.model if not flag.startswith("--data.max-documents")]
@@ -61,39 +61,39 @@ def _kills(ground: Ground, tell: Tell, seconds: float) -> Outcome:
     return kills.kills(ground, tell, count=count, batch_size=BATCH_SIZE, seconds=seconds)
 
 
-def _terms(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+def _terms(ground: Ground, tell: Tell, seconds: float) -> Trial:
     count = _fitting(seconds / SECONDS_PER_SIGNAL, terms.LEAST, 30)
     return terms.terms(ground, tell, count=count, seconds=seconds)
 
 
-def _full_disk(ground: Ground, tell: Tell, _: float) -> Outcome:
+def _full_disk(ground: Ground, tell: Tell, _: float) -> Trial:
     return full_disk.full_disk(ground, tell, megabytes=DISK_MEGABYTES)
 
 
-def _memory(ground: Ground, tell: Tell, _: float) -> Outcome:
+def _memory(ground: Ground, tell: Tell, _: float) -> Trial:
     return memory.memory(ground, tell)
 
 
-def _calls(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+def _calls(ground: Ground, tell: Tell, seconds: float) -> Trial:
     every = _fitting(CALLS_SECONDS / seconds, 1, 70)
     return calls.calls(replace(ground, model=SMALL_MODEL), tell, every=every)
 
 
-def _power(ground: Ground, tell: Tell, _: float) -> Outcome:
+def _power(ground: Ground, tell: Tell, _: float) -> Trial:
     return power.power(ground.folder, tell)
 
 
-def _syscalls(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+def _syscalls(ground: Ground, tell: Tell, seconds: float) -> Trial:
     every = _fitting(SYSCALLS_SECONDS / seconds, 1, 50)
     return syscalls.syscalls(ground.folder, tell, every=every)
 
 
-def _locks(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+def _locks(ground: Ground, tell: Tell, seconds: float) -> Trial:
     rounds = _fitting(seconds / SECONDS_PER_RACE, 2, 20)
     return locks.locks(ground, tell, rounds=rounds)
 
 
-def _flips(ground: Ground, tell: Tell, seconds: float) -> Outcome:
+def _flips(ground: Ground, tell: Tell, seconds: float) -> Trial:
     count = _fitting(seconds / 2 / SECONDS_PER_FLIP, 100, 1000)
     every = _fitting(2 * CUTS * SECONDS_PER_FLIP / seconds, 1, CUTS)
     return flips.flips(replace(ground, model=SMALL_MODEL), tell, count=count, every=every)
@@ -115,7 +115,7 @@ EXPERIMENTS = (
 def run_all(
     folder: Path,
     seconds: float,
-    done: list[Outcome],
+    done: list[Trial],
     tell: Callable[[Experiment, str], None],
     experiments: Sequence[Experiment] = EXPERIMENTS,
     *,
@@ -138,7 +138,7 @@ def run_all(
             outcome = experiment.run(ground, tell_of, seconds * experiment.share / whole)
         except Exception as error:  # whatever it is, it is something found out, and others go on
             told = str(error) if isinstance(error, TinychatError) else repr(error)
-            outcome = Outcome(experiment.name, 0, {}, time.monotonic() - began, (told,))
+            outcome = Trial(experiment.name, 0, {}, time.monotonic() - began, (told,))
         finally:
             ground.stop_all()
         done.append(outcome)

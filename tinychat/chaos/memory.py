@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 
 from tinychat.chaos.ground import Ground, finish, train_rows
-from tinychat.chaos.outcome import Outcome, Tell
+from tinychat.chaos.outcome import Tell, Trial
 from tinychat.runs import RunReader
 
 # Only what training itself takes is limited: all imports are done, and only the soft limit sinks.
@@ -30,14 +30,14 @@ FLAGS = (
 )  # fmt: skip
 
 
-def memory(ground: Ground, tell: Tell) -> Outcome:
+def memory(ground: Ground, tell: Tell) -> Trial:
     """Train a run in too little memory, and compare it with one that has enough.
 
     Needs Linux, for the limit, and computes on the CPU.
     """
     began = time.monotonic()
     if sys.platform != "linux":
-        return Outcome("memory", 0, {}, 0.0, left_out="needs Linux, to limit a process's memory")
+        return Trial("memory", 0, {}, 0.0, left_out="needs Linux, to limit a process's memory")
     ground = replace(ground, device="cpu")
     whole = dict(train_rows(ground.train("whole", *FLAGS, tell=tell)))
     for room in ROOMS_MEGABYTES:
@@ -50,7 +50,7 @@ def memory(ground: Ground, tell: Tell) -> Outcome:
             break
     else:
         told = f"memory never ran out, not even in {ROOMS_MEGABYTES[-1]} MB"
-        return Outcome("memory", len(ROOMS_MEGABYTES), {}, time.monotonic() - began, (told,))
+        return Trial("memory", len(ROOMS_MEGABYTES), {}, time.monotonic() - began, (told,))
     sizes = [record.micro_batch_size for _, record in reader.attempts()]
     step = events[0]["step"] + 1  # that was done in smaller parts
     loss = dict(train_rows(reader.paths.root)).get(step)
@@ -70,4 +70,4 @@ def memory(ground: Ground, tell: Tell) -> Outcome:
         "micro_batch_after": sizes[-1],
         "loss_difference": difference,
     }
-    return Outcome("memory", 1, figures, time.monotonic() - began, tuple(failures))
+    return Trial("memory", 1, figures, time.monotonic() - began, tuple(failures))

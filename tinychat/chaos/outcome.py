@@ -7,7 +7,7 @@ Tell = Callable[[str], None]  # takes one short line about how far an experiment
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Trial:
     """One line of the pass table. It passed if `failures` is empty and it was not left out."""
 
     experiment: str

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from tinychat.chaos.disks import Journal, JournalDisk
 from tinychat.chaos.medium import Medium, Tree, build
-from tinychat.chaos.outcome import Outcome, Tell
+from tinychat.chaos.outcome import Tell, Trial
 from tinychat.errors import CheckpointError, NoCheckpointError, TinychatError
 from tinychat.runs import (
     AttemptRecord,
@@ -211,7 +211,7 @@ def trusting_start(run: Path) -> CheckpointFiles:
     raise CheckpointError("no checkpoint")
 
 
-def power(folder: Path, tell: Tell) -> Outcome:
+def power(folder: Path, tell: Tell) -> Trial:
     """Cut the power at every moment of every story, then prove that each flush is needed."""
     began = time.monotonic()
     states, mutants, caught, harmless = 0, 0, 0, 0
@@ -247,7 +247,7 @@ def power(folder: Path, tell: Tell) -> Outcome:
     figures = {
         "disk_states": states, "mutants": mutants, "mutants_caught": caught, "harmless": harmless
     }  # fmt: skip
-    return Outcome("power", states, figures, time.monotonic() - began, tuple(failures))
+    return Trial("power", states, figures, time.monotonic() - began, tuple(failures))
 
 
 def flushes(story: Story) -> Iterator[tuple[int, str]]:

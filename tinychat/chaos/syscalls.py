@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tinychat.chaos.ground import ExperimentError
-from tinychat.chaos.outcome import Outcome, Tell
+from tinychat.chaos.outcome import Tell, Trial
 from tinychat.errors import TinychatError
 from tinychat.runs import (
     RunPaths,
@@ -58,7 +58,7 @@ class Point(NamedTuple):
     nth: int  # of all calls of that name, from 1
 
 
-def syscalls(folder: Path, tell: Tell, *, every: int = 1, program: str = PROGRAM) -> Outcome:
+def syscalls(folder: Path, tell: Tell, *, every: int = 1, program: str = PROGRAM) -> Trial:
     """Hurt the program at every `every`-th point; `folder` is empty and stays so.
 
     Each fault must be tried somewhere.
@@ -66,7 +66,7 @@ def syscalls(folder: Path, tell: Tell, *, every: int = 1, program: str = PROGRAM
     began = time.monotonic()
     run, trace = folder / "run", folder / "trace"
     if why := _not_traceable():
-        return Outcome("syscalls", 0, {}, time.monotonic() - began, left_out=why)
+        return Trial("syscalls", 0, {}, time.monotonic() - began, left_out=why)
     for _ in range(2):  # the first time compiles what the program imports
         _begin(run)
         _traced(run, trace, program)
@@ -90,7 +90,7 @@ def syscalls(folder: Path, tell: Tell, *, every: int = 1, program: str = PROGRAM
     trace.unlink()
     tried = {fault: counts[fault] for fault in FAULTS}
     figures = {"points": len(points), **tried, "checkpoints_lost": lost}
-    return Outcome("syscalls", len(points), figures, time.monotonic() - began, tuple(failures))
+    return Trial("syscalls", len(points), figures, time.monotonic() - began, tuple(failures))
 
 
 def _not_traceable() -> str:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from tinychat.chaos.ground import Ground, finish, reached, train_rows
-from tinychat.chaos.outcome import Outcome, Tell
+from tinychat.chaos.outcome import Tell, Trial
 from tinychat.chaos.verdict import compare
 from tinychat.runs import RunReader, list_checkpoints
 
@@ -26,7 +26,7 @@ LOOKING = ("--eval.every-steps=6", "--sample.every-steps=4", "--checkpoint.every
 NOT_LOOKING = ("--eval.every-steps=none", "--sample.every-steps=none")  # which decides no bit
 
 
-def terms(ground: Ground, tell: Tell, *, count: int = 30, seconds: float = math.inf) -> Outcome:
+def terms(ground: Ground, tell: Tell, *, count: int = 30, seconds: float = math.inf) -> Trial:
     """Send one run SIGTERM `count` times, each time at a moment that was hit for certain.
 
     After `seconds` no more are sent than the least number.
@@ -54,7 +54,7 @@ def terms(ground: Ground, tell: Tell, *, count: int = 30, seconds: float = math.
         "steps_redone": verdict.steps_redone_at_most,
         "bits_different": verdict.bits_different,
     }
-    return Outcome("terms", series.sent, figures, time.monotonic() - began, tuple(failures))
+    return Trial("terms", series.sent, figures, time.monotonic() - began, tuple(failures))
 
 
 def never_hit(hits: Mapping[str, int]) -> list[str]:

@@ -20,7 +20,7 @@ from tinychat.words import duration, inert, number, table
 
 if TYPE_CHECKING:  # it imports torch
     from tinychat.chaos.matrix import Experiment
-    from tinychat.chaos.outcome import Outcome
+    from tinychat.chaos.outcome import Trial
 
 _PLAIN_SECONDS = 10.0  # between lines about the same experiment where there is no terminal
 USUAL_MINUTES = 10.0
@@ -73,7 +73,7 @@ def chaos_command(
     root = (checkpoints or default_checkpoints()).absolute()
     new_root = not root.exists()
     folder = root / f".chaos-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    done: list[Outcome] = []
+    done: list[Trial] = []
     interrupted = False
     progress = _Progress(len(EXPERIMENTS))
     with Interrupts() as interrupts:
@@ -149,7 +149,7 @@ class _Progress:
             sys.stderr.flush()
 
 
-def _print(document: dict[str, Any], done: "Sequence[Outcome]") -> None:
+def _print(document: dict[str, Any], done: "Sequence[Trial]") -> None:
     console = screen()
     where = document["machine"]
     console.print(

@@ -34,7 +34,7 @@ WHY_CACHE = {
 
 
 @dataclass
-class Plan:
+class Removals:
     """Everything that may go, and what is passed over."""
 
     runs: list[tuple[Cleanup, KeepRule]] = field(default_factory=list)
@@ -70,8 +70,8 @@ def prune_runs(root: Path, names: Sequence[str], *, yes: bool, damaged: bool, as
     return 0
 
 
-def _look(root: Path, names: Sequence[str], damaged: bool, waiting: Waiting) -> Plan:
-    plan = Plan()
+def _look(root: Path, names: Sequence[str], damaged: bool, waiting: Waiting) -> Removals:
+    plan = Removals()
     runs = [_run(name, root) for name in names] or [r.paths.root for r in list_runs(root)]
     for done, run in enumerate(dict.fromkeys(run.resolve() for run in runs)):
         waiting("looking at runs", done, len(runs))
@@ -133,7 +133,7 @@ def _look_at_cache(root: Path) -> tuple[list[UnusedCache], str]:
     return unused_caches(root / ".cache", known), ""
 
 
-def _asked(plan: Plan) -> bool:
+def _asked(plan: Removals) -> bool:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     try:
@@ -142,7 +142,7 @@ def _asked(plan: Plan) -> bool:
         return False
 
 
-def _free(plan: Plan, root: Path, waiting: Waiting) -> int:
+def _free(plan: Removals, root: Path, waiting: Waiting) -> int:
     """Free it; returns how many bytes went. What has changed meanwhile is passed over, and what
     the disk refuses keeps nothing else from going."""
     freed = 0
@@ -162,7 +162,7 @@ def _free(plan: Plan, root: Path, waiting: Waiting) -> int:
     return freed + _free_caches(plan, root)
 
 
-def _free_caches(plan: Plan, root: Path) -> int:
+def _free_caches(plan: Removals, root: Path) -> int:
     if not plan.caches:
         return 0
     freed = 0
@@ -180,7 +180,7 @@ def _free_caches(plan: Plan, root: Path) -> int:
     return freed
 
 
-def _print(plan: Plan) -> None:
+def _print(plan: Removals) -> None:
     rows = [
         (inert(cleanup.run.name), inert(item.name), WHY[item.kind], size(item.size_bytes))
         for cleanup, _ in plan.runs
@@ -201,7 +201,7 @@ def _print(plan: Plan) -> None:
     console.print(f"\n{count(len(rows), 'thing')}, {size(plan.size_bytes)} in all")
 
 
-def _document(plan: Plan, freed: int) -> dict[str, Any]:
+def _document(plan: Removals, freed: int) -> dict[str, Any]:
     return {
         "format": 1,
         "runs": [

@@ -12,7 +12,7 @@ from tinychat.text.items import Item, Piece, texts_of
 from tinychat.text.mojibake import Garbled
 from tinychat.text.plain import pieces_of, read_plain
 from tinychat.text.records import read_records
-from tinychat.text.shapes import BadRecord, LeftOut, Outcome, Parsed, Shape, mend
+from tinychat.text.shapes import BadRecord, LeftOut, Parsed, ParseResult, Shape, mend
 from tinychat.text.turns import dialogues, marked_turns
 from tinychat.text.unpacking import unpack
 
@@ -104,7 +104,7 @@ def _read_text(
 
 
 def _usable(
-    path: Path, outcomes: Iterator[tuple[int, Outcome]], tally: Tally, garbled: Garbled | None
+    path: Path, outcomes: Iterator[tuple[int, ParseResult]], tally: Tally, garbled: Garbled | None
 ) -> Iterator[Item]:
     """The items among outcomes; all else goes into the tally."""
     for line, outcome in outcomes:

@@ -50,7 +50,7 @@ class Parsed:
     unanswered: bool = False  # the last turn was a question and was dropped
 
 
-Outcome = Parsed | LeftOut | BadRecord
+ParseResult = Parsed | LeftOut | BadRecord
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Shape:
         context = f" (+ {' or '.join(self.contexts)})" if self.contexts else ""
         return f"{self.asked}{context} -> {self.answer}" if self.asked else self.answer
 
-    def parse(self, record: Any) -> Outcome:
+    def parse(self, record: Any) -> ParseResult:
         """One record, as `records` gives it. Lone surrogates are left in; see `mend`."""
         if isinstance(record, BadRecord):
             return record
@@ -101,7 +101,7 @@ class Shape:
             return _conversation(_messages(record.get(self.asked), f"`{self.asked}`"))
         return self._chosen(record) if self.kind == "chosen" else self._columns(record)
 
-    def _columns(self, record: dict[str, Any]) -> Outcome:
+    def _columns(self, record: dict[str, Any]) -> ParseResult:
         for name in ("system", *self.contexts):
             if not isinstance(record.get(name), str | None):
                 return BadRecord(f"`{name}` is no string")
@@ -117,7 +117,7 @@ class Shape:
         ]
         return _conversation(_joined(parts))
 
-    def _chosen(self, record: dict[str, Any]) -> Outcome:
+    def _chosen(self, record: dict[str, Any]) -> ParseResult:
         chosen = _preferred(record.get("chosen"), "assistant", "chosen")
         if isinstance(chosen, list) and chosen[0].role != "assistant":
             return _conversation(chosen)  # the prompt stands in it
@@ -232,7 +232,7 @@ def _joined(parts: Sequence[_Turns]) -> _Turns:
     return joined
 
 
-def _conversation(turns: _Turns) -> Outcome:
+def _conversation(turns: _Turns) -> ParseResult:
     """A conversation that ends with an answer, or why there is none."""
     if not isinstance(turns, list):
         return turns
@@ -248,7 +248,7 @@ def _conversation(turns: _Turns) -> Outcome:
     return Parsed(Conversation(tuple(messages)), said, unanswered=len(messages) < said)
 
 
-def conversation_of(turns: Iterable[tuple[str, str]]) -> Outcome:
+def conversation_of(turns: Iterable[tuple[str, str]]) -> ParseResult:
     """A conversation of (role, content), roles being ours."""
     return _conversation([Message(role, content) for role, content in turns])
 

@@ -11,7 +11,7 @@ from typing import BinaryIO, Literal
 
 from tinychat.text.plain import SEPARATOR
 from tinychat.text.records import LARGEST_RECORD, text_lines
-from tinychat.text.shapes import ROLES, BadRecord, Outcome, conversation_of
+from tinychat.text.shapes import ROLES, BadRecord, ParseResult, conversation_of
 
 _END_OF_TURN = "__eou__"
 _ROLES = {**ROLES, "ai": "assistant"}
@@ -33,7 +33,7 @@ def sniff_turns(head: bytes) -> Literal["eou", "turns"] | None:
     return "turns" if {"user", "assistant"} <= set(roles) else None
 
 
-def dialogues(stream: BinaryIO) -> Iterator[tuple[int, Outcome]]:
+def dialogues(stream: BinaryIO) -> Iterator[tuple[int, ParseResult]]:
     """(line, dialogue) of a text with `__eou__` after each turn."""
     for number, line in text_lines(stream):
         if len(line) >= LARGEST_RECORD:
@@ -48,7 +48,7 @@ def dialogues(stream: BinaryIO) -> Iterator[tuple[int, Outcome]]:
         yield number, conversation_of((roles[i % 2], turn) for i, turn in enumerate(said))
 
 
-def marked_turns(stream: BinaryIO, *, separated: bool) -> Iterator[tuple[int, Outcome]]:
+def marked_turns(stream: BinaryIO, *, separated: bool) -> Iterator[tuple[int, ParseResult]]:
     """(line, conversation) of a text with a mark before each turn.
 
     With `separated` conversations end at `<|endoftext|>` only, wherever it stands alone or ends a
@@ -78,7 +78,7 @@ def marked_turns(stream: BinaryIO, *, separated: bool) -> Iterator[tuple[int, Ou
         yield begun, _marked(held)
 
 
-def _marked(lines: list[str]) -> Outcome:
+def _marked(lines: list[str]) -> ParseResult:
     text = _NO_WORDS.sub("", "".join(lines))
     marks = list(_MARK.finditer(text))
     if not text.strip() or not marks:
