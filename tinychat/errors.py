@@ -5,6 +5,7 @@ TinychatError                   the root; the command line catches it once, prin
 │   ├── RunNotFoundError        no run or checkpoint of that name
 │   └── RunExistsError          that name is taken
 ├── DataError                   a corpus, tokenizer or token file is not as it must be  exit 1
+│   └── NoDataError             what was named as data is not there or holds nothing  exit 2
 ├── RunError                    a run cannot start or go on                           exit 1
 │   ├── RunBusyError            another trainer holds the run's lock
 │   ├── CheckpointError         a checkpoint is missing, damaged or does not fit
@@ -44,6 +45,12 @@ class RunExistsError(SettingsError):
 
 class DataError(TinychatError):
     """A corpus, a tokenizer or a token file cannot be used."""
+
+
+class NoDataError(DataError):
+    """What was named as data is not there, or there is nothing in it."""
+
+    exit_code = 2
 
 
 class RunError(TinychatError):

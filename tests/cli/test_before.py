@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import write_corpora
+from tests.conftest import tiny, write_corpora
 from tinychat.cli.facts import CURVE_COLUMNS, facts_of_rate
 from tinychat.cli.parent import parent_layer
 from tinychat.config.load import read_preset, resolve, setting_names
@@ -34,6 +34,23 @@ def test_a_dry_run_shows_everything_and_starts_nothing(tinychat: Tinychat, tmp_p
 )
 def test_a_dry_run_says_what_is_not_known_yet(tinychat: Tinychat, flags: list[str]) -> None:
     assert tinychat("train", "--dry-run", *flags).code == 0
+
+
+def test_a_vocabulary_before_its_text_is_read_is_told_as_a_plan_tells_it(
+    tinychat: Tinychat, tmp_path: Path
+) -> None:
+    """The same size in the same words; the true one once the text was read."""
+    words = ["--preset", "tinygpt-char-6m", "--checkpoints", tmp_path, *tiny(micro_batch_size=4)]
+    words = [word for word in words if "vocab-size" not in str(word)]
+    guess = "5,006 tokens (a guess: it will be 262 and one for each character of the corpus)"
+    dry, planned = tinychat("train", "--dry-run", *words), tinychat("plan", *words)
+    assert (dry.code, planned.code) == (0, 0), dry.err + planned.err
+    assert guess in dry.out
+    assert guess in planned.out
+    text = write_corpora(tmp_path)[1]
+    characters = len(set(text.read_text().replace("\n<|endoftext|>\n", "")))
+    read = tinychat("plan", *words, "--data", text)
+    assert f"the vocabulary of {262 + characters} tokens (embedding" in read.out
 
 
 def test_a_dry_run_refuses_as_a_start_would(tinychat: Tinychat) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import tiny
 from tinychat.cli.app import COMMANDS
+from tinychat.runs import RunWriter
 
 from .conftest import Tinychat, spawn
 
@@ -113,7 +115,7 @@ def test_every_problem_of_the_settings_is_told_at_once(tinychat: Tinychat, tmp_p
         (["train", "one", "two"], 2, "one word too many"),
         (["train", "--preset", "dmeo"], 2, "did you mean 'demo'?"),
         (["train", "--config", "no.toml"], 2, "no.toml"),
-        (["train", "--data", "no.txt"], 1, "no.txt"),
+        (["train", "--data", "no.txt"], 2, "no.txt"),
         (["train", "--name", "../x", "--max-steps", "1"], 2, "cannot be called"),
         (["resume", "nobody"], 2, "nobody"),
         (["train", "--resume", "talk", "--dry-run"], 2, "leave out --dry-run"),
@@ -129,8 +131,11 @@ def test_every_problem_of_the_settings_is_told_at_once(tinychat: Tinychat, tmp_p
         (["generate", "talk", "--prompt", "x", "--top-p", "2"], 2, "top_p"),
         (["generate", "talk", "--prompt", "x", "--device", "toaster"], 2, "toaster"),
         (["chat", "talk", "--temperature", "-1"], 2, "temperature"),
-        (["eval", "talk", "--data", "no.txt"], 1, "no.txt"),
-        (["data", "no.txt"], 1, "no.txt"),
+        (["eval", "talk", "--data", "no.txt"], 2, "no.txt"),
+        (["data", "no.txt"], 2, "no.txt"),
+        (["plan", "--data", "no.txt"], 2, "no.txt"),
+        (["tokenizer", "train", "no.txt", "--out", "t.json"], 2, "no.txt"),
+        (["train", "--tokenizer", "no.json"], 2, "no.json"),
         (["data", "x", "--tokenizer.kind", "words"], 2, "tokenizer.kind"),
         (["tokenizer", "train", "x"], 2, "needs --out"),
         (["tokenizer", "show", "nobody", "x"], 2, "nobody"),
@@ -149,6 +154,52 @@ def test_what_cannot_be_done_is_a_sentence(
     assert piece in found.err
     assert "Traceback" not in found.err
     assert found.err.startswith("tinychat: ")
+
+
+@pytest.mark.parametrize("bad", ["gone", "empty", "short"])
+def test_a_run_that_is_refused_for_its_data_leaves_nothing(
+    bad: str, tinychat: Tinychat, tmp_path: Path
+) -> None:
+    text, runs = tmp_path / "text.txt", tmp_path / "there" / "runs"
+    if bad != "gone":
+        text.write_text("" if bad == "empty" else "Too short.")
+    words = ["train", "--data", text, "--name", "x", "--checkpoints", runs, *tiny()]
+    found = tinychat(*words)
+    assert found.code == (1 if bad == "short" else 2), found.err
+    assert not (runs / "x").exists()
+    if bad == "short":  # what was prepared may be of use with a smaller context
+        assert [path.name for path in runs.iterdir()] == [".cache"]
+    else:
+        assert not runs.parent.exists()
+
+
+def test_a_refused_start_takes_nothing_away_that_was_there(
+    tinychat: Tinychat, tmp_path: Path
+) -> None:
+    """As another program's start that is still under way, or a person's own folder."""
+    run = tmp_path / "runs" / "x"
+    RunWriter(run).create_run()
+    found = tinychat("train", "--data", "no.txt", "--name", "x", "--checkpoints", run.parent)
+    assert found.code == 2
+    assert run.is_dir()
+
+
+def test_a_folder_where_no_run_can_lie_is_refused_before_work(
+    tinychat: Tinychat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, closed = tmp_path / "file", tmp_path / "closed"
+    file.touch()
+    closed.mkdir()
+    # as on a read-only disk, which not even root can write
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != closed and allowed(path, mode))
+    for command in ("train", "plan"):
+        for root, why in ((file, "is no folder"), (closed / "runs", "closed cannot be written")):
+            found = tinychat(command, "--data", "no.txt", "--checkpoints", root)
+            assert (found.code, found.out) == (2, "")
+            assert why in found.err
+            assert "--checkpoints" in found.err
+    assert not any(closed.iterdir())
 
 
 def test_a_reader_that_leaves_early_is_no_error(trained_runs: Path) -> None:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from tinychat.cli.facts import fact_of_step, facts_of_disk, facts_of_model, facts_of_rate
+from tinychat.cli.facts import (
+    fact_of_step,
+    facts_of_disk,
+    facts_of_model,
+    facts_of_rate,
+    vocabulary,
+)
 from tinychat.cli.output import screen
 from tinychat.config import Settings
 from tinychat.words import count, inert, number, size, table
@@ -17,7 +23,6 @@ if TYPE_CHECKING:  # it imports pydantic
 
 _BYTES_PER_TOKEN = 3  # of text, about; fewer than most corpora have
 _NARROW_IDS = 65_536  # vocabularies up to this size take 2 bytes a token
-_BYTE_TOKENS = 262  # what every character vocabulary begins with: control tokens and bytes
 
 
 def show_dry_run(resolved: "Resolved", checkpoints: Path) -> int:
@@ -69,23 +74,10 @@ def _size(settings: Settings) -> list[tuple[str, str]]:
     """Parameters, as far as the vocabulary is known before the corpus is read."""
     from tinychat.model import count_parameters
 
-    vocab_size = _vocab_size(settings)
+    vocab_size = settings.tokenizer.vocab_size
     counted = count_parameters(settings.model, vocab_size)
-    told = f"{number(counted['total'])}, {number(counted['embedding'])} of them for the vocabulary"
-    if settings.init_from is not None:
-        told += f" of {number(vocab_size)} tokens"
-    elif settings.tokenizer.kind == "bpe":
-        told += f" of {number(vocab_size)} tokens (fewer if the corpus holds fewer)"
-    else:
-        told += "; more for each character that the corpus holds"
-    return [("parameters", told)]
-
-
-def _vocab_size(settings: Settings) -> int:
-    """Tokens of the vocabulary; of one of characters, those that it will have at least."""
-    if settings.tokenizer.kind == "char" and settings.init_from is None:
-        return _BYTE_TOKENS
-    return settings.tokenizer.vocab_size
+    told = f"{number(counted['total'])}, {number(counted['embedding'])} of them for "
+    return [("parameters", told + vocabulary(settings, vocab_size, is_read=False))]
 
 
 def _times(settings: Settings) -> list[tuple[str, str]]:
@@ -103,7 +95,7 @@ def _space(settings: Settings, checkpoints: Path) -> list[tuple[str, str]]:
     from tinychat.runs import free_at
     from tinychat.training.space import planned_peak
 
-    peak = planned_peak(settings, _vocab_size(settings))
+    peak = planned_peak(settings, settings.tokenizer.vocab_size)
     lines = [*facts_of_disk(settings, peak, free_at(checkpoints))]
     if tokens := _token_bytes(settings):
         lines.append(
@@ -117,7 +109,7 @@ def _token_bytes(settings: Settings) -> float:
     paths = [Path(path) for path in settings.data.paths]
     files = [f for p in paths for f in (p.rglob("*") if p.is_dir() else [p]) if f.is_file()]
     text = sum(file.stat().st_size for file in files)
-    width = 2 if _vocab_size(settings) <= _NARROW_IDS else 4
+    width = 2 if settings.tokenizer.vocab_size <= _NARROW_IDS else 4
     return text * width / (1 if settings.tokenizer.kind == "char" else _BYTES_PER_TOKEN)
 
 

@@ -23,6 +23,16 @@ def facts_of_model(family: str, runtime: "Runtime") -> Iterator[Fact]:
     yield "computed on", f"{runtime.device}, {in_words(asdict(runtime))}"
 
 
+def vocabulary(settings: Settings, vocab_size: int, *, is_read: bool) -> str:
+    """Its size in words; before the corpus was read, with what may still change it."""
+    told = f"the vocabulary of {number(vocab_size)} tokens"
+    if is_read or settings.init_from is not None or settings.tokenizer.path is not None:
+        return told
+    if settings.tokenizer.kind == "char":
+        return f"{told} (a guess: it will be 262 and one for each character of the corpus)"
+    return f"{told} (fewer if the corpus holds fewer)"
+
+
 def fact_of_step(settings: Settings) -> Fact:
     """How much is learnt from at once."""
     rows, context_length = settings.rows_per_micro_batch, settings.model.context_length

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-from tinychat.cli.facts import fact_of_step, facts_of_disk, facts_of_model, facts_of_rate
+from tinychat.cli.facts import (
+    fact_of_step,
+    facts_of_disk,
+    facts_of_model,
+    facts_of_rate,
+    vocabulary,
+)
 from tinychat.cli.flags import READING_FLAGS, SETTINGS, GivenFlags, Reading, SettingsFlags
 from tinychat.cli.output import Waiting, print_json, screen
 from tinychat.cli.ways import lines_of_ways
@@ -71,11 +77,17 @@ def plan_command(
     as_json
         Print one JSON document instead.
     """
-    from tinychat.cli.train import check_name, layered_settings, require_vocabulary
+    from tinychat.cli.train import (
+        check_name,
+        check_writable,
+        layered_settings,
+        require_vocabulary,
+    )
     from tinychat.planning.claims import claims_of
     from tinychat.runs import default_checkpoints
 
     root = checkpoints or default_checkpoints()
+    check_writable(root)
     if name is not None:
         check_name(name)
     short = {
@@ -160,12 +172,14 @@ def _print(console: Console, outlook: "Outlook", claims: "Sequence[Claim]") -> N
 
 
 def _model(outlook: "Outlook") -> Iterator[tuple[str, str]]:
-    shape, model = outlook.shape, outlook.resolved.settings.model
-    tied = "shared by embedding and head" if model.tied_head else "embedding and head apart"
+    shape, settings = outlook.shape, outlook.resolved.settings
+    tied_head = settings.model.tied_head
+    tied = "shared by embedding and head" if tied_head else "embedding and head apart"
+    words = vocabulary(settings, shape.vocab_size, is_read=outlook.data is not None)
     yield (
         "parameters",
-        f"{number(shape.total)}: {number(shape.embedding)} for the vocabulary of "
-        f"{number(shape.vocab_size)} tokens ({tied}), {number(shape.rest)} for the rest",
+        f"{number(shape.total)}: {number(shape.embedding)} for {words} ({tied}), "
+        f"{number(shape.rest)} for the rest",
     )
     yield from facts_of_model(outlook.layout, outlook.facts.runtime)
 

@@ -1,8 +1,11 @@
 """`tinychat train`: start a run."""
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +22,7 @@ from tinychat.cli.flags import (
     with_absolute_mirror,
 )
 from tinychat.cli.hub import is_on_hub, local_paths, local_tokenizer
-from tinychat.errors import RunExistsError, SettingsError
+from tinychat.errors import DataError, RunExistsError, SettingsError
 
 TRAINED = "trained"  # as --tokenizer: make one from the text, whatever a preset names
 
@@ -213,6 +216,8 @@ def start_run(run: Path, resolved: Any, argv: list[str], *, farewell: bool = Tru
 
     if mirror := resolved.settings.checkpoint.mirror:
         check_mirror(run, Path(mirror), anew=True)
+    check_writable(run.parent)
+    missing = [folder for folder in (run, *run.parents) if not folder.exists()]
     if not RunPaths(run).run_json.exists():
         RunWriter(run).create_run()
     with RunLock(run) as lock:
@@ -221,7 +226,34 @@ def start_run(run: Path, resolved: Any, argv: list[str], *, farewell: bool = Tru
         RunWriter(run).write_settings(resolved.to_json())
         from tinychat.training import Plan
 
-        return train_to_the_end(Plan(run, resolved, argv, new_mirror=True), lock, farewell=farewell)
+        plan = Plan(run, resolved, argv, new_mirror=True)
+        try:
+            return train_to_the_end(plan, lock, farewell=farewell)
+        except (DataError, SettingsError):
+            if run in missing and not RunPaths(run).run_json.exists():
+                _remove_unborn(missing)
+            raise
+
+
+def check_writable(root: Path) -> None:
+    """Refuse a folder where no run can lie, before anything is read. Makes nothing.
+
+    Raises SettingsError.
+    """
+    there = next((folder for folder in (root, *root.absolute().parents) if folder.exists()), root)
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "cannot be written" if there.is_dir() else "is no folder"
+        raise SettingsError(
+            f"runs cannot lie in {root}: {there} {why}; name another folder by --checkpoints"
+        )
+
+
+def _remove_unborn(folders: list[Path]) -> None:
+    """What was made for a run that was refused before it was one; innermost first."""
+    shutil.rmtree(folders[0], ignore_errors=True)
+    for folder in folders[1:]:
+        with suppress(OSError):  # other things lie there
+            folder.rmdir()
 
 
 def train_to_the_end(plan: Any, lock: Any, *, farewell: bool = True) -> int:

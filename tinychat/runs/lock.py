@@ -48,8 +48,9 @@ class RunLock:
         except OSError as error:
             self._close()
             raise RunError(
-                f"The run {self.run.name} cannot be locked ({error}); its folder must be on a "
-                "file system that can be written and knows locks."
+                f"The run {self.run.name} cannot be locked in {self.run.parent} "
+                f"({error.strerror or error}); its folder must be on a file system that can be "
+                "written and knows locks."
             ) from None
         return self
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tinychat.config import DataSettings
-from tinychat.errors import DataError
+from tinychat.errors import DataError, NoDataError
 from tinychat.text.chat import Conversation
 from tinychat.text.formats import detect
 from tinychat.text.items import Item
@@ -166,17 +166,17 @@ _Found = tuple[Path, list[_Entry]]
 def _find(name: str, hints: list[str]) -> _Found:
     """The file, or all files below the folder in a fixed order; hidden ones and links are not."""
     if not name:
-        raise DataError("An empty path was given; name a file or a folder.")
+        raise NoDataError("An empty path was given; name a file or a folder.")
     if "://" in name:
-        raise DataError(f"{name} is an address, and nothing is fetched; give a file or a folder.")
+        raise NoDataError(f"{name} is an address, and nothing is fetched; give a file or a folder.")
     try:
         given = Path(name).expanduser()
     except RuntimeError as error:
-        raise DataError(f"{name} cannot be found: {error}.") from None
+        raise NoDataError(f"{name} cannot be found: {error}.") from None
     if given.is_file():
         return given, [_Entry(given, _side_in_name(given))]
     if not given.is_dir():
-        raise DataError(f"{given} is neither a file nor a folder; check the path.")
+        raise NoDataError(f"{given} is neither a file nor a folder; check the path.")
     entries: list[_Entry] = []
     links = 0
     for folder, subfolders, names in os.walk(given, onerror=_cannot_look):
@@ -189,7 +189,7 @@ def _find(name: str, hints: list[str]) -> _Found:
     if links:
         hints.append(f"{given}: {links:,} link{'s' * (links > 1)} left out; give their targets")
     if not entries:
-        raise DataError(f"The folder {given} holds no files.")
+        raise NoDataError(f"The folder {given} holds no files.")
     return given, sorted(entries, key=lambda entry: entry.path.relative_to(given).parts)
 
 

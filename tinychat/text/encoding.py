@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from tinychat.errors import DataError
+from tinychat.errors import NoDataError
 from tinychat.runs import Disk
 from tinychat.text.chat import Encoder, encode_conversations
 from tinychat.text.corpus import Corpus, Meter, Progress, Side
@@ -113,7 +113,7 @@ def encode_whole(
 ) -> tuple[TokenFile, list[FileReport]]:
     """All of a corpus, undivided, as the token file `all.bin` in `folder`; and what its files held.
 
-    Raises DataError if it holds no text, or too many bad records.
+    Raises NoDataError if it holds no text, DataError for too many bad records.
     """
     writer = TokenWriter(
         folder,
@@ -133,7 +133,7 @@ def encode_whole(
             for _ in batches:
                 pass
         if not writer.n_documents:
-            raise DataError(f"{corpus.sources[0].name} holds no text.")
+            raise NoDataError(f"{corpus.sources[0].name} holds no text.")
         if corpus.form == "text":
             writer.write([tokenizer.format.end])
         writer.finish()

@@ -6,6 +6,7 @@ folder found damaged is made again. A preparation that was killed is gone on wit
 the result has the same bytes.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -31,6 +32,7 @@ from tinychat.text.work import TEMPORARY, WORK, WorkFolder, clear_leftovers, fil
 FORMAT = 3
 """Raised whenever the same content and settings would give other tokens or files."""
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _SIDES: tuple[Side, ...] = ("train", "valid")
 
 
@@ -126,6 +128,9 @@ def prepare(
         raise DataError(
             f"The prepared corpus cannot be written to {cache}: {error.strerror or error}; make "
             "room there, and the same command goes on, or choose another folder."
+            if error.errno in _FULL
+            else f"The prepared corpus cannot be written to {cache}: {error.strerror or error}; "
+            "choose another folder by --checkpoints."
         ) from error
     built = _open(folder, reused=False)
     if built is None:

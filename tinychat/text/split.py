@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from tinychat.config import DataSettings
-from tinychat.errors import DataError
+from tinychat.errors import DataError, NoDataError
 from tinychat.text.corpus import (
     Corpus,
     CorpusFile,
@@ -301,7 +301,7 @@ def _refuse_many_bad(file: CorpusFile, tally: Tally) -> None:
 def _split(source: Source, documents: _Documents, share: float, *, chat: bool) -> SourceSplit:
     count = documents.count
     if count == 0:
-        raise DataError(f"{source.name} holds no text.")
+        raise NoDataError(f"{source.name} holds no text.")
     if count >= FEW_DOCUMENTS:
         return _split_by_content(source, documents.is_valid(), share)
     if not chat:

@@ -12,7 +12,7 @@ from typing import Any
 
 from tokenizers import Tokenizer as Backend
 
-from tinychat.errors import DataError
+from tinychat.errors import DataError, NoDataError
 from tinychat.text.chat import BOS, CONTROL_TOKENS
 
 # The split that llama.cpp knows as "qwen2". Digits stand alone, which helps with sums.
@@ -174,7 +174,7 @@ def read_tokenizer_file(path: Path) -> str:
     """The text of a tokenizer.json. Raises DataError, naming it, if it cannot be had."""
     try:
         if not path.is_file():
-            raise DataError(f"{path} is not a file.")
+            raise NoDataError(f"{path} is not a file.")
         with path.open("rb") as file:
             data = file.read(LARGEST_FILE + 1)
         if len(data) > LARGEST_FILE:
