@@ -441,7 +441,7 @@ def test_a_folder_of_all_kinds(tmp_path: Path) -> None:
 def test_a_folder_without_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "set" / ".git").mkdir(parents=True)
     (tmp_path / "set" / ".git" / "x").write_text("x")
-    assert run(["data", str(tmp_path / "set")]) == 1
+    assert run(["data", str(tmp_path / "set")]) == 2
     assert f"{tmp_path / 'set'} holds no files" in capsys.readouterr().err
 
 
