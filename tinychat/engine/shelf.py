@@ -141,6 +141,8 @@ class Shelf:
         changed for that."""
         remarks: list[str] = []
         plain = decoder = loaded.decoder
+        # threads that wait for each other would only delay so short a work
+        replace(runtime, threads=1).apply()
         if not self.exact:
             int8 = self.int8 and runtime.device == "cpu" and has_int8()
             if self.int8 and not int8:
