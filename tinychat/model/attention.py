@@ -119,6 +119,7 @@ def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, kept: Tensor) -> tuple[Tens
 
 
 def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: tuple[Tensor, Tensor]) -> None:
+    ctx.set_materialize_grads(False)  # else zeros as large as the weights, which nobody reads
     ctx.save_for_backward(*inputs, output[1])
 
 
