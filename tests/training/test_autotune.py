@@ -14,10 +14,13 @@ import pytest
 import torch
 
 from tests.training.conftest import digests
+from tinychat.cli.app import run as tinychat
 from tinychat.model import device
 from tinychat.runs import RunPaths, RunReader
 from tinychat.training import autotune, updates
 from tinychat.training.batches import Batch
+from tinychat.training.lineage import Facts
+from tinychat.training.progress import FIRST_LOSS_SCALE
 
 Train = Callable[..., Path]
 SEARCH = ("--runtime.autotune=true", "--max-steps=6")
@@ -26,8 +29,8 @@ SEARCH = ("--runtime.autotune=true", "--max-steps=6")
 @pytest.fixture(autouse=True)
 def every_run_is_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autotune, "LEAST_SECONDS", 0.0)
-    monkeypatch.setattr(autotune, "SHARE", 1000.0)
-    monkeypatch.setattr(autotune, "MOST_SECONDS", 2.0)
+    monkeypatch.setattr(autotune, "SHARE", 1e6)
+    monkeypatch.setattr(autotune, "MOST_SECONDS", 600.0)  # so that load leaves no knob untried
     monkeypatch.setattr(autotune, "COMPILE_PAYS_SECONDS", float("inf"))
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
 
@@ -53,9 +56,76 @@ def test_the_fastest_way_is_taken_told_kept_and_repeated(
     resume("first", "--max-steps=9")
     again = RunReader(run).attempts()[1][1]
     assert again.autotune is None
-    assert again.resume_class == "A" or "max_steps" in again.reason
-    assert again.dtype == chosen["dtype"]
-    assert again.micro_batch_size == chosen["micro_batch_size"]
+    assert again.reason == "resume: max_steps 6 -> 9"
+
+
+def prefer(monkeypatch: pytest.MonkeyPatch, wanted: Callable[[Facts], bool]) -> None:
+    """Of each knob the way that is wanted is the fastest, whatever was measured."""
+    monkeypatch.setattr(
+        autotune, "_taken", lambda ways, _: next((w for w in ways if wanted(w)), ways[0])
+    )
+
+
+def test_a_tuned_run_goes_on_bit_for_bit_from_any_step(
+    train: Train, resume: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefer(monkeypatch, lambda way: way.micro_batch_size == 4)
+    search = (
+        *SEARCH,
+        "--model.dropout=0.1",
+        "--checkpoint.every-steps=3",
+        "--checkpoint.keep-last=3",
+    )
+    whole = train("whole", *search)
+    assert first_attempt(whole).micro_batch_size == 4
+    for step in (3, 0):
+        run = train(f"from-{step}", *search)
+        for later in range(step + 3, 7, 3):
+            shutil.rmtree(run / f"step-{later:08}")  # as if it had been killed before
+        resume(run.name)
+        again = RunReader(run).attempts()[-1][1]
+        assert (again.from_step, again.resume_class, again.reason) == (step, "A", "resume")
+        assert digests(run, 6) == digests(whole, 6)
+    assert tinychat(["verify", str(whole), "--steps", "0:6"]) == 0
+
+
+def test_fp16_that_was_found_begins_with_its_loss_scale(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autotune, "_dtypes", lambda _: ("fp32", "fp16"))
+    prefer(monkeypatch, lambda way: way.runtime.dtype == "fp16")
+    run = train("scaled", *SEARCH, "--checkpoint.keep-last=3")
+    assert first_attempt(run).dtype == "fp16"
+    state = json.loads((run / "step-00000000" / "state.json").read_bytes())
+    assert (state["dtype"], state["loss_scale"]) == ("fp16", FIRST_LOSS_SCALE)
+    assert tinychat(["verify", str(run), "--steps", "0:6"]) == 0
+
+
+def test_a_step_that_does_not_compile_ends_no_run(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def __init__(self, _: object) -> None:
+            raise NotImplementedError("no such kernel\nand pages of it")
+
+    monkeypatch.setattr(autotune, "COMPILE_PAYS_SECONDS", 0.0)
+    monkeypatch.setattr(autotune, "compiler_problem", lambda _: None)
+    monkeypatch.setattr(updates, "CompiledLoss", Broken)
+    attempt = first_attempt(train("broken", *SEARCH))
+    assert not attempt.compile
+    (tried,) = [trial for trial in attempt.autotune["trials"] if trial["compile"]]
+    assert tried["problem"] == "no such kernel"
+
+
+def test_what_one_device_was_good_at_is_not_asked_of_another(train: Train, resume: Train) -> None:
+    run = train("moved", "--max-steps=3")
+    record = RunPaths(run).attempt(1).attempt_json
+    told = json.loads(record.read_text(encoding="utf-8"))
+    elsewhere = {"device": "tpu", "dtype": "fp16", "compile": True}
+    record.write_text(json.dumps(told | elsewhere), encoding="utf-8")
+    resume("moved", "--max-steps=4")
+    here = RunReader(run).attempts()[-1][1]
+    assert (here.device, here.dtype, here.compile) == ("cpu", told["dtype"], False)
 
 
 def test_trying_changes_no_bit_of_the_run(train: Train) -> None:
@@ -88,8 +158,10 @@ def test_a_slow_way_is_not_taken(train: Train, monkeypatch: pytest.MonkeyPatch) 
 def test_what_is_set_is_not_tried(train: Train) -> None:
     pins = ("--runtime.dtype=fp32", "--micro-batch-size=8", "--runtime.gradient-checkpointing=no")
     trials = first_attempt(train("pinned", *SEARCH, *pins)).autotune["trials"]
-    assert [trial["attention"] for trial in trials] == ["blocks", "sdpa"]
+    assert {trial["attention"] for trial in trials} == {"blocks", "sdpa"}
     assert {trial["dtype"] for trial in trials} == {"fp32"}
+    everything = (*pins, "--runtime.attention=sdpa", "--runtime.compile=no")
+    assert first_attempt(train("all", *SEARCH, *everything)).autotune is None
     assert first_attempt(train("off", "--max-steps=6")).autotune is None
 
 

@@ -31,7 +31,7 @@ def show_dry_run(resolved: "Resolved", checkpoints: Path) -> int:
 
     settings = resolved.settings
     family = family_of(settings.model)  # the refusals of a real start
-    runtime = choose_runtime(settings.runtime, training=True)
+    runtime = choose_runtime(settings.runtime, training=settings.model)
     console = screen()
     _print_settings(console, resolved)
     console.print("\nwhat it would be", style="bold")

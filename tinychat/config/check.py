@@ -61,6 +61,11 @@ def _run(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             f"micro_batch_size ({settings.micro_batch_size}) is above "
             f"batch_size ({settings.batch_size})",
         )
+    if settings.runtime.attention == "blocks" and settings.model.dropout:
+        yield (
+            ("runtime.attention", "model.dropout"),
+            "attention in blocks knows no dropout; leave out runtime.attention",
+        )
     if settings.init_from is not None and settings.tokenizer.path is not None:
         yield (
             ("init_from", "tokenizer.path"),

@@ -5,7 +5,7 @@ Knows nothing of runs' folders beyond reading a verified checkpoint, and nothing
 """
 
 from tinychat.model.answering import AnsweringDecoder, answering_form, int8_imitation
-from tinychat.model.attention import AttentionKind
+from tinychat.model.attention import AttentionKind, may_compute_in_blocks
 from tinychat.model.cache import KVCache
 from tinychat.model.checkpoint import (
     LoadedModel,
@@ -24,6 +24,7 @@ from tinychat.model.device import (
     available_devices,
     choose_runtime,
     cpu_computes_bf16,
+    cuda_computes_bf16,
     for_answering,
     free_memory,
     is_not_deterministic,
@@ -55,6 +56,7 @@ __all__ = [
     "code",
     "count_parameters",
     "cpu_computes_bf16",
+    "cuda_computes_bf16",
     "family_of",
     "for_answering",
     "foreign_parent",
@@ -68,6 +70,7 @@ __all__ = [
     "is_out_of_memory",
     "load_foreign",
     "load_model",
+    "may_compute_in_blocks",
     "memory_bytes",
     "model_files",
     "open_model",

@@ -12,12 +12,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tinychat.config import ModelSettings
+
 AttentionKind = Literal["sdpa", "blocks"]
 
 # Below this length the half-precision backward pass of torch's CPU attention costs several times
 # that of fp32, which is taken instead.
 SHORT_CPU_CONTEXT = 1024
 BLOCK = 128  # queries that `blocks` takes at once; 64 to 256 were tried at 64 to 1,024 tokens
+LONGEST_IN_BLOCKS = 1024  # beyond it `blocks` gains less and less, and its memory grows the faster
+
+
+def may_compute_in_blocks(device: str, model: ModelSettings) -> bool:
+    """Whether training this model there has `blocks` to choose from; it knows no dropout."""
+    return device == "cpu" and not model.dropout and model.context_length <= LONGEST_IN_BLOCKS
 
 
 def attend(

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 
-from tinychat.config import RuntimeSettings
+from tinychat.config import ModelSettings, RuntimeSettings
 from tinychat.errors import SettingsError
-from tinychat.model.attention import AttentionKind
+from tinychat.model.attention import AttentionKind, may_compute_in_blocks
 
 if TYPE_CHECKING:
     from tinychat.model.decoder import Decoder
@@ -81,11 +81,11 @@ def available_devices() -> list[str]:
     return [name for name, there in found if there] + ["cpu"]
 
 
-def choose_runtime(settings: RuntimeSettings, *, training: bool = False) -> Runtime:
+def choose_runtime(settings: RuntimeSettings, *, training: ModelSettings | None = None) -> Runtime:
     """Settle every "auto": bf16 where the hardware computes in it, else fp32.
 
-    On a CPU that holds for training only; `for_answering` says what answers. Raises SettingsError
-    for a device that is not here.
+    On a CPU that holds for `training` a model only; `for_answering` says what answers. Raises
+    SettingsError for a device that is not here.
     """
     devices = available_devices()
     device = devices[0] if settings.device == "auto" else settings.device
@@ -96,12 +96,13 @@ def choose_runtime(settings: RuntimeSettings, *, training: bool = False) -> Runt
         )
     dtype = settings.dtype
     if dtype == "auto":
-        native = device == "cuda" and torch.cuda.is_bf16_supported()
-        native = native or (device == "cpu" and training and cpu_computes_bf16())
+        native = device == "cuda" and cuda_computes_bf16()
+        native = native or (device == "cpu" and training is not None and cpu_computes_bf16())
         dtype = "bf16" if native else "fp32"
     attention = settings.attention
     if attention == "auto":
-        attention = "blocks" if device == "cpu" and training else "sdpa"
+        fast = training and dtype == "bf16" and may_compute_in_blocks(device, training)
+        attention = "blocks" if fast else "sdpa"
     return Runtime(
         device,
         dtype,
@@ -131,6 +132,11 @@ def for_answering(
     if settings.dtype == "auto" and large and not exact and cpu_computes_bf16():
         runtime = replace(runtime, dtype="bf16")
     return runtime
+
+
+def cuda_computes_bf16() -> bool:
+    """Whether the GPU multiplies in bf16 itself; older ones only act as if they did, slowly."""
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def cpu_computes_bf16() -> bool:

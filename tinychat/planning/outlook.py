@@ -30,6 +30,7 @@ from tinychat.runs import Peak, free_at
 from tinychat.text import Prepared
 from tinychat.text import Progress as ReadingProgress
 from tinychat.training.batches import training_rows
+from tinychat.training.compiled import as_can_be_compiled
 from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import split_parameters
 from tinychat.training.space import planned_peak
@@ -70,7 +71,8 @@ def look_ahead(
     """
     settings = resolved.settings
     layout = family_of(settings.model)
-    runtime = choose_runtime(settings.runtime, training=True)
+    runtime = choose_runtime(settings.runtime, training=settings.model)
+    runtime = as_can_be_compiled(runtime, asked=True)
     prepared = prepare_corpus(root / NO_RUN, settings, progress) if with_data else None
     shape = shape_of(settings, prepared.tokenizer.vocab_size if prepared else None)
     data = _data(settings, prepared) if prepared else None

@@ -16,18 +16,21 @@ from typing import Any
 
 import torch
 
+from tinychat import __version__
 from tinychat.config import Settings
 from tinychat.model import (
     AttentionKind,
     Runtime,
+    cuda_computes_bf16,
     is_out_of_memory,
+    may_compute_in_blocks,
     processor,
     release_memory,
     synchronize,
     usable_cores,
 )
 from tinychat.runs import Disk, replace_file
-from tinychat.training.compiled import compiler_problem
+from tinychat.training.compiled import compiler_problem, first_line
 from tinychat.training.lineage import ARITHMETIC, Facts
 from tinychat.training.updates import Updates
 from tinychat.words import count
@@ -35,7 +38,7 @@ from tinychat.words import count
 SHARE = 0.02  # of the time that the run is expected to take goes into trying,
 MOST_SECONDS = 12.0  # but no more than that,
 LEAST_SECONDS = 1.0  # and nothing at all where it would be less: too little can be gained
-COMPILE_PAYS_SECONDS = 600.0  # compiling takes half a minute, and some at each resume
+COMPILE_PAYS_SECONDS = 1800.0  # of such a run LEAST_GAIN is what compiling takes
 LEAST_GAIN = 0.03  # another way than the planned one must be faster by that: less is chance
 MOST_FOR_ONE = 0.4  # of all that time, for one knob: threads on a busy machine may take minutes
 ROUNDS = 3
@@ -129,7 +132,15 @@ def autotune(updates: Updates, cache: Path, tell: Tell = lambda _: None) -> Tuni
     """
     if not updates.settings.runtime.autotune:
         return None
-    planned = updates.facts
+    planned, found = updates.facts, None
+    try:
+        found = _found(updates, cache, tell)
+    finally:
+        updates.use(found.facts(planned) if found else planned)
+    return found
+
+
+def _found(updates: Updates, cache: Path, tell: Tell) -> Tuning | None:
     try:
         search = _Search(updates, tell)
     except Exception as error:
@@ -139,12 +150,14 @@ def autotune(updates: Updates, cache: Path, tell: Tell = lambda _: None) -> Tuni
     if search.seconds < LEAST_SECONDS:
         return None
     kept = cache / f"{_key(updates, search.compile_pays)}.json"
-    if (found := _known(kept)) is None:
-        busy = _is_busy()
-        found = search.run()
-        if not busy:
-            _keep(kept, found)
-    updates.use(found.facts(planned))
+    if known := _known(kept, updates.facts.runtime.device):
+        return known
+    busy = _is_busy()
+    found = search.run()
+    if not found.trials:  # everything is set
+        return None
+    if not busy:
+        _keep(kept, found)
     return found
 
 
@@ -155,7 +168,7 @@ class _Search:
         self._updates, self._tell = updates, tell
         self._batch = updates.batch()
         self._trials: dict[Facts, Trial] = {}
-        self.planned = updates.facts
+        self.planned = _with(updates.facts, compile=False)  # each way would be compiled else
         rows = min(FIRST_ROWS, self.planned.micro_batch_size)
         self._row_seconds = min(self._pass(self.planned, rows) for _ in range(2))
         run = self._row_seconds * updates.settings.batch_size * updates.max_steps
@@ -176,7 +189,6 @@ class _Search:
             best = self._fastest(name, [best, *others], min(left, MOST_FOR_ONE * self.seconds))
         if self._may_compile(best.runtime):
             best = self._with_compile(best)
-        self._updates.use(best)
         return Tuning(
             self._trials[best] if best in self._trials else Trial.of(best, None),
             tuple(self._trials.values()),
@@ -216,26 +228,39 @@ class _Search:
         return _taken(ways, best)
 
     def _may_compile(self, runtime: Runtime) -> bool:
-        settings = self._updates.settings.runtime
-        return settings.compile is None and self.compile_pays and runtime.device in ("cpu", "cuda")
+        if (chosen := self._updates.settings.runtime.compile) is not None:
+            return chosen
+        return self.compile_pays and runtime.device in ("cpu", "cuda")
 
     def _with_compile(self, best: Facts) -> Facts:
         compiled = _with(best, compile=True)
         self._tell("compiling the training step")
-        if problem := compiler_problem():
+        if problem := compiler_problem(best.runtime.device):
             self._trials[compiled] = Trial.of(compiled, None, f"nothing compiles here: {problem}")
             return best
         rows = best.micro_batch_size  # compiled for this very shape
-        times = {best: 0.0, compiled: 0.0}
-        for way in times:
-            self._pass(way, rows)
-            times[way] = min(self._pass(way, rows) for _ in range(2))
+        times: dict[Facts, float] = {}
+        for way in (best, compiled):
+            self._tell("compiling the training step")
+            try:
+                self._timed_pass(way, rows)
+                times[way] = min(self._timed_pass(way, rows) for _ in range(2))
+            except Exception as error:  # whatever torch's compiler raises, the run goes on without
+                release_memory(way.runtime.device)
+                told = "memory ran out" if is_out_of_memory(error) else first_line(error)
+                self._trials[way] = Trial.of(way, None, told)
+                break
             self._trials[way] = Trial.of(way, self._speed(times[way]))
-        return _taken(list(times), times)
+        if self._updates.settings.runtime.compile:
+            return compiled
+        return _taken([best, compiled], times)
 
     def _pass(self, facts: Facts, rows: int) -> float:
-        """Seconds for each row of one pass through the model and back."""
         self._tell("trying ways to compute")
+        return self._timed_pass(facts, rows)
+
+    def _timed_pass(self, facts: Facts, rows: int) -> float:
+        """Seconds for each row of one pass through the model and back."""
         self._updates.use(facts)
         part = next(self._batch.split(rows))
         began = time.monotonic()
@@ -255,7 +280,7 @@ Knob = tuple[str, Callable[[Facts], list[Facts]]]
 def _knobs(settings: Settings) -> Iterator[Knob]:
     """What may be turned, and to what; all that nobody has set."""
     chosen = settings.runtime
-    if chosen.threads is None and "OMP_NUM_THREADS" not in os.environ:
+    if _threads_are_free(settings):
         yield "threads", _thread_counts
     if chosen.dtype == "auto":
         yield "dtype", lambda best: [_with(best, dtype=d) for d in _dtypes(best.runtime.device)]
@@ -270,6 +295,10 @@ def _knobs(settings: Settings) -> Iterator[Knob]:
         yield "micro_batch_size", _fewer_rows
     if chosen.gradient_checkpointing is None:
         yield "gradient_checkpointing", lambda best: [_with(best, gradient_checkpointing=True)]
+
+
+def _threads_are_free(settings: Settings) -> bool:
+    return settings.runtime.threads is None and "OMP_NUM_THREADS" not in os.environ
 
 
 def _with(facts: Facts, **changed: Any) -> Facts:
@@ -291,11 +320,11 @@ def _dtypes(device: str) -> tuple[str, ...]:
         return "fp32", "bf16"
     if device == "mps":
         return "fp32", "fp16"
-    return ("fp32", "bf16") if torch.cuda.is_bf16_supported() else ("fp32", "fp16")
+    return ("fp32", "bf16") if cuda_computes_bf16() else ("fp32", "fp16")
 
 
 def _attentions(device: str, settings: Settings) -> tuple[str, ...]:
-    return ("sdpa", "blocks") if device == "cpu" and not settings.model.dropout else ()
+    return ("sdpa", "blocks") if may_compute_in_blocks(device, settings.model) else ()
 
 
 def _fewer_rows(best: Facts) -> list[Facts]:
@@ -331,8 +360,10 @@ def _key(updates: Updates, compile_pays: bool) -> str:
         "pinned_rows": settings.micro_batch_size,
         "compile": compile_pays,
         "cores": usable_cores(),
+        "threads_are_free": _threads_are_free(settings),
         "processor": processor(updates.facts.runtime.device),
         "torch": torch.__version__,
+        "tinychat": __version__,
         "arithmetic": ARITHMETIC,
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
@@ -345,11 +376,13 @@ def _is_busy() -> bool:
     return os.getloadavg()[0] > usable_cores() / 2
 
 
-def _known(path: Path) -> Tuning | None:
+def _known(path: Path, device: str) -> Tuning | None:
     try:
-        return Tuning.from_json(json.loads(path.read_text(encoding="utf-8")))
+        found = Tuning.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):  # none yet, or no longer readable
         return None
+    gone = found.chosen.compile and compiler_problem(device)  # the compiler
+    return None if gone else found
 
 
 def _keep(path: Path, found: Tuning) -> None:

@@ -135,7 +135,7 @@ def train(
                 accept_new_data=plan.accept_new_data,
             )
             parts = assemble(plan.resolved, prepared, start, facts)
-            if not RunReader(run).attempts():
+            if start is None and not RunReader(run).attempts():
                 parts = tuned(parts, run.parent, signals.ending(progress))
             job = _Job(plan, lock, parts, start, signals, listener, disk)
         except AskedToEndError:
@@ -413,4 +413,8 @@ class _Job:
 
     @property
     def _planned_rows(self) -> int:
-        return self.resolved.settings.rows_per_micro_batch
+        """Rows at once that the first step was to be done with; autotune may have chosen them."""
+        settings = self.resolved.settings
+        first = next((each for _, each in RunReader(self.plan.run).attempts()), None)
+        tuned = first.micro_batch_size if first and settings.micro_batch_size is None else None
+        return tuned or settings.rows_per_micro_batch

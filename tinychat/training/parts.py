@@ -95,11 +95,14 @@ def assemble(
 
 
 def tuned(parts: Parts, runs: Path, progress: ReadingProgress) -> Parts:
-    """The same, computed in the way that is fastest here; findings are kept beside the `runs`."""
+    """The same, of a run before its first step, computed in the way that is fastest here; findings
+    are kept beside the `runs`."""
     tuning = autotune(parts.updates(), runs / TUNINGS, lambda what: progress(what, 0, 0))
     if tuning is None:
         return parts
-    return replace(parts, facts=tuning.facts(parts.facts), tuning=tuning)
+    facts = tuning.facts(parts.facts)
+    start = restore(parts.optimizer, None, facts.runtime.dtype)  # each dtype has its loss scale
+    return replace(parts, facts=facts, progress=start, tuning=tuning)
 
 
 def _with_max_steps(resolved: Resolved, rows_per_epoch: int) -> Resolved:

@@ -32,6 +32,7 @@ from tinychat.runs.checkpoints import read_manifest
 from tinychat.runs.layout import OPTIMIZER, RESUME_FILES
 from tinychat.text import Prepared
 from tinychat.training.card import Latest
+from tinychat.training.compiled import as_can_be_compiled
 from tinychat.training.events import Stepped
 from tinychat.training.lineage import Facts, what_changed
 from tinychat.training.parts import Parts, assemble
@@ -135,7 +136,9 @@ class _Recomputing:
         """What this attempt computed with, at the state it is gone on from."""
         attempt = stretch.attempt
         resolved = with_deciding(self._settings, attempt.settings)
-        runtime = choose_runtime(_runtime_of(attempt, resolved.settings.runtime), training=True)
+        chosen = _runtime_of(attempt, resolved.settings.runtime)
+        runtime = choose_runtime(chosen, training=resolved.settings.model)
+        runtime = as_can_be_compiled(runtime, asked=False)
         runtime.apply()
         rows = attempt.micro_batch_size or resolved.settings.rows_per_micro_batch
         facts = Facts(runtime, rows, attempt.rate_factor)

@@ -5,7 +5,6 @@ Everything here is about finding and checking; `job` puts the parts together.
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -38,7 +37,7 @@ from tinychat.runs import (
 from tinychat.runs.layout import RESUME_FILES, STATE
 from tinychat.text import Prepared, Tokenizer, prepare
 from tinychat.text import Progress as ReadingProgress
-from tinychat.training.compiled import compiler_problem
+from tinychat.training.compiled import as_can_be_compiled
 from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import Optimizer
 from tinychat.training.progress import FIRST_LOSS_SCALE, Progress
@@ -115,28 +114,23 @@ def settle_facts(run: Path, settings: Settings, changed: Sequence[str]) -> Facts
     if attempts:
         _, last = attempts[-1]
         known = last.device in available_devices()
+        device = last.device if chosen.device == "auto" and known else chosen.device
+        same = device == last.device  # what is good on one device may be bad on another
         chosen = RuntimeSettings(
-            device=last.device if chosen.device == "auto" and known else chosen.device,  # type: ignore[arg-type]
-            dtype=last.dtype if chosen.dtype == "auto" and known else chosen.dtype,  # type: ignore[arg-type]
+            device=device,  # type: ignore[arg-type]
+            dtype=last.dtype if chosen.dtype == "auto" and same else chosen.dtype,  # type: ignore[arg-type]
             threads=chosen.threads or last.threads,
             gradient_checkpointing=last.gradient_checkpointing
             if chosen.gradient_checkpointing is None
             else chosen.gradient_checkpointing,
-            attention=last.attention if chosen.attention == "auto" else chosen.attention,  # type: ignore[arg-type]
-            compile=last.compile if chosen.compile is None else chosen.compile,
+            attention=last.attention if chosen.attention == "auto" and same else chosen.attention,  # type: ignore[arg-type]
+            compile=last.compile if chosen.compile is None and same else chosen.compile,
         )
         factor = last.rate_factor
         if last.micro_batch_size and not any(c.startswith("micro_batch_size ") for c in changed):
             rows = last.micro_batch_size  # smaller than planned where memory ran out
-    runtime = choose_runtime(chosen, training=True)
-    if runtime.compile and (problem := compiler_problem()):
-        if settings.runtime.compile:
-            raise SettingsError(
-                f"runtime.compile = true: torch.compile does not work here ({problem}); install a "
-                "C++ compiler, or leave it out"
-            )
-        runtime = replace(runtime, compile=False)
-    return Facts(runtime, rows, factor)
+    runtime = choose_runtime(chosen, training=settings.model)
+    return Facts(as_can_be_compiled(runtime, asked=bool(settings.runtime.compile)), rows, factor)
 
 
 def prepare_corpus(
