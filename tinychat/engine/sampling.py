@@ -141,28 +141,28 @@ def _after_rules(
         likeliest[logits.argmax()] = 1
         return likeliest, lambda id: "temperature"
     left: dict[Rule, Tensor] = {}
-    values, ids = logits.sort(descending=True)
+    if sampling.top_k is not None and sampling.top_k < len(logits):
+        values, ids = logits.topk(sampling.top_k)  # a sort of all takes ten times as long
+    else:
+        values, ids = logits.sort(descending=True)
     shares = torch.softmax((values - values[0]) / sampling.temperature, 0)
-    if sampling.top_k is not None:
-        shares[sampling.top_k :] = 0
-        shares /= shares.sum()
-    left["top_k"] = shares > 0
+    left["temperature"] = shares > 0
     if sampling.top_p is not None:
         shares = shares.where(shares.cumsum(0) - shares < sampling.top_p, 0)
-    left["top_p"] = shares > 0
+        left["top_p"] = shares > 0
     if sampling.min_p is not None:
         shares = shares.where(shares >= sampling.min_p * shares.max(), 0)
-    left["min_p"] = shares > 0
-    place = torch.empty_like(ids)
+        left["min_p"] = shares > 0
+    place = torch.full_like(logits, -1, dtype=torch.long)
     place[ids] = torch.arange(len(ids))
 
     def removed_by(id: int) -> Rule:
-        for rule, there in left.items():
-            if not there[place[id]]:
-                return rule
-        return "temperature"
+        at = int(place[id])
+        if at < 0:
+            return "top_k"
+        return next((rule for rule, there in left.items() if not there[at]), "temperature")
 
-    return (shares / shares.sum())[place], removed_by
+    return torch.zeros_like(logits).index_put((ids,), shares / shares.sum()), removed_by
 
 
 def no_nan(logits: Tensor) -> Tensor:
