@@ -10,7 +10,7 @@ def test_what_came_before_is_guessed_again() -> None:
     lookup = PromptLookup()
     assert lookup.guess(text, 7) == []
     assert lookup.guess([*text, 2], 7) == []
-    assert lookup.guess([*text, 2, 3], 7) == []
+    assert lookup.guess([*text, 2, 3], 7) == [4, 5, 6, 7, 8, 9, 10]
     assert lookup.guess([*text, 2, 3, 4], 7) == [5, 6, 7, 8, 9, 10, 11]
     assert PromptLookup().guess([*text, 2, 3, 4], 7) == [5, 6, 7, 8, 9, 10, 11], "all at once"
     assert PromptLookup().guess([*text, 2, 3, 4], 2) == [5, 6]

@@ -160,7 +160,10 @@ def _after_rules(
         at = int(place[id])
         if at < 0:
             return "top_k"
-        return next((rule for rule, there in left.items() if not there[at]), "temperature")
+        for rule, there in left.items():
+            if not there[at]:
+                return rule
+        return "temperature"
 
     return torch.zeros_like(logits).index_put((ids,), shares / shares.sum()), removed_by
 
