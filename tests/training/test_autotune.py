@@ -12,13 +12,17 @@ from typing import Any
 
 import pytest
 import torch
+import torch._dynamo
+import torch._inductor.config
 
 from tests.training.conftest import digests
 from tinychat.cli.app import run as tinychat
-from tinychat.model import device
+from tinychat.config import ModelSettings
+from tinychat.model import Decoder, device
 from tinychat.runs import RunPaths, RunReader
 from tinychat.training import autotune, updates
 from tinychat.training.batches import Batch
+from tinychat.training.compiled import CompiledLoss
 from tinychat.training.lineage import Facts
 from tinychat.training.progress import FIRST_LOSS_SCALE
 
@@ -225,6 +229,30 @@ def test_a_compiled_run_goes_on_bit_for_bit(train: Train, resume: Train) -> None
         for run in (whole, whole.parent / "plain")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
+def test_a_compiled_loss_depends_on_no_batch_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch._inductor.config, "force_disable_caches", True)
+    decoder = Decoder(ModelSettings(n_layer=1, n_head=1, n_embd=32, context_length=64), 4096)
+    decoder.initialise(1)
+    decoder.embedding.weight.data.mul_(20.0)
+    ids = torch.randint(4096, (64, 64), generator=torch.Generator().manual_seed(1))
+
+    def batch(targets: int) -> Batch:
+        return Batch(ids, ids.roll(-1, 1), (torch.arange(64 * 64) < targets).view(64, 64))
+
+    threads, found = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        for before in (17, 4000):
+            torch._dynamo.reset()
+            nats = CompiledLoss(decoder)
+            with torch.autocast("cpu", torch.bfloat16):
+                nats(batch(before))
+                found.append([nats(batch(count)).item() for count in (60, 700, 1500, 2000, 3000)])
+    finally:
+        torch.set_num_threads(threads)
+    assert found[0] == found[1]
 
 
 def test_without_a_compiler_a_compiled_run_goes_on_and_says_so(

@@ -19,23 +19,22 @@ from tinychat.training.batches import Batch
 
 
 class CompiledLoss:
-    """As `evaluate.summed_loss`, in two graphs: states of whole rows, and the loss of as many
-    targets as there are, which differ from batch to batch."""
+    """As `evaluate.summed_loss`, in two graphs: states of whole rows, and the loss where each token is
+    a target. Where not, their number differs from batch to batch: compiled for any number, the last
+    bits would depend on the number that came first, so that loss is not compiled."""
 
     def __init__(self, decoder: Decoder) -> None:
         # torch keeps what it compiled on disk, by a key that knows nothing of our own operation
         torch.compiler.config.cache_key_tag = _digest_of(attention)
         self._hidden = torch.compile(decoder.hidden, dynamic=False)
-        self._nats = torch.compile(_nats, dynamic=True)
+        self._nats = torch.compile(_nats, dynamic=False)
         self._decoder = decoder
 
     def __call__(self, batch: Batch) -> Tensor:
-        hidden, targets = self._hidden(batch.ids), batch.next_ids
+        hidden, targets, head = self._hidden(batch.ids), batch.next_ids, self._decoder.head.weight
         if batch.is_target.all():
-            hidden, targets = hidden.flatten(0, 1), targets.flatten()
-        else:
-            hidden, targets = hidden[batch.is_target], targets[batch.is_target]
-        return self._nats(hidden, self._decoder.head.weight, targets)
+            return self._nats(hidden.flatten(0, 1), head, targets.flatten())
+        return _nats(hidden[batch.is_target], head, targets[batch.is_target])
 
 
 def as_can_be_compiled(runtime: Runtime, *, asked: bool) -> Runtime:
