@@ -19,9 +19,9 @@ from tinychat.training.batches import Batch
 
 
 class CompiledLoss:
-    """As `evaluate.summed_loss`, in two graphs: states of whole rows, and the loss where each token is
-    a target. Where not, their number differs from batch to batch: compiled for any number, the last
-    bits would depend on the number that came first, so that loss is not compiled."""
+    """As `evaluate.summed_loss`, in two graphs: states of whole rows, and the loss where all tokens
+    are targets. Elsewhere their number differs from batch to batch: compiled for any number, the
+    last bits would depend on the number that came first, so that loss is not compiled."""
 
     def __init__(self, decoder: Decoder) -> None:
         # torch keeps what it compiled on disk, by a key that knows nothing of our own operation
