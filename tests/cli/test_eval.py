@@ -79,7 +79,7 @@ def test_changed_data_is_refused(tinychat: Tinychat, tmp_path: Path) -> None:
     assert "has changed since" in found.err
     story.unlink()
     found = tinychat("eval", "r", "--checkpoints", tmp_path / "runs")
-    assert (found.code, found.out) == (1, "")
+    assert (found.code, found.out) == (2, "")
     assert str(story) in found.err
 
 

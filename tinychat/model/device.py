@@ -29,7 +29,7 @@ OUT_OF_MEMORY = (
     "std::bad_alloc",
 )
 # where one pays for answering; measured at 0.8 to 29 million: benchmarks/README.md
-ONE_THREAD_PARAMETERS = 8_000_000
+ONE_THREAD_PARAMETERS = {"fp32": 8_000_000, "fp16": 8_000_000, "bf16": 12_000_000}
 BF16_PARAMETERS = 4_000_000
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -124,13 +124,12 @@ def for_answering(
     """
     if runtime.device != "cpu":
         return runtime
-    if settings.threads is None and "OMP_NUM_THREADS" not in os.environ:
-        runtime = replace(
-            runtime, threads=1 if parameters < ONE_THREAD_PARAMETERS else runtime.threads
-        )
     large = parameters >= BF16_PARAMETERS
     if settings.dtype == "auto" and large and not exact and cpu_computes_bf16():
         runtime = replace(runtime, dtype="bf16")
+    small = parameters < ONE_THREAD_PARAMETERS[runtime.dtype]
+    if small and settings.threads is None and "OMP_NUM_THREADS" not in os.environ:
+        runtime = replace(runtime, threads=1)
     return runtime
 
 
