@@ -17,6 +17,7 @@ from tinychat import __version__
 from tinychat.cli.flags import GivenSettings
 from tinychat.cli.pages import HelpPages
 from tinychat.errors import SettingsError, TinychatError
+from tinychat.launch import launch_of
 from tinychat.words import inert
 
 ABOUT = """Turn a text file into your own chat model, and understand what is going on all the way.
@@ -92,6 +93,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Run one command; returns the exit code and prints errors as one sentence each."""
+    launch = launch_of()
+    if launch is None or launch.world_size == 1:
+        return _run(argv)
+    from tinychat.cli.together import run_together
+
+    return run_together(argv, launch, _run, _tell)
+
+
+def _run(argv: Sequence[str]) -> int:
     try:
         code = _dispatch(list(argv))
         sys.stdout.flush()

@@ -14,6 +14,7 @@ from tinychat.cli.flags import (
 )
 from tinychat.cli.hub import is_on_hub, local_paths
 from tinychat.errors import RunError, SettingsError
+from tinychat.launch import launch_of
 from tinychat.words import number
 
 
@@ -108,6 +109,8 @@ def go_on(
         flags["data.paths"] = tuple(
             word if is_on_hub(word) else str(Path(word).absolute()) for word in words
         )
+    if _has_begun(run, start or step):
+        start = step = None
     from_step, extension = _extension(run, before, flags, start, rewarm, step)
     allowed = (ACCEPT_NEW_DATA,) if accept_new_data else ()
 
@@ -163,6 +166,18 @@ def _from(run: Path, start: str) -> int:
     if int(start) in list_checkpoints(run):
         raise SettingsError(f"--from {start}: that checkpoint holds weights only; {told}")
     raise SettingsError(f"--from {start}: there is no such checkpoint; {told}")
+
+
+def _has_begun(run: Path, start: str | int | None) -> bool:
+    """Whether torchrun, which lost a process, gives this command again after the run went back to
+    that step: what has been done from there on counts now."""
+    from tinychat.runs import RunReader
+
+    launch, attempts = launch_of(), RunReader(run).attempts()
+    if launch is None or not launch.restarts or not attempts or not str(start).isdigit():
+        return False
+    last = attempts[-1][1]
+    return last.from_step >= int(str(start)) and list(last.argv) == command_line()
 
 
 def _extension(

@@ -23,6 +23,8 @@ from tinychat.cli.flags import (
 )
 from tinychat.cli.hub import is_on_hub, local_paths, local_tokenizer
 from tinychat.errors import DataError, RunExistsError, SettingsError
+from tinychat.launch import launch_of
+from tinychat.words import count
 
 TRAINED = "trained"  # as --tokenizer: make one from the text, whatever a preset names
 
@@ -109,6 +111,10 @@ def train_command(
         from tinychat.cli.dry_run import show_dry_run
 
         return show_dry_run(resolved, root)
+    if name is None and launch_of() is not None:
+        raise SettingsError(
+            "under torchrun give the run a --name, so that a restart finds it again"
+        )
     name = name or f"{label}-{datetime.now():%Y%m%d-%H%M%S}"
     check_name(name)
     return start_run(root / name, resolved, command_line())
@@ -214,6 +220,11 @@ def start_run(run: Path, resolved: Any, argv: list[str], *, farewell: bool = Tru
     """Make the folder, take the lock, and only then import what is heavy."""
     from tinychat.runs import RunLock, RunPaths, RunWriter, check_mirror
 
+    if launch_of() is not None and _began_like_this(run, resolved):
+        from tinychat.cli.flags import GivenSettings
+        from tinychat.cli.resume import go_on
+
+        return go_on(run.name, run.parent, GivenSettings())
     if mirror := resolved.settings.checkpoint.mirror:
         check_mirror(run, Path(mirror), anew=True)
     check_writable(run.parent)
@@ -262,9 +273,39 @@ def train_to_the_end(plan: Any, lock: Any, *, farewell: bool = True) -> int:
     from tinychat.training import train
 
     with ConsoleProgress(plan.run) as console:
-        outcome = train(plan, lock, console, console.preparing)
+        team = _team(console)
+        outcome = train(plan, lock, console, console.preparing, team=team)
     console.ended(outcome, how_to_go_on=farewell or outcome.state == "stopped")
     return 0
+
+
+def _team(console: Any) -> Any:
+    """The processes that torchrun has started, once all have met; None: this one is alone."""
+    launch = launch_of()
+    if launch is None or launch.world_size == 1:
+        return None
+    from tinychat.training.ranks import Ranks
+
+    console.preparing(f"meeting {count(launch.world_size - 1, 'other process')}", 0, 0)
+    return Ranks()
+
+
+def _began_like_this(run: Path, resolved: Any) -> bool:
+    """Whether the run was begun by these settings: torchrun gives the same command when it starts
+    lost processes again. Intervals may have changed meanwhile, and epochs have become steps.
+    """
+    from tinychat.config.classes import rule_of
+    from tinychat.config.load import from_json
+    from tinychat.config.resume import flat
+    from tinychat.runs import RunPaths, RunReader, list_checkpoints
+
+    if not RunPaths(run).run_json.exists() or not list_checkpoints(run):
+        return False
+    there = from_json(RunReader(run).settings)
+    old, new = flat(there), flat(resolved)
+    free = {"max_steps", "max_epochs"} if resolved.settings.max_epochs is not None else set()
+    differ = [name for name in new if old[name] != new[name] and name not in free]
+    return all(rule_of(name).while_training for name in differ)
 
 
 def _refuse_unless_same(run: Path, resolved: Any) -> None:

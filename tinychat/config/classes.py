@@ -168,6 +168,7 @@ CIRCUMSTANCES: tuple[Rule, ...] = (
             "threads",
             "micro_batch_size",
             "gradient_checkpointing",
+            "world_size",
             "attention",
             "compile",
             "torch",

@@ -16,6 +16,7 @@ import torch
 
 from tinychat.config import ModelSettings, RuntimeSettings
 from tinychat.errors import SettingsError
+from tinychat.launch import launch_of
 from tinychat.model.attention import AttentionKind, may_compute_in_blocks
 
 if TYPE_CHECKING:
@@ -157,12 +158,17 @@ def processor(device: str) -> str:
 
 
 def usable_cores() -> int:
-    """Physical cores that this process may use; OMP_NUM_THREADS says fewer or more."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdigit() and int(told) > 0:
+    """Physical cores that this process may use; OMP_NUM_THREADS says fewer or more.
+
+    Of several processes by torchrun each takes its share; the 1 that torchrun puts there is no
+    more than its caution.
+    """
+    told, launch = os.environ.get("OMP_NUM_THREADS", ""), launch_of()
+    together = launch.local_world_size if launch else 1
+    if told.isdigit() and int(told) > (together > 1):
         return int(told)
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(allowed or 1, psutil.cpu_count(logical=False) or 1))
+    return max(1, min(allowed or 1, psutil.cpu_count(logical=False) or 1) // together)
 
 
 def memory_bytes(device: str) -> int:

@@ -95,6 +95,7 @@ class AttemptRecord(_Record):
     attention: str = ""
     micro_batch_size: int | None = None
     rate_factor: float = 1.0  # share of the planned learning rate, after roll-backs
+    world_size: int = 1  # processes that shared each step
     processor: str = ""  # name of the CPU or GPU; empty: not known
     cpu_flags: tuple[str, ...] = ()
     arithmetic: int = 1  # raised when a tinychat computes a step in another way

@@ -72,6 +72,7 @@ from tinychat.training.start import (
     restore,
     settle_facts,
 )
+from tinychat.training.team import Alone, Team
 from tinychat.training.trackers import Subject, Tracking, require_packages
 from tinychat.training.trainer import Trainer
 
@@ -107,17 +108,19 @@ def train(
     *,
     disk: Disk | None = None,
     signals: StopSignals | None = None,
+    team: Team | None = None,
 ) -> Outcome:
     """Start the run, or go on with it, until it is finished or stopped. The caller holds the lock.
 
     `disk` carries all writes into the run and of its token files (else the real one); `signals`
-    counts the requests to end (else the signals to this process). Raises a TinychatError for
-    everything that stops it; the run's status then says "failed".
+    counts the requests to end (else the signals to this process); `team` computes the updates
+    (else this process alone). Raises a TinychatError for everything that stops it; the run's
+    status then says "failed".
     """
     run, settings = plan.run, plan.resolved.settings
     family_of(settings.model)  # refuse a shape that no checkpoint can hold, before any work
     require_packages(settings.log.trackers)
-    disk = disk or Disk()
+    disk, team = disk or Disk(), team or Alone()
     with signals or StopSignals() as signals:
         leftovers = sweep(run, disk=disk)
         start, problems = find_start(run, plan.from_step, disk)
@@ -125,7 +128,7 @@ def train(
         writer, old = RunWriter(run, disk), RunReader(run).status
         tell(writer, "starting", step, "reading the data", old)
         try:
-            facts = settle_facts(run, settings, plan.changed)
+            facts = settle_facts(run, settings, plan.changed, team.size)
             facts.runtime.apply()
             prepared = prepare_corpus(
                 run,
@@ -137,7 +140,8 @@ def train(
             parts = assemble(plan.resolved, prepared, start, facts)
             if start is None and not RunReader(run).attempts():
                 parts = tuned(parts, run.parent, signals.ending(progress))
-            job = _Job(plan, lock, parts, start, signals, listener, disk)
+            told = team.begin(parts.resolved, parts.decoder, parts.optimizer, parts.facts.runtime)
+            job = _Job(plan, lock, parts, start, signals, listener, disk, team)
         except AskedToEndError:
             tell(writer, "stopped", step, "before its data was ready", old)
             return Outcome("stopped", step, None, None)
@@ -149,7 +153,7 @@ def train(
                     writer.status(old)  # nothing of the run has changed
             raise
         del start  # its bytes are several times the model's
-        job.announce(leftovers, problems)
+        job.announce(leftovers, problems, told)
         return job.run()
 
 
@@ -165,8 +169,10 @@ class _Job:
         signals: StopSignals,
         listener: Listener,
         disk: Disk,
+        team: Team,
     ) -> None:
         self.plan, self.parts, self.facts, self.disk = plan, parts, parts.facts, disk
+        self.team = team
         self.prepared, self.resolved = parts.prepared, parts.resolved
         self.decoder, self.tokenizer = parts.decoder, parts.tokenizer
         self.progress, self.max_steps = parts.progress, parts.max_steps
@@ -210,6 +216,7 @@ class _Job:
             signals,
             self.resolved,
             save=lambda resolved: self.writer.write_settings(resolved.to_json()),
+            elsewhere=team.signals,
         )
         self.recorder = RunRecorder(
             self.writer,
@@ -237,7 +244,7 @@ class _Job:
             return evaluate(self.decoder, self.valid_rows, token_bytes, runtime, rows_at_once, beat)
 
         return Trainer(
-            updates=self.parts.updates(),
+            updates=self.parts.updates(self.team),
             evaluator=evaluate_now,
             sampler=lambda step, prompt, cancelled: sampler(
                 step, prompt, self.trainer.settings.sample, cancelled
@@ -269,7 +276,12 @@ class _Job:
         self.listener(event)
         self.followers(event)
 
-    def announce(self, leftovers: Sequence[str], problems: Sequence[CheckpointError]) -> None:
+    def announce(
+        self,
+        leftovers: Sequence[str],
+        problems: Sequence[CheckpointError],
+        ranks: Sequence[str],
+    ) -> None:
         """Say what was found, before the first step."""
         step = self.progress.step
         found = [f"{problem} It was set aside; nothing is deleted." for problem in problems]
@@ -282,6 +294,8 @@ class _Job:
             self.emit(Noted("warning", step, told))
         for event in beginning(self.plan.run, self.parts, self.attempt, self.before, self.lineage):
             self.emit(event)
+        for told in ranks:
+            self.emit(Noted("ranks", step, told))
 
     def run(self) -> Outcome:
         state = self.progress
@@ -323,6 +337,8 @@ class _Job:
     def publish(
         self, progress: Progress, keep: CheckpointSettings, pinned: set[int]
     ) -> tuple[int, tuple[int, ...]]:
+        if told := self.team.agree(self.decoder, self.parts.optimizer):
+            self.emit(Noted("warning", progress.step, told))
         return self.recorder.publish(progress, keep, pinned)
 
     def restore(self) -> Progress:
@@ -331,7 +347,9 @@ class _Job:
             self.emit(Noted("warning", self.progress.step, str(problem)))
         self.decoder.load_state_dict(open_model(good).decoder.state_dict())
         self._drop_other_future(good.step)
-        return restore(self.parts.optimizer, good, self.facts.runtime.dtype)
+        progress = restore(self.parts.optimizer, good, self.facts.runtime.dtype)
+        self.team.spread(self.decoder, self.parts.optimizer)
+        return progress
 
     def waited_seconds(self) -> float:
         return self.recorder.waited_seconds

@@ -29,6 +29,7 @@ class Facts:
     runtime: Runtime
     micro_batch_size: int
     rate_factor: float = 1.0  # share of the planned learning rate; each roll-back halves it
+    world_size: int = 1  # processes that share each step
 
     def to_record(self) -> dict[str, Any]:
         """As fields of an AttemptRecord."""
@@ -41,6 +42,7 @@ class Facts:
             "compile": self.runtime.compile,
             "micro_batch_size": self.micro_batch_size,
             "rate_factor": self.rate_factor,
+            "world_size": self.world_size,
             "torch": torch.__version__,
             "processor": processor(self.runtime.device),
             "cpu_flags": (torch.backends.cpu.get_cpu_capability(),),

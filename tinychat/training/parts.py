@@ -20,6 +20,7 @@ from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import Optimizer
 from tinychat.training.progress import Progress
 from tinychat.training.start import build_model, restore
+from tinychat.training.team import Alone, Team
 from tinychat.training.updates import Updates
 
 
@@ -45,8 +46,8 @@ class Parts:
     def max_steps(self) -> int:
         return self.settings.max_steps or 0
 
-    def updates(self) -> Updates:
-        """What makes the next updates, one at a time."""
+    def updates(self, team: Team | None = None) -> Updates:
+        """What makes the next updates, one at a time; without a team, in this process alone."""
         return Updates(
             self.settings,
             self.max_steps,
@@ -55,6 +56,7 @@ class Parts:
             self.rows,
             self.facts,
             self.progress,
+            team=team or Alone(),
         )
 
     def files(self, run: str, lineage: str, latest: Latest) -> dict[str, bytes]:

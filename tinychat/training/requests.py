@@ -89,11 +89,13 @@ class RunRequests:
         signals: StopSignals,
         resolved: Resolved,
         save: Callable[[Resolved], None],
+        elsewhere: Callable[[], int] = lambda: 0,
     ) -> None:
         self._inbox = ControlInbox(run)
         self._signals = signals
         self._resolved = resolved
         self._save = save
+        self._elsewhere = elsewhere
         # on a clock that nobody sets; the wall's may be set back while the run trains
         age = time.time() - psutil.Process().create_time()
         self._born = steady_seconds() - age
@@ -117,8 +119,8 @@ class RunRequests:
         return time.time() - (steady_seconds() - self._born)
 
     def stop_signals(self) -> int:
-        """How often the process was asked to end."""
-        return self._signals.count
+        """How often the process was asked to end, or another that computes with it."""
+        return max(self._signals.count, self._elsewhere())
 
     def asked_to_end(self) -> int:
         """The same, for who cannot obey commands: a stop that waits in the mailbox is one."""

@@ -106,7 +106,9 @@ def newest_before_bad_steps(run: Path) -> tuple[CheckpointFiles, list[Checkpoint
         return newest_good(run)
 
 
-def settle_facts(run: Path, settings: Settings, changed: Sequence[str]) -> Facts:
+def settle_facts(
+    run: Path, settings: Settings, changed: Sequence[str], world_size: int = 1
+) -> Facts:
     """What the run was computed on before, unless the settings that `changed` say otherwise."""
     chosen = settings.runtime
     rows, factor = settings.rows_per_micro_batch, 1.0
@@ -119,7 +121,7 @@ def settle_facts(run: Path, settings: Settings, changed: Sequence[str]) -> Facts
         chosen = RuntimeSettings(
             device=device,  # type: ignore[arg-type]
             dtype=last.dtype if chosen.dtype == "auto" and same else chosen.dtype,  # type: ignore[arg-type]
-            threads=chosen.threads or last.threads,
+            threads=chosen.threads or (last.threads if last.world_size == world_size else None),
             gradient_checkpointing=last.gradient_checkpointing
             if chosen.gradient_checkpointing is None
             else chosen.gradient_checkpointing,
@@ -130,7 +132,8 @@ def settle_facts(run: Path, settings: Settings, changed: Sequence[str]) -> Facts
         if last.micro_batch_size and not any(c.startswith("micro_batch_size ") for c in changed):
             rows = last.micro_batch_size  # smaller than planned where memory ran out
     runtime = choose_runtime(chosen, training=settings.model)
-    return Facts(as_can_be_compiled(runtime, asked=bool(settings.runtime.compile)), rows, factor)
+    runtime = as_can_be_compiled(runtime, asked=bool(settings.runtime.compile))
+    return Facts(runtime, rows, factor, world_size)
 
 
 def prepare_corpus(
@@ -207,9 +210,14 @@ def build_model(
         decoder.initialise(settings.seed)
         if settings.init_from:
             decoder.load_state_dict(parent_weights(settings))
-        decoder = decoder.to(runtime.torch_device)
+    return made_ready(decoder, runtime), tokenizer
+
+
+def made_ready(decoder: Decoder, runtime: Runtime) -> Decoder:
+    """On its device, and computed as the runtime says."""
+    decoder = decoder.to(runtime.torch_device)
     runtime.configure(decoder)
-    return decoder, tokenizer
+    return decoder
 
 
 def parent_tokenizer(folder: Path) -> Tokenizer:

@@ -37,6 +37,7 @@ from tinychat.training.gaps import Clocks
 from tinychat.training.lineage import Facts
 from tinychat.training.progress import Progress
 from tinychat.training.requests import RunRequests
+from tinychat.training.team import RankLostError
 from tinychat.training.updates import Updates
 
 POLL_SECONDS = 0.1
@@ -112,6 +113,14 @@ class Trainer:
 
     def run(self) -> State:
         """Train to the end or until told to stop. Returns "finished" or "stopped"."""
+        try:
+            return self._run()
+        except RankLostError:  # the weights of this process are those of the last whole step
+            self.updates.optimizer.zero_grad()
+            self.checkpoint()
+            raise
+
+    def _run(self) -> State:
         self.updates.decoder.train()
         if self.progress.step and self._evaluation_is_due():
             self.evaluate()  # that was interrupted when the run last ended

@@ -6,6 +6,7 @@ Step n means n updates are done. Everything random in the update from n to n + 1
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from tinychat.config import Settings, learning_rate
 from tinychat.keys import draw_key
-from tinychat.model import Decoder, memory_bytes, synchronize
+from tinychat.model import Decoder, Runtime, memory_bytes, synchronize
 from tinychat.training.batches import Batch, Rows, batch_at
 from tinychat.training.compiled import CompiledLoss
 from tinychat.training.evaluate import summed_loss
@@ -23,6 +24,7 @@ from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import Optimizer, gradient_norm
 from tinychat.training.pace import Pace
 from tinychat.training.progress import Progress
+from tinychat.training.team import Alone, Team, Work
 
 STEPS_UNTIL_LARGER_SCALE = 1000
 
@@ -43,6 +45,7 @@ class Updates:
     facts: Facts
     progress: Progress
     pace: Pace = field(default_factory=Pace)
+    team: Team = field(default_factory=Alone)
     _compiled: CompiledLoss | None = None
 
     def use(self, facts: Facts) -> None:
@@ -60,21 +63,20 @@ class Updates:
 
         Nothing is left behind if that fails, so it can be tried again with smaller micro-batches.
         """
-        device, targets = self.facts.runtime.torch_device, batch.target_tokens
-        loss = torch.zeros((), device=device)
+        work = Work(
+            self.progress.step,
+            self.facts.micro_batch_size,
+            batch.target_tokens,
+            self.progress.loss_scale,
+        )
         try:
-            for micro_step, micro in enumerate(batch.split(self.facts.micro_batch_size)):
-                if self.settings.model.dropout:
-                    key = draw_key(self.settings.seed, "dropout", self.progress.step, micro_step, 0)
-                    torch.manual_seed(key)
-                with self.facts.runtime.autocast():
-                    part = self._nats(micro.to(device)) / targets
-                (part * self.progress.loss_scale).backward()
-                loss += part.detach()
+            return self.team.gradients(work, batch, lambda rows: self._share(work, rows))
         except BaseException:
             self.optimizer.zero_grad()
             raise
-        return loss
+
+    def _share(self, work: Work, rows: Batch) -> Tensor:
+        return add_gradients(self._nats, self.facts.runtime, self.settings, work, rows)
 
     def apply(self, batch: Batch, loss: Tensor, began: float) -> Stepped:
         """Take the step, or skip it if loss or gradient is not finite. `began` is a monotonic time.
@@ -86,10 +88,9 @@ class Updates:
         rate = planned * self.facts.rate_factor
         norm = gradient_norm(self.decoder).item() / progress.loss_scale
         good = math.isfinite(norm) and bool(torch.isfinite(loss))
-        if good:
-            self._clip(norm)
-            self.optimizer.step(rate)
-        self.optimizer.zero_grad()
+        factor = self._factor(norm) if good else 0.0
+        self.team.step(rate, factor)
+        take_step(self.decoder, self.optimizer, rate, factor)
         progress.step += 1
         progress.tokens_seen += int((batch.ids != self.rows.file.format.pad).sum())
         self._count(good)
@@ -118,14 +119,11 @@ class Updates:
         self._compiled = self._compiled or CompiledLoss(self.decoder)
         return self._compiled(batch)
 
-    def _clip(self, norm: float) -> None:
+    def _factor(self, norm: float) -> float:
+        """What gradients are multiplied with: the clip, and back from the loss scale."""
         longest = self.settings.optim.max_grad_norm
         factor = min(1.0, longest / (norm + 1e-6)) if longest else 1.0
-        factor /= self.progress.loss_scale
-        if factor != 1.0:
-            for parameter in self.decoder.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.mul_(factor)
+        return factor / self.progress.loss_scale
 
     def _count(self, good: bool) -> None:
         """Keep the loss scale and the count of steps that came to nothing."""
@@ -144,3 +142,36 @@ class Updates:
             progress.steps_at_this_scale = 0
         else:
             progress.bad_steps_in_a_row += 1
+
+
+def add_gradients(
+    nats: Callable[[Batch], Tensor],
+    runtime: Runtime,
+    settings: Settings,
+    work: Work,
+    rows: Batch,
+    rank: int = 0,
+) -> Tensor:
+    """Add some rows' gradients to the decoder's, whose summed loss is `nats`; returns their part
+    of the batch's loss."""
+    device = runtime.torch_device
+    loss = torch.zeros((), device=device)
+    for micro_step, micro in enumerate(rows.split(work.rows_at_once)):
+        if settings.model.dropout:
+            torch.manual_seed(draw_key(settings.seed, "dropout", work.step, micro_step, rank))
+        with runtime.autocast():
+            part = nats(micro.to(device)) / work.targets
+        (part * work.loss_scale).backward()
+        loss += part.detach()
+    return loss
+
+
+def take_step(decoder: Decoder, optimizer: Optimizer, rate: float, factor: float) -> None:
+    """One update with gradients scaled by `factor` (0: none); they are forgotten then."""
+    if factor:
+        if factor != 1.0:
+            for parameter in decoder.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor)
+        optimizer.step(rate)
+    optimizer.zero_grad()
