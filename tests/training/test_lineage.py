@@ -58,6 +58,7 @@ def test_every_fact_of_here_and_now_goes_into_the_record(tmp_path: Path) -> None
         "runtime",
         "micro_batch_size",
         "rate_factor",
+        "world_size",
     }
 
 

@@ -25,7 +25,7 @@ from tinychat.training.team import RankLostError, Work
 from tinychat.training.wire import Order
 
 LOOK_SECONDS = 1.0
-RELEASE_SECONDS = 120.0  # the others may still be importing
+RELEASE_SECONDS = 30.0  # the others may still be importing
 
 
 class Ranks:

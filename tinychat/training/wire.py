@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore, _set_pg_timeout
 from torch.distributed.rendezvous import rendezvous
 
 from tinychat.launch import launch_of
@@ -57,12 +57,14 @@ def join() -> None:
     with reaching_others():
         store, rank, size = next(rendezvous("env://", timeout=AN_ORDER_MAY_TAKE))
         here = _meet(store, rank, size)
-        # what cannot be set up in a short time is given up; later waits may be long
-        for name, timeout in (("trial", SETTING_UP_MAY_TAKE), ("orders", AN_ORDER_MAY_TAKE)):
-            if dist.is_initialized():
-                dist.destroy_process_group()
-            own = PrefixStore(f"{here}/{name}", store)
-            dist.init_process_group("gloo", timeout=timeout, world_size=size, rank=rank, store=own)
+        dist.init_process_group(
+            "gloo",
+            timeout=SETTING_UP_MAY_TAKE,
+            world_size=size,
+            rank=rank,
+            store=PrefixStore(here, store),
+        )
+        _set_pg_timeout(AN_ORDER_MAY_TAKE)  # only what cannot be set up is given up early
 
 
 def _meet(store: Any, rank: int, size: int) -> str:
