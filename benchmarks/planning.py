@@ -1,13 +1,15 @@
 """Whether the plan's time and memory hold: plan, then run for minutes, and compare.
 
-    python benchmarks/planning.py [--minutes 5] --data FOLDER [PRESET ...]
+    python benchmarks/planning.py [--minutes 5] --data FOLDER [--keep FOLDER] [PRESET ...] [FLAG ...]
 
 Each preset is planned for a run of about so many minutes here, with evaluations, samples and saves,
-and that very run is done. FOLDER (or file) is what all of them learn from. The limits are 10 % of
-time and 15 % of memory.
+and that very run is done. FOLDER (or file) is what all of them learn from; flags that are not known
+here go to tinychat. The runs are deleted, unless there is a folder to keep them in. The limits are
+10 % of time and 15 % of memory.
 """
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -33,8 +35,7 @@ def plan(flags: list[str]) -> dict:
 
 def run(flags: list[str]) -> tuple[float, int]:
     """(seconds from the first step to the end, peak bytes of the process)."""
-    process = subprocess.Popen(tinychat("train", "--name", "run", *flags), stdout=subprocess.PIPE)
-    assert process.stdout is not None
+    process = subprocess.Popen(tinychat("train", "--name", "run", *flags), stdout=sys.stderr)
     began, peak = 0.0, 0
     status = Path(flags[flags.index("--checkpoints") + 1]) / "run" / "status.json"
     while process.poll() is None:
@@ -63,13 +64,15 @@ def main() -> int:
     parser.add_argument("presets", nargs="*", default=PRESETS)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--data", type=Path)
-    told = parser.parse_args()
+    parser.add_argument("--keep", type=Path)
+    told, more = parser.parse_known_args()
     if not told.data and set(told.presets) != {"demo"}:
         parser.error("give --data FOLDER, or demo alone, which learns the built-in small talk")
     ok = True
     for preset in told.presets:
-        with tempfile.TemporaryDirectory() as folder:
-            flags = ["--preset", preset, "--tokenizer", "trained", "--checkpoints", folder]
+        kept = contextlib.nullcontext(told.keep and str(told.keep / preset))
+        with kept if told.keep else tempfile.TemporaryDirectory() as folder:
+            flags = ["--preset", preset, "--tokenizer", "trained", "--checkpoints", folder, *more]
             flags += ["--data", str(told.data)] if told.data else []
             first = plan([*flags, "--max-steps", str(PROBED_STEPS)])
             steps = max(20, int(60 * told.minutes / first["duration"]["total"] * PROBED_STEPS))

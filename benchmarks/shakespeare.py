@@ -70,7 +70,7 @@ def theirs(nanogpt: Path, steps: int) -> Result:
         )  # fmt: skip
         words = [sys.executable, "-c", EVALUATE, str(Path(folder, "ckpt.pt"))]
         told = subprocess.run(words, check=True, cwd=nanogpt, capture_output=True, text=True)
-    return Result(seconds, float(told.stdout))
+    return Result(seconds, float(told.stdout.splitlines()[-1]))
 
 
 def ours(train: Path, valid: Path, steps: int, seed: int) -> Result:
