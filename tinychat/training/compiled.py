@@ -16,6 +16,7 @@ from torch import Tensor
 from tinychat.errors import SettingsError
 from tinychat.model import Decoder, Runtime, attention
 from tinychat.training.batches import Batch
+from tinychat.training.evaluate import what_counts
 
 
 class CompiledLoss:
@@ -31,10 +32,9 @@ class CompiledLoss:
         self._decoder = decoder
 
     def __call__(self, batch: Batch) -> Tensor:
-        hidden, targets, head = self._hidden(batch.ids), batch.next_ids, self._decoder.head.weight
-        if batch.is_target.all():
-            return self._nats(hidden.flatten(0, 1), head, targets.flatten())
-        return _nats(hidden[batch.is_target], head, targets[batch.is_target])
+        hidden, targets = what_counts(self._hidden(batch.ids), batch)
+        nats = self._nats if batch.is_target.all() else _nats
+        return nats(hidden, self._decoder.head.weight, targets)
 
 
 def as_can_be_compiled(runtime: Runtime, *, asked: bool) -> Runtime:

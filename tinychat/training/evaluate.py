@@ -13,6 +13,9 @@ from tinychat.model import AnsweringDecoder, Decoder, Runtime
 from tinychat.training.batches import Batch, Rows, evaluation_batches
 
 TARGETS_AT_ONCE = 2048  # whose logits are held in an evaluation
+MOST_NUMBERS_OF_TARGETS = 32  # that a micro-batch may have,
+LEAST_STEP_OF_TARGETS = 64  # but none for the sake of fewer than so many
+NO_TARGET = -100  # what torch's cross entropy passes over
 
 
 @dataclass(frozen=True)
@@ -31,16 +34,28 @@ class Evaluation:
 
 def summed_loss(decoder: Decoder | AnsweringDecoder, batch: Batch) -> Tensor:
     """Nats of all targets together, fp32. The head is computed for targets only."""
-    hidden = decoder.hidden(batch.ids)
-    targets = batch.next_ids
-    if not batch.is_target.all():
-        hidden, targets = hidden[batch.is_target], targets[batch.is_target]
-    hidden, targets = hidden.flatten(0, -2), targets.flatten()
+    hidden, targets = what_counts(decoder.hidden(batch.ids), batch)
     # Nothing keeps the logits without gradients, so that few at a time bound the memory.
     at_once = len(targets) if torch.is_grad_enabled() else TARGETS_AT_ONCE
     parts = zip(hidden.split(at_once), targets.split(at_once), strict=True)
     losses = [F.cross_entropy(decoder.head(h).float(), t, reduction="sum") for h, t in parts]
     return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
+
+
+def what_counts(hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """The states (N, C) that have a target, and the targets (N,).
+
+    Where only some do, the last few may be states again with a target that counts for nothing: each
+    number of them that comes up costs memory for good, in libraries that keep something for each
+    shape of a product.
+    """
+    hidden, targets = hidden.flatten(0, 1), batch.next_ids.flatten()
+    if batch.is_target.all():
+        return hidden, targets
+    places = batch.is_target.flatten().nonzero().squeeze(1)
+    more = -len(places) % max(LEAST_STEP_OF_TARGETS, len(targets) // MOST_NUMBERS_OF_TARGETS)
+    targets = torch.cat([targets[places], targets.new_full((more,), NO_TARGET)])
+    return hidden[torch.cat([places, places.new_zeros(more)])], targets
 
 
 @torch.no_grad()
