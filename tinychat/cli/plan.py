@@ -169,6 +169,10 @@ def _print(console: Console, outlook: "Outlook", claims: "Sequence[Claim]") -> N
     for sentence in outlook.advice:
         console.print(f"\n! {sentence}", style="yellow")
     console.print("\nnothing was started; `tinychat train` with the same flags starts it")
+    console.print(
+        "with several GPUs or machines: `torchrun --nproc-per-node N -m tinychat train ...`, "
+        "which this plan of one process does not reckon with"
+    )
 
 
 def _model(outlook: "Outlook") -> Iterator[tuple[str, str]]:
