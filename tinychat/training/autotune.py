@@ -238,7 +238,9 @@ class _Search:
         if problem := compiler_problem(best.runtime.device):
             self._trials[compiled] = Trial.of(compiled, None, f"nothing compiles here: {problem}")
             return best
-        rows = best.micro_batch_size  # compiled for this very shape
+        rows = best.micro_batch_size  # what is compiled for them serves the run too
+        if 6 * rows * self._row_seconds > self.seconds:
+            rows = min(self._rows, rows)
         times: dict[Facts, float] = {}
         for way in (best, compiled):
             self._tell("compiling the training step")
