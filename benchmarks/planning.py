@@ -1,6 +1,6 @@
 """Whether the plan's time and memory hold: plan, then run for minutes, and compare.
 
-    python benchmarks/planning.py [--minutes 5] --data FOLDER [--keep FOLDER] [PRESET ...] [FLAG ...]
+    python benchmarks/planning.py [--minutes 5] --data FOLDER [--keep FOLDER] [PRESET ...] [FLAG ..]
 
 Each preset is planned for a run of about so many minutes here, with evaluations, samples and saves,
 and that very run is done. FOLDER (or file) is what all of them learn from; flags that are not known
