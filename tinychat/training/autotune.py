@@ -308,8 +308,9 @@ def _with(facts: Facts, **changed: Any) -> Facts:
 
 
 def _thread_counts(best: Facts) -> list[Facts]:
-    """1, 2, 4 … and all cores: more threads wait longer for each other."""
-    if best.runtime.device != "cpu":
+    """1, 2, 4 … and all cores: more threads wait longer for each other. On a busy machine one is
+    the fastest, but a run may go on for long after that."""
+    if best.runtime.device != "cpu" or _is_busy():
         return []
     cores = usable_cores()
     counts = {1 << n for n in range(cores.bit_length())} | {cores}
