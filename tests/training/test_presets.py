@@ -79,6 +79,7 @@ def test_a_preset_trains_is_saved_resumed_evaluated_and_talks(
     small = [
         "--batch-size", "2", "--micro-batch-size", "1", "--sample.every-steps", "none",
         "--eval.every-steps", "none", "--checkpoint.every-steps", "15", "--tokenizer", "trained",
+        "--log.every-steps", "1",
         "--data.validation-share", "0.02",
     ]  # fmt: skip
     if KINDS[name] != "char":
