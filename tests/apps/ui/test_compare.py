@@ -252,8 +252,8 @@ def test_stop_in_the_middle_frees_both_models(page: Page, server: Server) -> Non
         page.locator(f"#compare-{which} input").click()
         page.locator("li[role=option]").filter(has_text=name).first.click()
     page.get_by_role("button", name="Settings of each").click()
-    for field in page.locator(".compare-rules details summary").all():
-        field.click()
+    page.wait_for_selector(".compare-rules details summary")
+    page.locator(".compare-rules details").evaluate_all("all => all.forEach(d => d.open = true)")
     for field in page.locator(".compare-rules").get_by_label("Longest answer").all():
         field.fill("4096")
         field.press("Tab")
