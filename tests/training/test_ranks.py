@@ -45,6 +45,14 @@ if fault == "bits" and rank == 1:
         real_step(decoder, *more)
         next(iter(decoder.parameters())).data.mul_(1.0001)
     assistant.take_step = other_bits
+if fault == "unfit":
+    from tinychat.training import assistant
+    real_build = assistant._Assistant._build
+    def unfit(self, told):
+        if rank == 1:
+            raise RuntimeError("the moon is full")
+        real_build(self, told)
+    assistant._Assistant._build = unfit
 if fault == "impatient":
     from datetime import timedelta
     from tinychat.training import wire
@@ -320,6 +328,14 @@ def test_what_fails_in_another_process_is_told_once(torchrun: Torchrun, tmp_path
     assert status is not None
     assert status.state == "failed"
     assert "the moon is full" in status.message
+
+
+@pytest.mark.slow
+def test_one_that_cannot_take_part_ends_all(torchrun: Torchrun) -> None:
+    """Found before the first step; the third one could."""
+    launched = torchrun("train", "unfit", "--max-steps=20", processes=3, fault="unfit")
+    assert launched.wait() != 0
+    assert "tinychat: rank 1 failed: the moon is full (on " in launched.said()
 
 
 @pytest.mark.slow

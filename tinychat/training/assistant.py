@@ -14,6 +14,7 @@ import torch.distributed as dist
 
 from tinychat.config.load import from_json
 from tinychat.errors import SettingsError
+from tinychat.launch import launch_of
 from tinychat.model import Decoder, Runtime, available_devices, release_memory, usable_cores
 from tinychat.training import wire
 from tinychat.training.compiled import CompiledLoss
@@ -24,6 +25,7 @@ from tinychat.training.start import made_ready
 from tinychat.training.team import RankLostError
 from tinychat.training.updates import add_gradients, take_step
 from tinychat.training.wire import Order
+from tinychat.words import count
 
 NOT_REACHED = 1  # exit code when rank 0 is gone
 
@@ -77,14 +79,11 @@ class _Assistant:
         except Exception as failure:
             error = _words(failure)
         wire.tell(json.dumps({"host": self._where() if not error else "", "error": error}))
-        if not error:
-            self._sums = wire.Sums(self._decoder, self._runtime.device)
 
     def _build(self, told: dict) -> None:
         self._settings = from_json(told).settings
         planned = Runtime(**told["runtime"])
-        if planned.device not in available_devices():
-            raise SettingsError(f"{platform.node()} has no {planned.device}, which rank 0 has")
+        _require(planned.device)
         named = self._settings.runtime.threads or told["host"] == platform.node()
         self._runtime = planned if named else replace(planned, threads=usable_cores())
         self._runtime.apply()
@@ -103,6 +102,8 @@ class _Assistant:
         shapes = json.loads(wire.received_text())
         memory = {name: torch.zeros(shape) for name, shape in shapes.items()}
         wire.copy_state(self._decoder, self._optimizer, memory)
+        if self._sums is None:  # only now: all of them can take part
+            self._sums = wire.Sums(self._decoder, self._runtime.device)
 
     def _gradients(self, numbers: list[float]) -> None:
         assert self._sums is not None
@@ -119,6 +120,18 @@ class _Assistant:
             release_memory(self._runtime.device)
         if found.failed:
             wire.tell(_words(found.error) if found.error else "")
+
+
+def _require(device: str) -> None:
+    """Raises SettingsError where this process cannot have a device of that kind."""
+    if device not in available_devices():
+        raise SettingsError(f"{platform.node()} has no {device}, which rank 0 has")
+    launch, gpus = launch_of(), torch.cuda.device_count()
+    if device == "cuda" and launch and launch.local_rank >= gpus:
+        raise SettingsError(
+            f"{platform.node()} has {count(gpus, 'GPU')} for {launch.local_world_size} processes; "
+            "start one for each GPU at most, or all with --device cpu"
+        )
 
 
 def _words(failure: BaseException) -> str:

@@ -347,9 +347,7 @@ class _Job:
             self.emit(Noted("warning", self.progress.step, str(problem)))
         self.decoder.load_state_dict(open_model(good).decoder.state_dict())
         self._drop_other_future(good.step)
-        progress = restore(self.parts.optimizer, good, self.facts.runtime.dtype)
-        self.team.spread(self.decoder, self.parts.optimizer)
-        return progress
+        return restore(self.parts.optimizer, good, self.facts.runtime.dtype)
 
     def waited_seconds(self) -> float:
         return self.recorder.waited_seconds

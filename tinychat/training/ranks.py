@@ -58,8 +58,8 @@ class Ranks:
         }
         wire.send_text(json.dumps(told))
         hosts = self._replies()
-        self._sums = wire.Sums(decoder, runtime.device)
         self.spread(decoder, optimizer)
+        self._sums = wire.Sums(decoder, runtime.device)
         threads = f"{runtime.threads} {'thread' if runtime.threads == 1 else 'threads'} here"
         where = ", ".join(f"rank {rank} {host}" for rank, host in enumerate(hosts, 1))
         return [f"{self.size} processes share each step ({threads}; {where})"]

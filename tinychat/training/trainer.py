@@ -180,6 +180,7 @@ class Trainer:
         self.progress.become(self.store.restore())
         self.progress.bad_steps_in_a_row = 0
         self.saved_step, self.save_is_owed = self.progress.step, False
+        self.updates.spread()  # whoever is lost now, these are the weights of this step
         self._begin_stretch(replace(self.facts, rate_factor=factor), "roll-back")
         self._note(
             "roll_back",

@@ -54,6 +54,10 @@ class Updates:
         facts.runtime.apply()
         facts.runtime.configure(self.decoder)
 
+    def spread(self) -> None:
+        """Bring the rest of the team to these weights and this memory."""
+        self.team.spread(self.decoder, self.optimizer)
+
     def batch(self) -> Batch:
         """The whole batch of the next step. Raises DataError if its file is not what it was."""
         return batch_at(self.rows, self.settings.seed, self.progress.step, self.settings.batch_size)

@@ -51,9 +51,7 @@ _NUMBERS = 7  # of an order
 
 def join() -> None:
     """Meet the other processes, as the environment that torchrun has made says."""
-    launch = launch_of()
-    if torch.cuda.is_available() and launch is not None:
-        torch.cuda.set_device(launch.local_rank)
+    take_gpu()
     with reaching_others():
         store, rank, size = next(rendezvous("env://", timeout=AN_ORDER_MAY_TAKE))
         here = _meet(store, rank, size)
@@ -65,6 +63,13 @@ def join() -> None:
             store=PrefixStore(here, store),
         )
         _set_pg_timeout(AN_ORDER_MAY_TAKE)  # only what cannot be set up is given up early
+
+
+def take_gpu() -> None:
+    """Have this process use the GPU of its place on this machine, if there is one."""
+    launch = launch_of()
+    if launch is not None and launch.local_rank < torch.cuda.device_count():
+        torch.cuda.set_device(launch.local_rank)
 
 
 def _meet(store: Any, rank: int, size: int) -> str:
@@ -222,7 +227,8 @@ class Sums:
         cuda = device == "cuda"
         size = sum(p.numel() for p in self._parameters)
         self._buffer = torch.zeros(size + 5, device="cuda" if cuda else "cpu")
-        self._group = dist.new_group(backend="nccl" if cuda else "gloo", timeout=A_SUM_MAY_TAKE)
+        with reaching_others():
+            self._group = dist.new_group(backend="nccl" if cuda else "gloo", timeout=A_SUM_MAY_TAKE)
 
     def __call__(self, compute: Callable[[], Tensor], signals: int) -> Summed:
         """Compute this process's part, and have the sum in the decoder's gradients.
@@ -236,8 +242,10 @@ class Sums:
             told[0] = compute()
             self._put_in(gradients)
         except Exception as failure:
-            error = failure
-            told[1 if is_out_of_memory(failure) else 2] = 1.0
+            of_memory = is_out_of_memory(failure)
+            told[1 if of_memory else 2] = 1.0
+            # what the failed pass has taken hangs on its traceback
+            error = MemoryError(str(failure)) if of_memory else failure
         told[3], told[4] = float(signals > 0), float(signals > 1)
         with reaching_others():
             dist.all_reduce(self._buffer, group=self._group)
@@ -250,7 +258,7 @@ class Sums:
         at = 0
         for parameter in self._parameters:
             if parameter.grad is not None:
-                gradients[at : at + parameter.numel()].copy_(parameter.grad.view(-1))
+                gradients[at : at + parameter.numel()].copy_(parameter.grad.reshape(-1))
             at += parameter.numel()
 
     def _take_out(self, gradients: Tensor) -> None:
