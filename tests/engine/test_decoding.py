@@ -135,6 +135,29 @@ def test_guesses_change_no_token(counted: Counted, runtime: Runtime, rules: Samp
         assert len(logprobs) == row.produced
 
 
+def test_guesses_are_forgotten_where_the_window_slides(
+    make_decoder: MakeDecoder, runtime: Runtime
+) -> None:
+    """In a context so short that its second half may begin where the guesses did."""
+    rules = Sampling(temperature=0, max_new_tokens=60, repetition_guard=False)
+    for context_length in range(6, 14):
+        with torch.inference_mode():
+            decoder = AnsweringDecoder(
+                make_decoder(9, context_length=context_length), torch.float32
+            )
+        for first, then in product((6, 7, 8), repeat=2):
+            request = Request(prompt_ids=[first, then], sampling=rules, stop_ids=(), details=0)
+            plain, guessed = [], []
+            for guesses, found in ((False, plain), (True, guessed)):
+                batch = Batch(decoder, runtime, FORBIDDEN, most_rows=1, guesses=guesses)
+                (row,) = batch.admit([request])
+                while batch.rows:
+                    batch.step(lambda row: False)
+                found += [(each.id, each.logprob) for each in row.details]
+            assert [id for id, _ in guessed] == [id for id, _ in plain]
+            assert [at for _, at in guessed] == pytest.approx([at for _, at in plain], abs=1e-4)
+
+
 def test_guesses_that_come_true_save_passes(make_decoder: MakeDecoder, runtime: Runtime) -> None:
     silence(plain := make_decoder(VOCAB))
     with torch.inference_mode():

@@ -35,8 +35,7 @@ def test_wrong_guesses_become_rare() -> None:
         ids.append(draw.randrange(4))
         guesses += bool(lookup.guess(ids, LONGEST))
     assert 0 < guesses < 200
-    before = len(ids)
     for _ in range(20):  # and it says something it has said
         ids += list(range(100, 120))
-        guesses += bool(lookup.guess(ids, LONGEST))
-    assert lookup.guess([*ids, 100, 101, 102], LONGEST)[:3] == [103, 104, 105], before
+        lookup.guess(ids, LONGEST)
+    assert lookup.guess([*ids, 100, 101, 102], LONGEST)[:3] == [103, 104, 105]

@@ -138,6 +138,23 @@ def test_int8_answers_where_the_machine_has_it(
     )
 
 
+def test_where_int8_says_something_else_the_model_goes_without(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not products.has_int8():
+        pytest.skip("this CPU has no products of int8")
+
+    def judged(decoder: Any, *more: Any) -> str | None:
+        in_int8 = isinstance(decoder, AnsweringDecoder) and decoder.one_row_int8
+        return "it is too rough" if in_int8 else problem_of(decoder, *more)
+
+    monkeypatch.setattr(shelf_module, "problem_of", judged)
+    opened = Shelf(run.parent, CPU, int8=True).open(run.name)
+    assert isinstance(opened.text.decoder, AnsweringDecoder)
+    assert not opened.text.decoder.one_row_int8
+    assert opened.remarks == ("It is too rough, so it goes without int8.",)
+
+
 def test_a_form_that_says_something_else_is_not_used(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -283,6 +283,7 @@ class Batch:
         for row in full:
             if row.request.overflow == "slide":
                 row.start, row.held = len(row.ids) - max(1, self.context_length // 2), 0
+                self._ahead = None  # it speaks of places that others have now
                 with torch.inference_mode():
                     self._not_ready(row)
                     self.cache.lengths[self.rows.index(row)] = 0

@@ -10,6 +10,8 @@ from tinychat.engine.self_check import problem_of
 from tinychat.engine.text_model import TextModel
 from tinychat.errors import CheckpointError, NoCheckpointError
 from tinychat.model import (
+    AnsweringDecoder,
+    Decoder,
     LoadedModel,
     ModelCard,
     Runtime,
@@ -140,17 +142,10 @@ class Shelf:
         """The model in its fastest form on a runtime that computes it rightly, and what had to be
         changed for that."""
         remarks: list[str] = []
-        plain = decoder = loaded.decoder
+        plain = loaded.decoder
         # threads that wait for each other would only delay so short a work
         replace(runtime, threads=1).apply()
-        if not self.exact:
-            int8 = self.int8 and runtime.device == "cpu" and has_int8()
-            if self.int8 and not int8:
-                remarks.append(f"{runtime.device} has no products of int8, so it goes without.")
-            decoder = answering_form(plain, runtime, one_row_int8=int8)
-            if decoder is not plain and (problem := problem_of(decoder, runtime, plain)):
-                remarks.append(f"{problem[0].upper()}{problem[1:]}, so the plain one answers.")
-                decoder = plain
+        decoder = plain if self.exact else self._quickest(plain, runtime, remarks)
         for device, dtype in ((runtime.device, "fp32"), ("cpu", "fp32")):
             problem = None if decoder is not plain else problem_of(plain, runtime)
             if problem is None:
@@ -165,6 +160,22 @@ class Shelf:
             plain.to(runtime.torch_device)
         runtime.apply()
         return TextModel(decoder, loaded.tokenizer, runtime), tuple(remarks)
+
+    def _quickest(
+        self, plain: Decoder, runtime: Runtime, remarks: list[str]
+    ) -> Decoder | AnsweringDecoder:
+        """The quickest form that says what the plain one says; why it is no other is remarked."""
+        int8 = self.int8 and runtime.device == "cpu" and has_int8()
+        if self.int8 and not int8:
+            remarks.append(f"{runtime.device} has no products of int8, so it goes without.")
+        for in_int8, instead in ((True, "it goes without int8"), (False, "the plain one answers")):
+            if in_int8 and not int8:
+                continue
+            form = answering_form(plain, runtime, one_row_int8=in_int8)
+            if form is plain or not (problem := problem_of(form, runtime, plain)):
+                return form
+            remarks.append(f"{problem[0].upper()}{problem[1:]}, so {instead}.")
+        return plain
 
     def _known(self, path: Path) -> OpenedModel | None:
         key = _key(path)

@@ -171,7 +171,7 @@ class AnsweringDecoder(nn.Module):
             y = attend_in_blocks(q, k, v, self._many.dtype)
         else:
             y = F.scaled_dot_product_attention(q, k, v, place.mask)
-        return y.view(rows, heads, length, width).transpose(1, 2).reshape(rows * length, -1)
+        return y.reshape(rows, heads, length, width).transpose(1, 2).reshape(rows * length, -1)
 
     def _activate(self, up: Tensor) -> Tensor:
         match self.settings.mlp:
