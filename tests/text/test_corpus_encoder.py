@@ -98,6 +98,12 @@ def test_long_runs_have_the_same_ids(tokenizer: Tokenizer, unit: str) -> None:
         assert corpus_encoder(tokenizer).encode(text + end) == tokenizer.encode(text + end)
 
 
+def test_more_white_space_than_the_quick_one_bears_has_the_same_ids() -> None:
+    tokenizer = MADE["ours"]()
+    text = "a" + " " * 1_100_000 + "b"
+    assert corpus_encoder(tokenizer).encode(text) == tokenizer.encode(text)
+
+
 def test_half_a_surrogate_pair_is_refused(tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="surrogate"):
         corpus_encoder(tokenizer).encode_batch(["good", "a\ud800b"])

@@ -115,7 +115,10 @@ class _BytePairs(_Exact):
         joined = _BETWEEN.join(texts)
         if not self._kinds.agree_on(joined):
             return None
-        ids = self._encoding.encode(joined, allowed_special={_BETWEEN}, disallowed_special=())
+        try:
+            ids = self._encoding.encode(joined, allowed_special={_BETWEEN}, disallowed_special=())
+        except ValueError:  # a million spaces in a row are more than its expressions can look back
+            return None
         if ids.count(self._between) != len(texts) - 1:  # a text spells it, or there is no text
             return None
         return list(self._parted(ids))
