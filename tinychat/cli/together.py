@@ -22,7 +22,7 @@ def run_together(
                 f"torchrun started several processes of `tinychat {' '.join(argv[:1])}`, but only "
                 f"{' and '.join(SHARED)} can share their work; start this one without torchrun"
             )
-        return 2
+        return 0 if launch.rank else 2  # torchrun ends all as soon as one fails, told or not
     if launch.rank:
         from tinychat.training.assistant import assist
 
