@@ -9,37 +9,35 @@ import json
 import math
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import psutil
 import torch
 
 from tinychat.config.load import Resolved, from_json
 from tinychat.errors import TrainingError
-from tinychat.keys import draw_key
 from tinychat.model import Decoder, KVCache, Runtime, is_out_of_memory, tensor_bytes
+from tinychat.planning.rows import FirstRows, RandomRows
 from tinychat.runs import publish_checkpoint
-from tinychat.text import Prepared, TokenFile, tinychat_format
+from tinychat.text import Prepared
 from tinychat.training.autotune import TUNINGS, Tuning, autotune
-from tinychat.training.batches import Batch, Row, Rows, make_rows
+from tinychat.training.batches import Batch, Rows, make_rows
 from tinychat.training.evaluate import evaluate
 from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import Optimizer
 from tinychat.training.parts import assemble
 from tinychat.training.progress import Progress
 from tinychat.training.samples import PROMPTS_A_ROUND, LiveSampler, prompt_book
-from tinychat.training.start import prepare_corpus
+from tinychat.training.start import made_ready, prepare_corpus
 from tinychat.training.updates import Updates
 
 BEAT_SECONDS = 0.2
@@ -47,7 +45,8 @@ STEPS_SECONDS = 6.0  # spent on updates, about
 OTHERS_SECONDS = 2.0  # on each of the others, about
 LEAST_STEPS = 4
 MOST_STEPS = 40
-OUT_OF_MEMORY = 75  # the exit code of a probe that could not get enough
+OUT_OF_MEMORY = 75  # the exit code of a probe that could not get enough,
+KILLED = -9  # and of one that the system ended for that
 SAVED = ".probe-"  # begins the name of a folder that is gone at once
 NO_RUN = ".none"  # names a run that is not there, where corpora are prepared for a run to come
 PROBED_TOKENS = 8  # of a sample whose model has no tokenizer yet
@@ -122,7 +121,7 @@ def _in_a_process(asked: dict[str, Any], beat: Callable[[], None]) -> dict[str, 
             process.kill()
             raise
         answer, said = process.communicate()
-    if process.returncode in (OUT_OF_MEMORY, -signal.SIGKILL):  # the system kills for memory
+    if process.returncode in (OUT_OF_MEMORY, KILLED):
         raise MemoryError
     if process.returncode:
         lines = said.strip().splitlines() or [f"the process ended with {process.returncode}"]
@@ -182,8 +181,7 @@ def _updates(
     settings = resolved.settings
     decoder = Decoder(settings.model, vocab_size)
     decoder.initialise(settings.seed)
-    decoder = decoder.to(facts.runtime.torch_device)
-    facts.runtime.configure(decoder)
+    decoder = made_ready(decoder, facts.runtime)
     rows = RandomRows(vocab_size, settings.model.context_length)
     optimizer = Optimizer(decoder, settings.optim)
     progress = Progress(dtype=facts.runtime.dtype)
@@ -237,7 +235,7 @@ def _time_evaluation(decoder: Decoder, prepared: Prepared, facts: Facts) -> floa
     at_once = facts.micro_batch_size
     taken, seconds = at_once, 0.0
     while True:
-        some = cast(Rows, _FirstRows(rows, taken))
+        some = cast(Rows, FirstRows(rows, taken))
         seconds = _timed(
             lambda here=some: evaluate(decoder, here, token_bytes, facts.runtime, at_once)
         )
@@ -291,54 +289,6 @@ def _time_save(updates: Updates, root: Path) -> float:
         return _timed(save)
 
 
-class RandomRows:
-    """Rows of tokens drawn from (epoch, index), every one a target: a corpus that nobody has."""
-
-    def __init__(self, vocab_size: int, context_length: int) -> None:
-        self.file = cast(TokenFile, _RandomFile(vocab_size))
-        self.context_length = context_length
-        self.count = 1 << 20
-
-    def row(self, seed: int, epoch: int, index: int) -> Row:
-        start = index * self.context_length
-        return ((start, start + self.context_length + 1),)
-
-
-class _RandomFile:
-    """As much of a token file as reading rows takes."""
-
-    def __init__(self, vocab_size: int) -> None:
-        self.vocab_size = vocab_size
-        self.format = tinychat_format()
-
-    def read(self, start: int, stop: int) -> Sequence[int]:
-        generator = torch.Generator().manual_seed(draw_key(0, "probe", start))
-        return torch.randint(self.vocab_size, (stop - start,), generator=generator).tolist()
-
-    def targets(self, start: int, stop: int) -> bytes:
-        return b"\x01" * (stop - start)
-
-
-class _InOrder(Protocol):
-    file: TokenFile
-    context_length: int
-
-    def in_order(self) -> Iterator[Row]: ...
-
-
-class _FirstRows:
-    """The first rows of a split."""
-
-    def __init__(self, rows: _InOrder, count: int) -> None:
-        self._rows = rows
-        self.file = rows.file
-        self.context_length = rows.context_length
-        self.count = count
-
-    def in_order(self) -> Iterator[Row]:
-        return islice(self._rows.in_order(), self.count)
-
-
 def _timed(action: Any) -> float:
     began = time.monotonic()
     action()
@@ -369,7 +319,9 @@ def _peak_bytes(device: str) -> int:
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    import resource  # not on Windows
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
