@@ -82,7 +82,7 @@ def _section(prefix: str, section: typing.Any) -> list[str]:
         name = f"{prefix}{field.name}"
         lines.append(
             f"| `{name}` | {default if default != () else 'none'} | "
-            f"{told[field.name]} | {_may_change(rule_of(name))} |"
+            f"{' '.join(told[field.name].split())} | {_may_change(rule_of(name))} |"
         )
     return [*lines, ""]
 
