@@ -168,7 +168,7 @@ def _print(console: Console, outlook: "Outlook", claims: "Sequence[Claim]") -> N
         console.print(f"  said  {said}\n  true  {true}")
     for sentence in outlook.advice:
         console.print(f"\n! {sentence}", style="yellow")
-    console.print("\nnothing was started; `tinychat train` with the same flags starts it")
+    console.print(f"\nnothing was started; `tinychat train` with {_missing(outlook)} starts it")
     console.print(
         "with several GPUs or machines: `torchrun --nproc-per-node N -m tinychat train ...`, "
         "which this plan of one process does not reckon with"
@@ -251,7 +251,21 @@ def _time(outlook: "Outlook") -> Iterator[tuple[str, str]]:
         "samples": duration.sampling,
         "saves": duration.saving,
     }
-    yield "of it", ", ".join(f"{name} {part / duration.total:.1%}" for name, part in parts.items())
+    told = ", ".join(f"{name} {part / duration.total:.1%}" for name, part in parts.items() if part)
+    if measured.evaluate_seconds is None:
+        told += "; how long evaluations take, only data can tell"
+    yield "of it", told
+
+
+def _missing(outlook: "Outlook") -> str:
+    """What a start of this plan needs."""
+    settings = outlook.resolved.settings
+    if outlook.data is not None:
+        return "the same flags"
+    path = settings.tokenizer.path or ""
+    if not path.startswith("hf:"):
+        return "the same flags and --data FILE"
+    return f"the same flags, --data FILE and --tokenizer (trained, a file, or {path})"
 
 
 def _timeline(outlook: "Outlook") -> list[tuple[str, ...]]:

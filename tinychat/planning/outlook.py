@@ -178,8 +178,9 @@ def _with_rows_that_fit(
         fixed = sum(fixed_bytes(settings, shape))
         raise SettingsError(
             f"the model does not fit into memory: weights, gradients and optimizer take "
-            f"{fixed / 1e9:,.1f} GB, one row more than what is left of {available / 1e9:,.1f} GB; "
-            "take a smaller model or a shorter model.context_length"
+            f"{fixed / 1e9:,.1f} GB, which with one row of the batch is more than the "
+            f"{available / 1e9:,.1f} GB that are free; take a smaller model or a shorter "
+            "model.context_length"
         )
     return _with_rows(resolved, rows, "what fits into memory"), [
         f"{asked} rows at once would not fit into {available / 1e9:,.1f} GB, so {rows} go through "

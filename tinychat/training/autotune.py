@@ -170,7 +170,8 @@ class _Search:
         self._trials: dict[Facts, Trial] = {}
         self.planned = _with(updates.facts, compile=False)  # each way would be compiled else
         rows = min(FIRST_ROWS, self.planned.micro_batch_size)
-        self._row_seconds = min(self._pass(self.planned, rows) for _ in range(2))
+        tell("looking how long a step takes")
+        self._row_seconds = min(self._timed_pass(self.planned, rows) for _ in range(2))
         run = self._row_seconds * updates.settings.batch_size * updates.max_steps
         self.seconds = min(SHARE * run, MOST_SECONDS)
         self.compile_pays = run > COMPILE_PAYS_SECONDS
