@@ -171,8 +171,9 @@ def test_stop_ends_both_and_keeps_what_came(context: PageContext) -> None:
     for _ in compare.compare(context, match, chosen, "Anna saw", RAIL, blind=False):
         if all(each.text for each in match.answers) and match.answers:
             match.asking.stop()
-    done = [each.completion for each in match.answers]
-    assert [each and each.finish_reason for each in done] == ["cancelled"] * 2
+    reasons = {each.completion and each.completion.finish_reason for each in match.answers}
+    assert "cancelled" in reasons
+    assert reasons <= {"cancelled", "end"}, "one may come to its own end before the stop"
     assert all(each.text for each in match.answers)
     assert context.engine.running == context.engine.waiting == 0
 
