@@ -13,10 +13,12 @@ from tinychat.config.settings import (
     LogSettings,
     ModelSettings,
     OptimSettings,
+    ReplaySettings,
     RuntimeSettings,
     SampleSettings,
     Settings,
     TokenizerSettings,
+    TuneSettings,
 )
 
 __all__ = [
@@ -26,9 +28,11 @@ __all__ = [
     "LogSettings",
     "ModelSettings",
     "OptimSettings",
+    "ReplaySettings",
     "RuntimeSettings",
     "SampleSettings",
     "Settings",
     "TokenizerSettings",
+    "TuneSettings",
     "learning_rate",
 ]

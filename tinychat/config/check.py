@@ -71,6 +71,17 @@ def _run(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             ("init_from", "tokenizer.path"),
             "a run that starts from other weights has their tokenizer; leave out tokenizer.path",
         )
+    replay, tune = settings.replay, settings.tune
+    if settings.init_from is None and (replay.share or tune.feedback):
+        yield (
+            ("replay.share", "tune.feedback", "init_from"),
+            "old data and feedback are for a model that has learnt; name it by init_from",
+        )
+    if tune.feedback and replay.paths:
+        yield (
+            ("tune.feedback", "replay.paths"),
+            "where feedback is learnt from, the old data is data.paths; leave out replay.paths",
+        )
     if settings.checkpoint.every_steps is None and settings.checkpoint.every_minutes is None:
         yield (
             ("checkpoint.every_steps", "checkpoint.every_minutes"),

@@ -54,7 +54,11 @@ SETTINGS: tuple[Rule, ...] = (
     Rule("A", ("data.licence",), "it is a word about the data, not the data"),
     Rule("A", ("log.trackers",), "whoever follows a run touches no weight"),
     Rule("A", ("runtime.autotune",), "what was chosen is repeated at every resume"),
-    Rule("A", ("data.paths",), "what the files hold counts, not where they lie"),
+    Rule(
+        "A",
+        ("data.paths", "replay.paths", "tune.feedback"),
+        "what the files hold counts, not where they lie",
+    ),
     Rule(
         "B",
         (
@@ -74,6 +78,7 @@ SETTINGS: tuple[Rule, ...] = (
         "a longer run has other learning rates from there on",
     ),
     Rule("B", ("optim.max_bad_steps",), "it decides when steps that fail are given up"),
+    Rule("B", ("replay.max_val_loss_rise",), "it decides where the run ends"),
     Rule(
         "C",
         ("seed", "batch_size"),
@@ -146,6 +151,10 @@ SETTINGS: tuple[Rule, ...] = (
             "optim.beta2",
             "optim.eps",
             "optim.max_grad_norm",
+            "replay.share",
+            "tune.method",
+            "tune.beta",
+            "tune.chosen_weight",
         ),
         "it is how the run learns, from its first step to its last",
         _ANOTHER_RUN,

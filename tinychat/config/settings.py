@@ -226,6 +226,34 @@ class RuntimeSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReplaySettings:
+    """Old data in a run that starts from other weights, against forgetting."""
+
+    share: Share = 0.0
+    """Share of each step's rows that are of the old data."""
+    paths: tuple[str, ...] = ()
+    """Files or folders of the old data (none: what the weights learnt from)."""
+    max_val_loss_rise: PositiveFloat | None = None
+    """Nats per token by which val_loss on the old data may rise before the run ends itself, its
+    best checkpoint being from before (none: any rise is accepted)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneSettings:
+    """Preference tuning: learning from rewrites, picks and thumbs."""
+
+    feedback: tuple[str, ...] = ()
+    """Files to learn from: a feedback.jsonl, or preference data in TRL's forms (none: this run
+    learns from its data alone)."""
+    method: Literal["auto", "sft", "dpo", "kto", "orpo"] = "auto"
+    """How to learn from them (auto: rewrites by sft, picks by dpo, thumbs by kto)."""
+    beta: PositiveFloat = 0.1
+    """How strongly dpo and kto hold the model to its reference; in orpo the weight of the odds."""
+    chosen_weight: NotNegativeFloat = 0.0
+    """Weight of the chosen answer's own loss, per token, beside dpo's."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything that a run is made from."""
 
@@ -250,6 +278,8 @@ class Settings:
     checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
     log: LogSettings = field(default_factory=LogSettings)
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    replay: ReplaySettings = field(default_factory=ReplaySettings)
+    tune: TuneSettings = field(default_factory=TuneSettings)
 
     @property
     def rows_per_micro_batch(self) -> int:

@@ -8,6 +8,7 @@ Standard library and orjson only: it knows no model.
 """
 
 from tinychat.conversations.answers import CUT_OFF, FAILED, Answer, Messages, Mode, Role
+from tinychat.conversations.examples import Example, Objective, Reply
 from tinychat.conversations.export import export_name, to_json, to_markdown
 from tinychat.conversations.feedback import DOWN_REASONS, Counts, DownReason, Entry, Feedback, Mark
 from tinychat.conversations.store import Conversations, Found, Summary
@@ -24,12 +25,15 @@ __all__ = [
     "Counts",
     "DownReason",
     "Entry",
+    "Example",
     "Feedback",
     "Found",
     "Mark",
     "Messages",
     "Mode",
     "Node",
+    "Objective",
+    "Reply",
     "Role",
     "Side",
     "Summary",
