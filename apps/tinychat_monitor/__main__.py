@@ -4,7 +4,6 @@ import argparse
 import gc
 import io
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -36,8 +35,6 @@ def _as_text(checkpoints: Path, run: Path | None, given: argparse.Namespace, *, 
         return 0
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without UTF-8 gets ? for ●
         sys.stdout.reconfigure(errors="replace")
-    if hasattr(signal, "SIGPIPE"):  # `| head` ends us without a word
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if given.plain and not (given.once or given.json):
         from tinychat_monitor.plain import follow_plain
 
@@ -60,8 +57,10 @@ def _as_text(checkpoints: Path, run: Path | None, given: argparse.Namespace, *, 
 
 
 def _unwritten(error: OSError) -> int:
-    print(f"The output cannot be written: {error.strerror}.", file=sys.stderr)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries again at its end
+    if isinstance(error, BrokenPipeError):  # `| head` has read all that it wants
+        return 0
+    print(f"The output cannot be written: {error.strerror}.", file=sys.stderr)
     return 1
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from tinychat.runs import RunWriter
+from tinychat_monitor.__main__ import main
 
 Record = Callable[..., RunWriter]
 
@@ -159,6 +161,29 @@ def test_a_full_disk_is_told_in_a_sentence(flag: str, tmp_path: Path) -> None:
         )
     assert done.returncode == 1
     assert done.stderr == "The output cannot be written: No space left on device.\n"
+
+
+@pytest.mark.parametrize("flag", ["--once", "--json", "--plain"])
+def test_nobody_who_reads_on_is_no_fault(flag: str, record: Record, tmp_path: Path) -> None:
+    record("live")
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [sys.executable, "-m", "tinychat_monitor", "--checkpoints", str(tmp_path), flag]
+    done = subprocess.run(
+        command, stdout=theirs, stderr=subprocess.PIPE, text=True, check=False, env=environment()
+    )
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="this system has no such signal")
+def test_who_calls_it_keeps_his_signals(
+    record: Record, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record("live")
+    assert main(["--once", "--checkpoints", str(tmp_path)]) == 0
+    assert signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN
+    assert "live" in capsys.readouterr().out
 
 
 def test_ascii_only_when_asked(record: Record, tmp_path: Path) -> None:
