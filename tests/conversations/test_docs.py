@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tinychat.conversations import Answer, Conversations, Feedback, Side, Votes
+from tinychat.conversations import Answer, Conversations, Feedback, Side, Teaching, Votes
 
 PAGE = Path(__file__).parents[2] / "docs" / "conversations.md"
 
@@ -31,7 +31,7 @@ def test_the_examples_are_read_and_have_the_keys_that_are_written(
     blocks = re.findall(r"```jsonl\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     shown, written = tmp_path / "shown", tmp_path / "written"
     id = json.loads(blocks[0].splitlines()[0])["id"]
-    names = [f"conversations/{id}.jsonl", "feedback.jsonl", "votes.jsonl"]
+    names = [f"conversations/{id}.jsonl", "feedback.jsonl", "votes.jsonl", "teaching.jsonl"]
     for name, block in zip(names, blocks, strict=True):
         path = shown / ".chats" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,9 @@ def test_the_examples_are_read_and_have_the_keys_that_are_written(
     assert (conversation.title, conversation.skipped) == ("A greeting", 0)
     assert [entry.verdict for entry in Feedback(shown).entries()] == ["down"]
     assert Votes(shown).tally("demo@300", "demo@100").a_wins == 1
-    assert Feedback(shown).skipped == Votes(shown).skipped == 0
+    assert [each.label for each in Teaching(shown).decisions()] == ["demo-tuned@40"]
+    skipped = (each(shown).skipped for each in (Feedback, Votes, Teaching))
+    assert sum(skipped) == 0
 
     ours, answer = Conversations(written).create(), make_answer()
     asked = ours.add("user", "q", parent=None)
@@ -54,5 +56,6 @@ def test_the_examples_are_read_and_have_the_keys_that_are_written(
     feedback.thumb("up", prompt, answer)
     feedback.undo(feedback.rewrite(prompt, answer, "better"))
     Votes(written).add("tie", prompt="q", seed=1, a=side, b=side, blind=False)
+    Teaching(written).accept("y", 1, "x")
     for name, mine in zip(names, [f"conversations/{ours.id}.jsonl", *names[1:]], strict=True):
         assert shapes(shown / ".chats" / name) == shapes(written / ".chats" / mine)

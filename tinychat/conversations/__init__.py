@@ -1,4 +1,5 @@
-"""What the chat keeps on disk: conversations, ratings of answers, and votes between models.
+"""What the chat keeps on disk: conversations, ratings of answers, votes between models, and which
+taught models were accepted.
 
 All of it lies under `<checkpoints>/.chats/`, in files that only grow: one JSON object a line, one
 write a line, flushed before it is acknowledged. A line that a crash has torn spoils no other;
@@ -12,6 +13,7 @@ from tinychat.conversations.examples import Example, Objective, Reply
 from tinychat.conversations.export import export_name, to_json, to_markdown
 from tinychat.conversations.feedback import DOWN_REASONS, Counts, DownReason, Entry, Feedback, Mark
 from tinychat.conversations.store import Conversations, Found, Summary
+from tinychat.conversations.teaching import Taught, Teaching
 from tinychat.conversations.tree import Conversation, Node
 from tinychat.conversations.votes import Side, Tally, Verdict, Votes
 
@@ -38,6 +40,8 @@ __all__ = [
     "Side",
     "Summary",
     "Tally",
+    "Taught",
+    "Teaching",
     "Verdict",
     "Votes",
     "export_name",
