@@ -91,6 +91,7 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
                 self._val = f"val {event.val_loss:.3f}"
                 told = f"step {number(event.step)}: val_loss {event.val_loss:.4f} nats per token"
                 told += f", {bits:.3f} bits per byte" if bits is not None else ""
+                told += "".join(f", {name} {value:.4f}" for name, value in event.more.items())
                 self._say(told + ("  (best)" if event.is_best else ""))
             case Sampled():
                 self._sample(event)

@@ -72,9 +72,19 @@ def _run(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             "a run that starts from other weights has their tokenizer; leave out tokenizer.path",
         )
     replay, tune = settings.replay, settings.tune
-    if settings.init_from is None and (replay.share or tune.feedback):
+    if settings.init_from is None:
+        asked = {
+            "replay.share": replay.share,
+            "replay.paths": replay.paths,
+            "replay.max_val_loss_rise": replay.max_val_loss_rise,
+            "tune.feedback": tune.feedback,
+        }
+        names = tuple(name for name, value in asked.items() if value)
+    else:
+        names = ()
+    if names:
         yield (
-            ("replay.share", "tune.feedback", "init_from"),
+            (*names, "init_from"),
             "old data and feedback are for a model that has learnt; name it by init_from",
         )
     if tune.feedback and replay.paths:

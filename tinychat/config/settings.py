@@ -282,6 +282,18 @@ class Settings:
     tune: TuneSettings = field(default_factory=TuneSettings)
 
     @property
+    def reads_old_data(self) -> bool:
+        """Whether it has old data beside its own."""
+        replay, tune = self.replay, self.tune
+        asked = replay.share > 0 or bool(replay.paths) or replay.max_val_loss_rise is not None
+        return asked and not tune.feedback and self.init_from is not None
+
+    @property
+    def watches_old_data(self) -> bool:
+        """Whether val_loss on what the weights had learnt before is compared with the start's."""
+        return self.reads_old_data or bool(self.tune.feedback)
+
+    @property
     def rows_per_micro_batch(self) -> int:
         return self.micro_batch_size or self.batch_size
 

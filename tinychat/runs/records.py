@@ -181,6 +181,10 @@ class EvalRow(TypedDict):
     val_loss: float | None  # nats per token
     bits_per_byte: NotRequired[float | None]
     eval_seconds: NotRequired[float]
+    replay_val_loss: NotRequired[float | None]  # on the old data, of a run that mixes it in
+    preference_loss: NotRequired[float | None]  # these three on preferences that were held out
+    preference_accuracy: NotRequired[float | None]
+    reward_margin: NotRequired[float | None]
 
 
 class SampleRow(TypedDict):

@@ -26,6 +26,15 @@ class Evaluation:
     bits_per_byte: float | None  # None where targets stand for no bytes
     target_tokens: int
     target_bytes: int
+    replay_val_loss: float | None = None  # the same of the old data, where that is another
+    preference_loss: float | None = None  # mean over the preferences that were held out,
+    preference_accuracy: float | None = None  # the share of them that the model shares,
+    reward_margin: float | None = None  # and how much it prefers the better answer
+
+    @property
+    def old_val_loss(self) -> float:
+        """On what the weights had learnt before they came into a run that watches it."""
+        return self.val_loss if self.replay_val_loss is None else self.replay_val_loss
 
     @property
     def perplexity(self) -> float:

@@ -60,6 +60,17 @@ class Evaluated:
     bits_per_byte: float | None
     seconds: float
     is_best: bool
+    replay_val_loss: float | None = None  # on the old data, of a run that mixes it in
+    preference_loss: float | None = None  # these three on preferences that were held out
+    preference_accuracy: float | None = None
+    reward_margin: float | None = None
+
+    @property
+    def more(self) -> dict[str, float]:
+        """What only some runs measure, by the name of its column."""
+        names = ("replay_val_loss", "preference_loss", "preference_accuracy", "reward_margin")
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)

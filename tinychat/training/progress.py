@@ -22,16 +22,29 @@ class Progress:
     dtype: str = "fp32"  # what loss_scale belongs to
     loss_scale: float = 1.0
     steps_at_this_scale: int = 0
+    best_preference_loss: float | None = None  # of the best step, in preference tuning
+    old_val_loss_at_start: float | None = None  # on what the weights had learnt before,
+    old_val_loss: float | None = None  # and at the newest evaluation
 
     def to_json(self) -> dict[str, Any]:
         return {"format": 1, **asdict(self)}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Progress":
-        """Raises KeyError for a document that lacks one of the numbers."""
-        return cls(**{each.name: document[each.name] for each in fields(cls)})
+        """Raises KeyError for a document that lacks one of the numbers that were always there."""
+        known = [each.name for each in fields(cls) if each.name in document]
+        if lacking := _ALWAYS - {*known}:
+            raise KeyError(min(lacking))
+        return cls(**{name: document[name] for name in known})
 
     def become(self, other: "Progress") -> None:
         """Stand where `other` stands; whoever holds this one sees it."""
         for each in fields(self):
             setattr(self, each.name, getattr(other, each.name))
+
+
+_ALWAYS = {each.name for each in fields(Progress)} - {
+    "best_preference_loss",
+    "old_val_loss_at_start",
+    "old_val_loss",
+}

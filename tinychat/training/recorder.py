@@ -250,10 +250,12 @@ class RunRecorder:
             val_loss=event.val_loss,
             bits_per_byte=event.bits_per_byte,
             eval_seconds=event.seconds,
+            **event.more,  # type: ignore[typeddict-item]
         )
         bits = "" if event.bits_per_byte is None else f", {event.bits_per_byte:.3f} bits per byte"
+        more = "".join(f", {name} {value:.4f}" for name, value in event.more.items())
         best = ", the best so far" if event.is_best else ""
-        self._log(f"step {event.step}: val_loss {event.val_loss:.4f}{bits}{best}")
+        self._log(f"step {event.step}: val_loss {event.val_loss:.4f}{bits}{more}{best}")
 
     def _saved(self, event: CheckpointSaved) -> None:
         self._now |= {

@@ -283,4 +283,4 @@ def _of_evaluation(event: Evaluated) -> dict[str, float]:
     found = {"val_loss": event.val_loss}
     if event.bits_per_byte is not None:
         found["bits_per_byte"] = event.bits_per_byte
-    return found
+    return found | event.more

@@ -7,7 +7,6 @@ Step n means n updates are done. Everything random in the update from n to n + 1
 (seed, n), so a resumed run needs the weights, the optimizer's memory and this one number.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -34,6 +33,7 @@ from tinychat.training.events import (
     StateChanged,
 )
 from tinychat.training.gaps import Clocks
+from tinychat.training.judgement import forgotten, judge, keep_as_best
 from tinychat.training.lineage import Facts
 from tinychat.training.progress import Progress
 from tinychat.training.requests import RunRequests
@@ -122,8 +122,8 @@ class Trainer:
 
     def _run(self) -> State:
         self.updates.decoder.train()
-        if self.progress.step and self._evaluation_is_due():
-            self.evaluate()  # that was interrupted when the run last ended
+        if self._evaluation_is_due():  # of the start, or interrupted when the run last ended
+            self.evaluate()
             self.checkpoint()
         while True:
             self._turn_to("training")
@@ -134,11 +134,16 @@ class Trainer:
                 self.obey()
             for told in self.clocks.look():
                 self._note("gap", told)
-            if self.stop is None and self.progress.step < self.updates.max_steps:
+            told = forgotten(self.progress, self.settings)
+            if self.stop is None and self.progress.step < self.updates.max_steps and not told:
                 self.update()
             elif self.stop is False or self.checkpoint() or self.stop:
                 break
-        return "finished" if self.stop is None else "stopped"
+        if self.stop is not None:
+            return "stopped"
+        if told:
+            self._note("forgetting", told)
+        return "finished"
 
     def update(self) -> None:
         """One optimizer update, and what is due after it."""
@@ -242,9 +247,9 @@ class Trainer:
         return self.progress.bad_steps_in_a_row > 0 and self.progress.step < self.updates.max_steps
 
     def _evaluation_is_due(self) -> bool:
-        step = self.progress.step
-        due = _due(step, self.settings.eval.every_steps) or step == self.updates.max_steps
-        return due and self.progress.evaluated_step != step
+        step, settings = self.progress.step, self.settings
+        due = _due(step, settings.eval.every_steps) if step else settings.watches_old_data
+        return (due or step == self.updates.max_steps) and self.progress.evaluated_step != step
 
     def evaluate(self) -> bool:
         """Evaluate now; True when no earlier evaluation was as good."""
@@ -264,10 +269,9 @@ class Trainer:
         progress = self.progress
         progress.evaluated_step = progress.step
         self.saved_step = None  # a checkpoint of this step does not know of it
-        best = progress.best_val_loss
-        is_best = math.isfinite(result.val_loss) and (best is None or result.val_loss < best)
+        is_best = judge(result, progress, self.settings)
         if is_best := is_best and not self._is_among_bad_steps():  # it would not be saved
-            progress.best_step, progress.best_val_loss = progress.step, result.val_loss
+            keep_as_best(result, progress)
         self.emit(
             Evaluated(
                 progress.step,
@@ -275,6 +279,10 @@ class Trainer:
                 result.bits_per_byte,
                 seconds,
                 is_best,
+                result.replay_val_loss,
+                result.preference_loss,
+                result.preference_accuracy,
+                result.reward_margin,
             )
         )
         self._turn_to("training")
