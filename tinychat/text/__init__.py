@@ -4,8 +4,9 @@ A file goes from `unpacking` to `records`, `plain` or `turns`, as `formats` deci
 finds the shape of records, `shapes` makes items of them, `reading` counts the rest. `corpus` has
 the files, `split` their sides; a `tokenizer` is trained on a `tokenizer_sample`; `prepare` writes
 `token_files` in a `work` folder, with the ids that a `corpus_encoder` gives; `cache` knows which of
-them may go. `chat` knows our format and those of other models. No torch here, no numpy. The
-built-in corpus is a room of its own, `tinychat.text.smalltalk`.
+them may go. `chat` knows our format and those of other models, `prompts` what may be asked in a
+corpus's manner. No torch here, no numpy. The built-in corpus is a room of its own,
+`tinychat.text.smalltalk`.
 """
 
 from tinychat.text.cache import UnusedCache, remove_cache, unused_caches
@@ -41,6 +42,13 @@ from tinychat.text.prepare import (
     cache_size,
     prepare,
 )
+from tinychat.text.prompts import (
+    TEXT_PROMPT_TOKENS,
+    beginnings,
+    first_questions,
+    prompts_of_run,
+    suggest,
+)
 from tinychat.text.quality import quality
 from tinychat.text.split import FileReport, survey
 from tinychat.text.token_files import TokenFile
@@ -63,6 +71,7 @@ __all__ = [
     "PAD",
     "ROLES",
     "SYSTEM",
+    "TEXT_PROMPT_TOKENS",
     "TINYCHAT",
     "USER",
     "CacheSize",
@@ -80,6 +89,7 @@ __all__ = [
     "TokenFile",
     "Tokenizer",
     "UnusedCache",
+    "beginnings",
     "bytes_per_token",
     "cache_size",
     "describe",
@@ -89,11 +99,14 @@ __all__ = [
     "encode_prompt",
     "encode_turns",
     "encode_whole",
+    "first_questions",
     "given_tokenizer",
     "prepare",
+    "prompts_of_run",
     "quality",
     "read_tokenizer_file",
     "remove_cache",
+    "suggest",
     "survey",
     "tinychat_format",
     "train_bpe",

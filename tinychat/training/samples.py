@@ -12,13 +12,20 @@ from tinychat.config import SampleSettings, Settings
 from tinychat.engine import Sampling, TextModel
 from tinychat.keys import draw_key
 from tinychat.model import Decoder, Runtime
-from tinychat.text import Message, Prepared, TokenFile, Tokenizer
+from tinychat.text import (
+    TEXT_PROMPT_TOKENS,
+    Message,
+    Prepared,
+    TokenFile,
+    Tokenizer,
+    beginnings,
+    first_questions,
+)
 from tinychat.training.events import Sampled
 
 PROMPTS_A_ROUND = 10
 FIXED_PROMPTS = 7
 ROTATING_PROMPTS = 60
-TEXT_PROMPT_TOKENS = 12
 
 
 @dataclass(frozen=True)
@@ -82,29 +89,19 @@ def prompt_book(settings: Settings, prepared: Prepared) -> PromptBook:
         from tinychat.text.smalltalk import SAMPLE_PROMPTS
 
         return PromptBook(tuple(SAMPLE_PROMPTS), (), chat)
-    find = _first_questions if chat else _beginnings
-    found = tuple(find(prepared.valid, prepared.tokenizer, settings.model.context_length // 2))
+    file, limit = prepared.valid, settings.model.context_length // 2
+    documents = range(min(ROTATING_PROMPTS, file.n_documents))
+    if chat:
+        found = tuple(first_questions(file, prepared.tokenizer, limit, documents))
+    else:
+        found = tuple(beginnings(file, prepared.tokenizer, limit, _starts(file, limit, documents)))
     return PromptBook(found[:FIXED_PROMPTS], found[FIXED_PROMPTS:], chat)
 
 
-def _first_questions(file: TokenFile, tokenizer: Tokenizer, limit: int) -> Iterator[str]:
-    """What the user says first, in the first conversations of the file."""
-    user, assistant = (tokenizer.format.opening[role][0] for role in ("user", "assistant"))
-    for i in range(min(ROTATING_PROMPTS, file.n_documents)):
-        start, stop = file.bounds(i)
-        ids = list(file.read(start, min(stop, start + limit)))
-        if user in ids and assistant in ids[ids.index(user) :]:
-            yield tokenizer.decode(ids[ids.index(user) + 1 : ids.index(assistant)])
-
-
-def _beginnings(file: TokenFile, tokenizer: Tokenizer, limit: int) -> Iterator[str]:
-    """The beginnings of documents, or of places spread over a few long ones."""
+def _starts(file: TokenFile, limit: int, documents: range) -> list[int]:
+    """Where documents begin, or places spread over a few long ones."""
+    if len(documents) >= PROMPTS_A_ROUND:
+        return [file.bounds(i)[0] for i in documents]
     length = min(TEXT_PROMPT_TOKENS, limit, file.n_tokens)
-    starts = [file.bounds(i)[0] for i in range(min(ROTATING_PROMPTS, file.n_documents))]
-    if len(starts) < PROMPTS_A_ROUND:
-        apart = max(1, (file.n_tokens - length) // ROTATING_PROMPTS)
-        starts = [i * apart for i in range(ROTATING_PROMPTS)]
-    for start in starts:
-        text = tokenizer.decode(file.read(start, min(start + length, file.n_tokens)))
-        if text.strip():
-            yield text
+    apart = max(1, (file.n_tokens - length) // ROTATING_PROMPTS)
+    return [i * apart for i in range(ROTATING_PROMPTS)]
