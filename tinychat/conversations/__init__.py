@@ -1,6 +1,7 @@
 """What the chat keeps on disk: conversations, ratings of answers, votes between models, and which
 taught models were accepted.
 
+What is said of answers becomes examples to learn from, as does preference data from elsewhere.
 All of it lies under `<checkpoints>/.chats/`, in files that only grow: one JSON object a line, one
 write a line, flushed before it is acknowledged. A line that a crash has torn spoils no other;
 undoing appends a line, deleting moves a file aside. Threads and processes may share a folder.
@@ -9,18 +10,35 @@ Standard library and orjson only: it knows no model.
 """
 
 from tinychat.conversations.answers import CUT_OFF, FAILED, Answer, Messages, Mode, Role
-from tinychat.conversations.examples import Example, Objective, Reply
+from tinychat.conversations.examples import (
+    Example,
+    Objective,
+    Reply,
+    examples_from_bytes,
+    examples_to_bytes,
+)
 from tinychat.conversations.export import export_name, to_json, to_markdown
 from tinychat.conversations.feedback import DOWN_REASONS, Counts, DownReason, Entry, Feedback, Mark
+from tinychat.conversations.judgements import (
+    Judgement,
+    Judgements,
+    LeftOut,
+    Method,
+    examples_of,
+    unused_of,
+)
+from tinychat.conversations.reading import feedback_file, read_feedback
 from tinychat.conversations.store import Conversations, Found, Summary
 from tinychat.conversations.teaching import Taught, Teaching
 from tinychat.conversations.tree import Conversation, Node
+from tinychat.conversations.trl import FORMS, Form, to_trl
 from tinychat.conversations.votes import Side, Tally, Verdict, Votes
 
 __all__ = [
     "CUT_OFF",
     "DOWN_REASONS",
     "FAILED",
+    "FORMS",
     "Answer",
     "Conversation",
     "Conversations",
@@ -29,9 +47,14 @@ __all__ = [
     "Entry",
     "Example",
     "Feedback",
+    "Form",
     "Found",
+    "Judgement",
+    "Judgements",
+    "LeftOut",
     "Mark",
     "Messages",
+    "Method",
     "Mode",
     "Node",
     "Objective",
@@ -44,7 +67,14 @@ __all__ = [
     "Teaching",
     "Verdict",
     "Votes",
+    "examples_from_bytes",
+    "examples_of",
+    "examples_to_bytes",
     "export_name",
+    "feedback_file",
+    "read_feedback",
     "to_json",
     "to_markdown",
+    "to_trl",
+    "unused_of",
 ]

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from tinychat.conversations.row_file import Row, whole_text
 from tinychat.errors import ConversationError
+from tinychat.words import clip, inert
 
 Role = Literal["user", "assistant", "system"]
 Mode = Literal["chat", "text"]
@@ -70,7 +71,7 @@ class Answer:
         if not isinstance(row, dict):
             raise ValueError("an answer is not an object")
         if row.get("mode") not in get_args(Mode):
-            raise ValueError(f"the mode is {row.get('mode')!r}")
+            raise ValueError(f"the mode is {shown(row.get('mode'))}")
         return Answer(
             text=want(row, "text", str),
             prompt_ids=_ids(row, "prompt_ids"),
@@ -97,8 +98,15 @@ def want(row: Mapping[str, Any], key: str, *types: type) -> Any:
     """The value of a key, of one of these very types. Raises ValueError for anything else."""
     value = row.get(key)
     if type(value) not in types:
-        raise ValueError(f"its {key} is {value!r}")
+        raise ValueError(f"its {key} is {shown(value)}")
     return value
+
+
+def shown(value: Any) -> str:
+    """A value for a sentence, in a few characters; of a list or an object only that it is one."""
+    kinds = {list: "a list", dict: "an object", type(None): "missing"}
+    value = value[:40] if isinstance(value, str) else value
+    return kinds.get(type(value)) or clip(inert(repr(value)), 40)
 
 
 def want_time(row: Mapping[str, Any]) -> float:
@@ -128,7 +136,7 @@ def messages_from_row(row: Mapping[str, Any], key: str) -> tuple[dict[str, str],
     turns = want(row, key, list)
     for turn in turns:
         if not isinstance(turn, dict) or turn.get("role") not in ROLES:
-            raise ValueError(f"its {key} holds {turn!r}")
+            raise ValueError(f"its {key} holds what is no message of a role we know")
         want(turn, "content", str)
     return tuple({"role": turn["role"], "content": turn["content"]} for turn in turns)
 

@@ -1,14 +1,15 @@
 """What people think of answers, kept so completely that a model can be taught from it.
 
 A thumb judges one answer, a rewrite is what the person would have said, a pick names the best of
-several answers to one prompt. Undoing appends a line: nothing that was said is ever rewritten.
+several answers to one prompt. Undoing and accepting append a line: nothing that was said is ever
+rewritten. What came from another machine waits for review, and is learnt from by nobody before.
 """
 
 import secrets
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,6 +18,7 @@ from tinychat.conversations.answers import (
     Messages,
     messages_from_row,
     messages_to_rows,
+    shown,
     want,
     want_time,
 )
@@ -44,7 +46,7 @@ class Entry:
     answers: tuple[Answer, ...]  # one, or the ones to pick from
     conversation: str = ""  # where it was said, if in one
     node: str = ""
-    reviewed: bool = True  # False: it did not come from the person at this machine
+    reviewed: bool = True  # False: from elsewhere, and not accepted by whoever is here
     verdict: Thumb | None = None
     reason: DownReason | None = None
     text: str | None = None  # the person's own answer
@@ -117,6 +119,7 @@ class Feedback:
         self._lock = threading.Lock()
         self._marks: dict[str, Mark] = {}  # of every judgement, also of the undone ones
         self._undone: set[str] = set()
+        self._reviewed: set[str] = set()  # those from elsewhere that were accepted
         self._living: dict[str, Mark] = {}  # those that count, oldest first
 
     def thumb(
@@ -191,23 +194,38 @@ class Feedback:
         self.undo(marks[-1].id)
         return marks[-1]
 
+    def review(self, id: str) -> None:
+        """Accept a judgement that came from elsewhere: from now on it may be learnt from.
+
+        Raises ConversationError if there is no such judgement, or it needs no review.
+        """
+        with self._lock:
+            self._refresh()
+            mark = self._living.get(id)
+            if mark is None:
+                raise ConversationError("This feedback is not there, or counts no more.")
+            if mark.reviewed:
+                raise ConversationError("This feedback was reviewed already.")
+            self._file.append({"review": id, "time": time.time()})
+
     def entries(self) -> list[Entry]:
         """The judgements that count, oldest first, complete: reads the whole file."""
-        living = {mark.id for mark in self.marks()}
+        living = {mark.id: mark for mark in self.marks()}
         entries = []
         for row in RowFile(self._path, self._disk).news()[0]:
             try:
-                entry = _entry(row)
+                entry = entry_from_row(row)
             except ValueError:
                 continue
-            if entry.id in living:
-                entries.append(entry)
-                living.discard(entry.id)
+            mark = living.pop(entry.id, None)
+            if mark is not None:
+                entries.append(replace(entry, reviewed=mark.reviewed))
         return entries
 
-    def counts(self) -> Counts:
-        """How many judgements count, by kind."""
-        kinds = [mark.kind for mark in self.marks()]
+    def counts(self, *, reviewed: bool | None = None) -> Counts:
+        """How many judgements there are by kind: all, the reviewed ones, or those that wait for
+        review."""
+        kinds = [mark.kind for mark in self.marks() if reviewed in (None, mark.reviewed)]
         return Counts(
             picks=kinds.count("pick"), thumbs=kinds.count("thumb"), rewrites=kinds.count("rewrite")
         )
@@ -225,20 +243,23 @@ class Feedback:
         return self._file.skipped
 
     def _add(self, row: Row) -> str:
-        _entry(row)  # what is acknowledged must be readable
+        entry_from_row(row)  # what is acknowledged must be readable
         self._file.append(row, create=True)
         return row["id"]
 
     def _refresh(self) -> None:
         rows, anew = self._file.news()
         if anew:
-            self._marks, self._undone = {}, set()
+            self._marks, self._undone, self._reviewed = {}, set(), set()
         for row in rows:
             if isinstance(row.get("undo"), str):
                 self._undone.add(row["undo"])
                 continue
+            if isinstance(row.get("review"), str):
+                self._reviewed.add(row["review"])
+                continue
             try:
-                entry = _entry(row)
+                entry = entry_from_row(row)
             except ValueError:
                 self._file.skipped += 1
                 continue
@@ -249,18 +270,31 @@ class Feedback:
 
     def _choose(self) -> dict[str, Mark]:
         """What counts: not undone, and no thumb with a later one for its message."""
-        found: list[Mark] = []
-        judged: set[tuple[str, str]] = set()
-        for mark in reversed(self._marks.values()):
-            if mark.id in self._undone:
-                continue
-            where = (mark.conversation, mark.node)
-            if mark.kind == "thumb" and all(where):
-                if where in judged:
-                    continue
-                judged.add(where)
-            found.append(mark)
-        return {mark.id: mark for mark in reversed(found)}
+        living = [mark for mark in self._marks.values() if mark.id not in self._undone]
+        if self._reviewed:
+            living = [
+                replace(mark, reviewed=True) if mark.id in self._reviewed else mark
+                for mark in living
+            ]
+        gone = replaced(living)
+        return {mark.id: mark for mark in living if mark.id not in gone}
+
+
+def replaced(said: Sequence[Mark] | Sequence[Entry]) -> set[str]:
+    """The ids of thumbs that have a later one for their message, by order.
+
+    One that is not reviewed takes the place of none that is.
+    """
+    gone: set[str] = set()
+    judged: set[tuple[str, str, bool]] = set()
+    for each in reversed(said):
+        where = (each.conversation, each.node, each.reviewed)
+        if each.kind != "thumb" or not (each.conversation and each.node):
+            continue
+        if where in judged or (each.conversation, each.node, True) in judged:
+            gone.add(each.id)
+        judged.add(where)
+    return gone
 
 
 def _row(
@@ -283,7 +317,7 @@ def _row(
     }
 
 
-def _entry(row: Row) -> Entry:
+def entry_from_row(row: Row) -> Entry:
     """Raises ValueError for a row that is no judgement."""
     kind, given = row.get("kind"), {}
     answers = tuple(Answer.from_row(each) for each in want(row, "answers", list))
@@ -298,7 +332,7 @@ def _entry(row: Row) -> Entry:
     elif kind == "pick":
         given: dict[str, Any] = {"chosen": want(row, "chosen", int)}
     else:
-        raise ValueError(f"the kind {kind!r} is not known")
+        raise ValueError(f"the kind {shown(kind)} is not known")
     if not answers or given.get("chosen", 0) not in range(len(answers)):
         raise ValueError("there is no such answer")
     return Entry(

@@ -22,8 +22,8 @@ Row = dict[str, Any]
 
 FORMAT = 1  # of every row here; a reader refuses a higher one
 TEXT_CHARACTERS = 200_000  # of one message
-_LINE_BYTES = 16 * 1024 * 1024
-_FILE_BYTES = 512 * 1024 * 1024
+LINE_BYTES = 16 * 1024 * 1024
+FILE_BYTES = 512 * 1024 * 1024
 
 _FLAGS = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -99,9 +99,9 @@ class RowFile:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
             raise ConversationError(f"{self.path} is not a plain file; please move it away.")
-        if about.st_size > _FILE_BYTES:
+        if about.st_size > FILE_BYTES:
             raise ConversationError(
-                f"{self.path} is larger than {_FILE_BYTES // 2**20} MB; please move it away."
+                f"{self.path} is larger than {FILE_BYTES // 2**20} MB; please move it away."
             )
         inode, start = self._seen
         anew = inode != about.st_ino or about.st_size < start
@@ -140,9 +140,9 @@ class RowFile:
 
     def _line(self, row: Mapping[str, Any]) -> bytes:
         line = encode_row({"format": FORMAT, **row}) + b"\n"
-        if len(line) > _LINE_BYTES:
+        if len(line) > LINE_BYTES:
             raise ConversationError(
-                f"This would be {len(line):,} bytes in {self.path.name}; {_LINE_BYTES:,} is the "
+                f"This would be {len(line):,} bytes in {self.path.name}; {LINE_BYTES:,} is the "
                 "most for one entry: please make it shorter."
             )
         if _row(line) is None:  # what is acknowledged must be readable

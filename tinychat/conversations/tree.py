@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinychat.conversations.answers import CUT_OFF, ROLES, Answer, Role, want, want_time
+from tinychat.conversations.answers import CUT_OFF, ROLES, Answer, Role, shown, want, want_time
 from tinychat.conversations.row_file import Row, RowFile, whole_text
 from tinychat.errors import ConversationError
 from tinychat.runs.durable import Disk
@@ -189,7 +189,7 @@ class Conversation:
         elif kind == "title":
             self._renamed = want(row, "title", str)
         elif kind != "conversation":
-            raise ValueError(f"the kind {kind!r} is not known")
+            raise ValueError(f"the kind {shown(kind)} is not known")
         self._time = now
 
     def _apply_node(self, row: Row, now: float) -> None:
