@@ -3,9 +3,10 @@
 `Engine` is the one thread that everybody asks; it gives an `Answer`, whose text comes as it is
 made. A `TextModel` is what it answers with: decoder and tokenizer, and how a prompt fits; its
 `complete` answers in the caller's own thread, as the trainer needs it. `Shelf` opens checkpoints by
-name. Below them, `Batch` turns requests of token ids into tokens, many rows in one forward pass
-with a key/value cache; below that, `pick` chooses one token by the rules in `Sampling`. Touches no
-global random state, trains nothing, writes nothing, prints nothing.
+name; `Several` are answers to one prompt, a seed each. Below them, `Batch` turns requests of token
+ids into tokens, many rows in one forward pass with a key/value cache; below that, `pick` chooses
+one token by the rules in `Sampling`. Touches no global random state, trains nothing, writes
+nothing, prints nothing.
 """
 
 from tinychat.engine.answer import Answer, AnswerStats
@@ -14,6 +15,7 @@ from tinychat.engine.engine import Engine
 from tinychat.engine.keep import kept_answer
 from tinychat.engine.prompt import Completion, Prompt
 from tinychat.engine.sampling import Candidate, Sampling, TokenDetail, pick
+from tinychat.engine.several import Several, prompt_messages, with_seeds
 from tinychat.engine.shelf import OpenedModel, Shelf
 from tinychat.engine.text_model import TextModel
 
@@ -32,10 +34,13 @@ __all__ = [
     "Request",
     "Row",
     "Sampling",
+    "Several",
     "Shelf",
     "TextModel",
     "TokenDetail",
     "decode",
     "kept_answer",
     "pick",
+    "prompt_messages",
+    "with_seeds",
 ]

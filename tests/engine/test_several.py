@@ -1,0 +1,69 @@
+"""Several answers to one prompt."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tinychat.config import RuntimeSettings
+from tinychat.engine import (
+    Engine,
+    OpenedModel,
+    Sampling,
+    Several,
+    Shelf,
+    with_seeds,
+)
+from tinychat.errors import EngineBusyError, SettingsError
+
+RULES = Sampling(max_new_tokens=6, seed=7)
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    with Engine(batch_rows=4) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def talk(trained_runs: Path) -> OpenedModel:
+    return Shelf(trained_runs, RuntimeSettings(dtype="fp32", threads=1)).open("talk")
+
+
+def test_several_answers_have_a_seed_each(engine: Engine, talk: OpenedModel) -> None:
+    rules = with_seeds(RULES, 4)
+    assert [each.seed for each in rules] == [7, 8, 9, 10]
+    several = Several(engine, talk, "My name is Mia.", rules, system="Be kind.")
+    texts = ["".join(answer) for answer in several.answers]
+    assert several.is_over
+    kept = several.kept()
+    assert [each.text for each in kept] == texts
+    assert [each.seed for each in kept] == [7, 8, 9, 10]
+    assert {each.system for each in kept} == {"Be kind."}
+    assert several.messages[0] == {"role": "system", "content": "Be kind."}
+    again = Several(engine, talk, "My name is Mia.", rules, system="Be kind.")
+    assert ["".join(answer) for answer in again.answers] == texts
+
+
+def test_a_model_of_texts_gets_the_prompt_alone(engine: Engine, trained_runs: Path) -> None:
+    story = Shelf(trained_runs, RuntimeSettings(dtype="fp32", threads=1)).open("story")
+    several = Several(engine, story, "Anna saw", with_seeds(RULES, 2), system="Be kind.")
+    for answer in several.answers:
+        "".join(answer)
+    assert several.messages == [{"role": "user", "content": "Anna saw"}]
+    assert {each.mode for each in several.kept()} == {"text"}
+
+
+def test_where_chance_has_no_say_there_is_nothing_to_choose() -> None:
+    with pytest.raises(SettingsError, match="raise it"):
+        with_seeds(Sampling(temperature=0), 4)
+    assert [each.seed for each in with_seeds(Sampling(seed=2**63 - 1), 2)] == [2**63 - 1, 0]
+
+
+def test_a_full_queue_leaves_none_on_its_way(talk: OpenedModel) -> None:
+    with Engine(batch_rows=1, max_waiting=2) as engine:
+        long = with_seeds(Sampling(max_new_tokens=10**6, repetition_guard=False), 4)
+        with pytest.raises(EngineBusyError):
+            Several(engine, talk, "Hi", long)
+        while engine.running or engine.waiting:  # it would go on for hours
+            pass
