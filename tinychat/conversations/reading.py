@@ -90,6 +90,7 @@ class _Reading:
             if row is None:
                 understood = True
                 continue
+            understood = understood or row.reason == DUPLICATE
             place = f"{place} ({row.why})" if row.why else place
             self._leave_out(row.reason, place)
             first_bad = first_bad or f"{path}, line {number}: {row.why or row.reason}"

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -24,6 +24,7 @@ FORMAT = 1  # of every row here; a reader refuses a higher one
 TEXT_CHARACTERS = 200_000  # of one message
 LINE_BYTES = 16 * 1024 * 1024
 FILE_BYTES = 512 * 1024 * 1024
+_TAIL_BYTES = 256  # of a row, with its id and time
 
 _FLAGS = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -53,6 +54,7 @@ class RowFile:
         self.skipped = 0  # lines that no row could be read from, so far
         self._disk = disk
         self._seen: tuple[int, int] = (0, 0)  # the file's inode, and the bytes read of it
+        self._tail = b""  # the last of those bytes: a new file may get an old one's inode
 
     def create(self, row: Mapping[str, Any]) -> None:
         """Make the file with its first row. Raises ConversationError, also if it is there."""
@@ -70,11 +72,15 @@ class RowFile:
             if is_new:
                 make_folder(self._disk, self.path.parent)
             flags = os.O_RDWR | os.O_APPEND | _FLAGS | (os.O_CREAT if create else 0)
-            fd = os.open(self.path, flags, 0o600)
-            try:
-                self._put(fd, line)
-            finally:
-                os.close(fd)
+            while True:
+                fd = os.open(self.path, flags, 0o600)
+                try:
+                    self._put(fd, line)
+                    is_there = not self._was_replaced(fd)
+                finally:
+                    os.close(fd)
+                if is_there:
+                    break
             self._disk.fsync(self.path)
             if is_new:
                 self._disk.fsync_folder(self.path.parent)
@@ -90,12 +96,12 @@ class RowFile:
                 fd = os.open(self.path, os.O_RDONLY | _FLAGS)
             except FileNotFoundError:
                 anew = self._seen != (0, 0)
-                self._seen, self.skipped = (0, 0), 0
+                self._seen, self._tail, self.skipped = (0, 0), b"", 0
                 return [], anew
             with open(fd, "rb") as file:
                 return self._news(file)
 
-    def _news(self, file: Any) -> tuple[list[Row], bool]:
+    def _news(self, file: BinaryIO) -> tuple[list[Row], bool]:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
             raise ConversationError(f"{self.path} is not a plain file; please move it away.")
@@ -104,9 +110,9 @@ class RowFile:
                 f"{self.path} is larger than {FILE_BYTES // 2**20} MB; please move it away."
             )
         inode, start = self._seen
-        anew = inode != about.st_ino or about.st_size < start
+        anew = inode != about.st_ino or about.st_size < start or not self._follows_tail(file, start)
         if anew:
-            start, self.skipped = 0, 0
+            start, self._tail, self.skipped = 0, b"", 0
         file.seek(start)
         data = file.read(about.st_size - start)
         end = len(data) if _row(data[data.rfind(b"\n") + 1 :]) else data.rfind(b"\n") + 1
@@ -125,8 +131,14 @@ class RowFile:
                 )
             rows.append(row)
         self._seen = (about.st_ino, start + end)
+        self._tail = (self._tail + data[max(0, end - _TAIL_BYTES) : end])[-_TAIL_BYTES:]
         self.skipped += skipped
         return rows, anew
+
+    def _follows_tail(self, file: BinaryIO, start: int) -> bool:
+        """Whether what was read last still stands before `start`."""
+        file.seek(start - len(self._tail))
+        return file.read(len(self._tail)) == self._tail
 
     def _put(self, fd: int, line: bytes) -> None:
         """Write a line in one stroke, and again if it came behind another writer's torn one."""
@@ -137,6 +149,13 @@ class RowFile:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if _ends_line(fd, os.lseek(fd, 0, os.SEEK_CUR) - len(line)):
                 return
+
+    def _was_replaced(self, fd: int) -> bool:
+        """Whether another file has this name by now, as an editor's: what it knows not is lost."""
+        try:
+            return self.path.stat().st_ino != os.fstat(fd).st_ino
+        except FileNotFoundError:
+            return False  # deleted by somebody who meant all of it
 
     def _line(self, row: Mapping[str, Any]) -> bytes:
         line = encode_row({"format": FORMAT, **row}) + b"\n"
@@ -189,6 +208,8 @@ def _ends_line(fd: int, position: int) -> bool:
 
 def _row(line: bytes) -> Row | None:
     """The row on a line, or None. A power cut may leave a block of NULs before it."""
+    if len(line) > LINE_BYTES:
+        return None
     try:
         row = orjson.loads(line.strip(b"\0 \r\n"))
     except ValueError:
