@@ -20,10 +20,11 @@ from tinychat.conversations import (
     Judgements,
     Reply,
     examples_of,
+    method_of,
     read_feedback,
     to_trl,
+    trl_to_bytes,
 )
-from tinychat.conversations.trl import METHOD_OF
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
     ["<|end|>", "\0", "\u2028", '"}\n{', "\ufffd"]
@@ -66,15 +67,15 @@ def test_what_goes_out_comes_back_as_the_same_examples(
     sent = Judgements(judged=tuple(given))
     for texts in (False, True):
         rows = to_trl(sent, form, texts=texts)
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        path.write_bytes(trl_to_bytes(rows))
         back = read_feedback([path])
         assert back.left_out == {}
         expected = [
             each
-            for each in examples_of(sent, METHOD_OF[form])
+            for each in examples_of(sent, method_of(form))
             if isinstance(each.prompt, str) == texts
         ]
-        assert without_source(examples_of(back, METHOD_OF[form])) == without_source(expected)
+        assert without_source(examples_of(back, method_of(form))) == without_source(expected)
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_a_file_of_them_is_a_table_with_one_type_a_column(
     for form in FORMS:
         rows = to_trl(given_all, form)  # pyright: ignore[reportArgumentType]
         path = tmp_path / f"{form}.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        path.write_bytes(trl_to_bytes(rows))
         read = table.read_json(str(path))
         assert read.num_rows == len(rows)
         assert set(read.column_names) == set(rows[0])

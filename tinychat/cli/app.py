@@ -45,6 +45,7 @@ COMMANDS = [
     (LEARN, "plan"),
     (LEARN, "train"),
     (LEARN, "resume"),
+    (LEARN, "feedback"),
     (WATCH, "runs"),
     (WATCH, "show"),
     (WATCH, "verify"),

@@ -31,7 +31,7 @@ from tinychat.conversations.reading import feedback_file, read_feedback
 from tinychat.conversations.store import Conversations, Found, Summary
 from tinychat.conversations.teaching import Taught, Teaching
 from tinychat.conversations.tree import Conversation, Node
-from tinychat.conversations.trl import FORMS, Form, to_trl
+from tinychat.conversations.trl import FORMS, Form, method_of, to_trl, trl_to_bytes
 from tinychat.conversations.votes import Side, Tally, Verdict, Votes
 
 __all__ = [
@@ -72,9 +72,11 @@ __all__ = [
     "examples_to_bytes",
     "export_name",
     "feedback_file",
+    "method_of",
     "read_feedback",
     "to_json",
     "to_markdown",
     "to_trl",
+    "trl_to_bytes",
     "unused_of",
 ]

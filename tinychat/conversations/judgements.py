@@ -117,21 +117,15 @@ def _taught(said: Judgement, method: Method) -> tuple[list[Example], str]:
     """Its examples, and the reason why if there are none."""
     good, bad = _sides(said)
     objective: Objective = _OWN[said.kind] if method == "auto" else method
+    alone = [(good, None)] if good else []
     if objective == "sft":
-        is_down = said.kind == "thumb" and said.verdict == "down"
-        return _examples(
-            said, "sft", [(good, None)] if good else []
-        ), NOT_GOOD if is_down else EMPTY
-    if said.kind == "thumb" and objective != "kto":
-        return [], NO_PAIR
-    if said.kind != "thumb" and not bad:
-        if objective == "kto" and said.kind == "rewrite":
-            return _examples(said, "kto", [(good, None)]), EMPTY
-        return [], _why_no_pair(said)
+        return _examples(said, "sft", alone), NOT_GOOD if said.verdict == "down" else EMPTY
     if objective == "kto":
-        sides = [(good, None)] if good else []
-        return _examples(said, "kto", [*sides, *((None, each) for each in bad)]), EMPTY
-    return _examples(said, objective, [(good, each) for each in bad if good]), EMPTY
+        if said.kind == "pick" and not bad:  # nothing was preferred to anything
+            return [], _why_no_pair(said)
+        return _examples(said, "kto", [*alone, *((None, each) for each in bad)]), EMPTY
+    pairs = [(good, each) for each in bad if good]
+    return _examples(said, objective, pairs), _why_no_pair(said)
 
 
 def _sides(said: Judgement) -> tuple[Reply | None, list[Reply]]:
@@ -152,7 +146,7 @@ def _sides(said: Judgement) -> tuple[Reply | None, list[Reply]]:
 
 
 def _why_no_pair(said: Judgement) -> str:
-    if not said.replies:
+    if said.kind == "thumb" or not said.replies:
         return NO_PAIR
     texts = {each.text for each in (said.rewrite, *said.replies) if each is not None}
     return EQUAL if len(texts) == 1 else EMPTY

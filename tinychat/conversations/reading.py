@@ -7,7 +7,7 @@ reason; what the person who named a file has to mend is an error of one sentence
 import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,18 +35,23 @@ from tinychat.conversations.store import CHATS
 from tinychat.conversations.trl import TooLargeError, judgement_of
 from tinychat.errors import ConversationError, FormatError, NoDataError
 
+Progress = Callable[[str, int, int], None]
 OURS = "feedback.jsonl"
+_PROGRESS_LINES = 100
 _ENDED = "end"  # the engine's reason for an answer that the model ended itself
 
 
-def read_feedback(paths: Sequence[Path]) -> Judgements:
+def read_feedback(
+    paths: Sequence[Path], progress: Progress = lambda stage, done, total: None
+) -> Judgements:
     """The judgements that count, of all files together and in their order.
 
-    A path is a file, a `.chats` folder, or a folder of runs that holds one. Raises NoDataError for
-    a path with nothing to read, ConversationError for a file of which nothing is understood,
-    FormatError for one of a newer tinychat.
+    A path is a file, a `.chats` folder, or a folder of runs that holds one. `progress` is told
+    (stage, done, total) now and then. Raises NoDataError for a path with nothing to read,
+    ConversationError for a file of which nothing is understood, FormatError for one of a newer
+    tinychat.
     """
-    reading = _Reading()
+    reading = _Reading(progress)
     for path in dict.fromkeys(file.resolve() for file in map(feedback_file, paths)):
         reading.file(path)
     return reading.judgements()
@@ -73,7 +78,8 @@ class _BadLine:
 class _Reading:
     """What was read so far; which of it counts is known at the end only."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
         self._leave_out = LeaveOut()
         self._said: list[tuple[Judgement, Entry | None, str]] = []  # with its place
         self._ids: set[str] = set()
@@ -83,7 +89,7 @@ class _Reading:
     def file(self, path: Path) -> None:
         """Take in one file."""
         understood, first_bad = False, ""
-        for number, row in _rows(path):
+        for number, row in _rows(path, self._progress):
             place = f"{path.name}:{number}"
             if not isinstance(row, _BadLine):
                 row = self._take(row, place, path)
@@ -194,7 +200,7 @@ def _reply(answer: Answer) -> Reply:
 # --- from bytes to rows -----------------------------------------------------------------------
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Any]]:
+def _rows(path: Path, progress: Progress) -> Iterator[tuple[int, Any]]:
     """The number of each line and what it holds, or a _BadLine."""
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
@@ -209,7 +215,11 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
             if path.suffix == ".json" and _begins_a_list(file):
                 yield from _listed(path, file.read())
                 return
+            done = 0
             for number, line in _lines(file):
+                done += len(line or b"")
+                if number % _PROGRESS_LINES == 1:
+                    progress(f"reading {path.name}", done, about.st_size)
                 if (row := _parsed(line)) is not None:
                     yield number, row
     except OSError as error:

@@ -10,8 +10,10 @@ An answer that the model did not end itself carries a false `chosen_ended`, `rej
 https://huggingface.co/docs/trl/dataset_formats
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
+
+import orjson
 
 from tinychat.conversations.answers import ROLES, shown
 from tinychat.conversations.examples import Prompt, Reply
@@ -20,18 +22,22 @@ from tinychat.conversations.row_file import TEXT_CHARACTERS
 
 Form = Literal["preference", "unpaired", "prompt-completion"]
 FORMS: tuple[str, ...] = get_args(Form)
-METHOD_OF: Mapping[Form, Method] = {
+_METHODS: Mapping[Form, Method] = {
     "preference": "dpo",
     "unpaired": "kto",
     "prompt-completion": "sft",
 }
-"""By which method a form is learnt, and so which judgements it can hold."""
 
 _Talk = list[dict[str, str]]
 
 
 class TooLargeError(ValueError):
     """A text is longer than any message may be."""
+
+
+def method_of(form: Form) -> Method:
+    """By which method a form is learnt, and so which judgements it can hold."""
+    return _METHODS[form]
 
 
 def judgement_of(row: Mapping[str, Any], source: str) -> Judgement:
@@ -64,7 +70,7 @@ def to_trl(judgements: Judgements, form: Form, *, texts: bool = False) -> list[d
     """The rows of a form, by its method: conversations, or with `texts` the texts that were
     continued. A file should hold one of the two, as its columns have one type each."""
     rows = []
-    for example in examples_of(judgements, METHOD_OF[form]):
+    for example in examples_of(judgements, method_of(form)):
         if isinstance(example.prompt, str) != texts:
             continue
         if form == "preference":
@@ -79,6 +85,11 @@ def to_trl(judgements: Judgements, form: Form, *, texts: bool = False) -> list[d
             row["label"] = example.chosen is not None
         rows.append(row | {f"{name}_ended": reply.ended for name, reply in said.items() if reply})
     return rows
+
+
+def trl_to_bytes(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """One JSON object a line."""
+    return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 
 def _split(prompt: Any, *answers: Any) -> tuple[Prompt, tuple[str, ...]]:
