@@ -45,6 +45,7 @@ COMMANDS = [
     (LEARN, "plan"),
     (LEARN, "train"),
     (LEARN, "resume"),
+    (LEARN, "tune"),
     (LEARN, "feedback"),
     (WATCH, "runs"),
     (WATCH, "show"),

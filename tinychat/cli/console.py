@@ -129,8 +129,10 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
     def _stepped(self, event: Stepped) -> None:
         eta = "?" if event.eta_seconds is None else duration(event.eta_seconds)
         total = number(self._max_steps) if self._max_steps else "?"
+        margin = event.reward_margin
+        wish = "" if margin is None else f"margin {margin:+.2f}  "
         told = (
-            f"step {number(event.step)}/{total}  loss {event.train_loss:.3f}  {self._val}  "
+            f"step {number(event.step)}/{total}  loss {event.train_loss:.3f}  {wish}{self._val}  "
             f"lr {event.learning_rate:.1e}  {number(round(event.tokens_per_second))} tokens/s  "
             f"{eta} left"
         )

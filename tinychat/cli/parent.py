@@ -12,8 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from tinychat.config import TokenizerSettings
-from tinychat.config.load import Layer, json_to_layer, nest
-from tinychat.errors import CheckpointError, FormatError, NoCheckpointError, SettingsError
+from tinychat.config.load import Layer, from_json, json_to_layer, nest
+from tinychat.errors import (
+    CheckpointError,
+    FormatError,
+    NoCheckpointError,
+    RunError,
+    SettingsError,
+)
 from tinychat.runs import RunPaths, RunReader, find_model, is_foreign, read_checkpoint
 from tinychat.text import Tokenizer, given_tokenizer
 
@@ -30,7 +36,7 @@ def parent_layer(
     RUN stands for its best checkpoint, or the newest where none is known to be best. Raises
     SettingsError for every flag that asks for another shape, CheckpointError for damaged files.
     """
-    folder = _folder(init_from, checkpoints_root)
+    folder = checkpoint_folder(init_from, checkpoints_root)
     if is_foreign(folder):
         name, shape, tokenizer = folder.name, *_foreign(folder)
     else:
@@ -45,6 +51,33 @@ def parent_layer(
     }
     _refuse_contradictions(flags, values, name)
     return Layer(f"checkpoint {name}", json_to_layer(nest(values))), folder
+
+
+def inherited_layer(folder: Path, flags: Mapping[str, Any]) -> Layer:
+    """The data of the run that a checkpoint is of, and the seed that divided it: so its validation
+    split is that of the run, of which nothing was learnt.
+
+    Raises SettingsError where nobody knows that data and no other is named, and for flags that
+    would divide it otherwise.
+    """
+    name = folder.name if is_foreign(folder) else folder.parent.name
+    if "data.paths" in flags:
+        return Layer(f"run {name}", {})
+    try:
+        if is_foreign(folder):
+            raise RunError("it is no run of ours")
+        values = from_json(RunReader(folder.parent).settings).to_json()["settings"]
+    except (RunError, SettingsError) as error:
+        raise SettingsError(
+            f"what {name} has learnt from is not known ({str(error).rstrip('.')}); name data of "
+            "that kind by --data, so that it is seen whether it forgets"
+        ) from None
+    divided = {
+        "seed": values["seed"],
+        "data.validation_share": values["data"]["validation_share"],
+    }
+    _refuse_contradictions(flags, divided, name)
+    return Layer(f"run {name}", json_to_layer({"seed": values["seed"], "data": values["data"]}))
 
 
 def tokenizer_layer(settings: TokenizerSettings, source: str, flags: dict[str, Any]) -> Layer:
@@ -67,7 +100,8 @@ def _foreign(folder: Path) -> tuple[dict[str, Any], Tokenizer]:
     return asdict(settings), foreign_tokenizer(folder)
 
 
-def _folder(init_from: str, root: Path) -> Path:
+def checkpoint_folder(init_from: str, root: Path) -> Path:
+    """The model folder that a run grows from, as `parent_layer` finds it."""
     run, step = find_model(init_from, root)
     if step is None and is_foreign(run):
         return run

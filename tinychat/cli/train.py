@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -144,11 +144,13 @@ def layered_settings(
     preset: str | None,
     config: Path | None,
     data: list[str] | None,
-    short: Mapping[str, str | None],
+    short: Mapping[str, str | tuple[str, ...] | None],
     root: Path,
     given: GivenFlags,
+    inherited: Sequence[Any] = (),
 ) -> tuple[Any, str]:
-    """All layers as one, and what a run of it is called. `short` are flags by another name."""
+    """All layers as one, and what a run of it is called. `short` are flags by another name, and
+    `inherited` layers between files and flags."""
     from tinychat.config.load import FLAGS, Layer, nest, read_preset, read_toml, resolve
 
     layers = []
@@ -157,6 +159,7 @@ def layered_settings(
         layers.append(read_preset(preset or "demo"))
     if config:
         layers.append(read_toml(config))
+    layers += inherited
     flags: dict[str, Any] = dict(given.values)
     if data is not None:
         flags["data.paths"] = tuple(data)

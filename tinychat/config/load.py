@@ -24,6 +24,7 @@ from tinychat.errors import SettingsError
 
 DEFAULT = "default"
 FLAGS = "command line"
+RECIPES = ("tune",)  # presets for weights that are there: they name no shape of a model
 
 
 @dataclass(frozen=True)
@@ -106,15 +107,17 @@ def read_toml(path: Path) -> Layer:
 
 
 def preset_names() -> list[str]:
-    """Names of the presets that come with tinychat."""
+    """Names of the presets that come with tinychat and make a model."""
     folder = resources.files("tinychat.config") / "presets"
-    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name[0] != "_")
+    names = (p.name.removesuffix(".toml") for p in folder.iterdir() if p.name[0] != "_")
+    return sorted(name for name in names if name not in RECIPES)
 
 
 def read_preset(name: str) -> Layer:
     """A preset as a layer."""
-    if name not in preset_names():
-        raise SettingsError(f"no preset is called {name!r}; {_nearest(name, preset_names())}")
+    names = [*preset_names(), *RECIPES]
+    if name not in names:
+        raise SettingsError(f"no preset is called {name!r}; {_nearest(name, names)}")
     text = (resources.files("tinychat.config") / "presets" / f"{name}.toml").read_text("utf-8")
     return Layer(f"preset {name}", tomllib.loads(text))
 

@@ -13,7 +13,7 @@ from tinychat.engine.answer import Answer, AnswerStats
 from tinychat.engine.decoding import Batch, Event, Finish, FinishReason, Request, Row, decode
 from tinychat.engine.engine import Engine
 from tinychat.engine.keep import kept_answer
-from tinychat.engine.prompt import Completion, Prompt
+from tinychat.engine.prompt import Completion, Prompt, fit_conversation
 from tinychat.engine.sampling import Candidate, Sampling, TokenDetail, pick
 from tinychat.engine.several import Several, prompt_messages, with_seeds
 from tinychat.engine.shelf import OpenedModel, Shelf
@@ -39,6 +39,7 @@ __all__ = [
     "TextModel",
     "TokenDetail",
     "decode",
+    "fit_conversation",
     "kept_answer",
     "pick",
     "prompt_messages",

@@ -163,8 +163,8 @@ def probe(
         step_seconds=step_seconds,
         step_spread=spread,
         evaluate_seconds=evaluation,
-        sample_seconds=_time_samples(updates, prepared),
-        save_seconds=_time_save(updates, root),
+        sample_seconds=time_samples(updates, prepared),
+        save_seconds=time_save(updates, root),
         peak_bytes=_peak_bytes(facts.runtime.device),
         resting_bytes=resting,
         whole=rows == facts.micro_batch_size,
@@ -244,7 +244,7 @@ def _time_evaluation(decoder: Decoder, prepared: Prepared, facts: Facts) -> floa
         taken *= 4
 
 
-def _time_samples(updates: Updates, prepared: Prepared | None) -> float:
+def time_samples(updates: Updates, prepared: Prepared | None) -> float:
     """Seconds of a round of live samples."""
     settings, runtime = updates.settings, updates.facts.runtime
     if prepared is not None:
@@ -270,7 +270,7 @@ def _decode_blindly(decoder: Decoder, runtime: Runtime) -> None:
     decoder.train()
 
 
-def _time_save(updates: Updates, root: Path) -> float:
+def time_save(updates: Updates, root: Path) -> float:
     """Seconds of a checkpoint on the disk where the run will lie."""
 
     def save() -> None:

@@ -78,6 +78,7 @@ from tinychat.runs.records import (
     State,
     Status,
     TrainRow,
+    TuneRecord,
 )
 from tinychat.runs.retention import (
     KeepRule,
@@ -134,6 +135,7 @@ __all__ = [
     "Stretch",
     "TrainRow",
     "TrueState",
+    "TuneRecord",
     "breaks",
     "check_mirror",
     "checkpoint_name",

@@ -44,6 +44,16 @@ class RunPaths:
         return self.root / "tokenizer.json"
 
     @property
+    def examples_jsonl(self) -> Path:
+        """What a run of preference tuning learns from."""
+        return self.root / "examples.jsonl"
+
+    @property
+    def reference_json(self) -> Path:
+        """What its parent makes of the examples."""
+        return self.root / "reference.json"
+
+    @property
     def attempts(self) -> Path:
         return self.root / "attempts"
 

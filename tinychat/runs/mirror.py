@@ -121,6 +121,10 @@ class Mirror:
         self._put(self.target.run_json, self.source.run_json.read_bytes())  # first: whose this is
         self._known = True
         self._put(self.target.tokenizer_json, self.source.tokenizer_json.read_bytes())
+        for name in ("examples_jsonl", "reference_json"):  # of preference tuning
+            path: Path = getattr(self.source, name)
+            if path.exists():
+                self._put(getattr(self.target, name), path.read_bytes())
         self._put(self.target.settings_json, _without_mirror(self.source.settings_json))
         for folder in (self.target.attempts, self.target.control):
             if not folder.exists():

@@ -59,6 +59,24 @@ class _Record:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TuneRecord:
+    """What a run of preference tuning learns from; examples.jsonl is its own copy of it."""
+
+    method: str
+    picks: int = 0  # judgements, by kind
+    thumbs: int = 0
+    rewrites: int = 0
+    sft: int = 0  # examples that they make, by objective
+    dpo: int = 0
+    kto: int = 0
+    orpo: int = 0
+    held_out: int = 0  # of the examples
+    left_out: dict[str, int] = field(default_factory=dict)  # judgements or examples, by reason
+    examples_sha256: str
+    reference_sha256: str  # of reference.json
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord(_Record):
     """run.json: what a run is. Written once, last of all when a run is born."""
 
@@ -70,6 +88,7 @@ class RunRecord(_Record):
     tokenizer_sha256: str | None = None
     data_fingerprint: str | None = None
     parent: str | None = None  # the checkpoint it grew from, as "<run>@<step>"
+    tune: TuneRecord | None = None  # of a run of preference tuning
     format: int = FORMAT
 
 
@@ -171,6 +190,8 @@ class TrainRow(TypedDict):
     tokens_per_second: float
     step_seconds: float
     memory_bytes: NotRequired[int | None]
+    reward_margin: NotRequired[float | None]  # these two of the step's examples, in preference
+    preference_accuracy: NotRequired[float | None]  # tuning
 
 
 class EvalRow(TypedDict):

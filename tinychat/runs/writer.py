@@ -30,7 +30,10 @@ from tinychat.runs.records import (
 )
 
 # What a start that died before run.json may have left; such a folder is taken over.
-_HALF_BORN = {"attempts", "control", "lock", "settings.json", "tokenizer.json", "status.json"}
+_HALF_BORN = {
+    "attempts", "control", "examples.jsonl", "lock", "reference.json", "settings.json",
+    "status.json", "tokenizer.json",
+}  # fmt: skip
 
 
 _ROWS = ("metrics", "samples", "events")
@@ -111,6 +114,11 @@ class RunWriter:
     def write_tokenizer(self, tokenizer_json: str) -> None:
         """Write tokenizer.json, so that the run is complete by itself."""
         replace_file(self._disk, self.paths.tokenizer_json, tokenizer_json.encode("utf-8"))
+
+    def write_lessons(self, examples: bytes, reference: bytes) -> None:
+        """Write examples.jsonl and reference.json, of a run of preference tuning."""
+        replace_file(self._disk, self.paths.examples_jsonl, examples)
+        replace_file(self._disk, self.paths.reference_json, reference)
 
     def begin_attempt(self, record: AttemptRecord) -> int:
         """Begin an unbroken stretch of steps in a folder of its own; returns its number.

@@ -11,6 +11,7 @@ from tinychat.training.events import Began, Event, Noted
 from tinychat.training.lineage import other_code
 from tinychat.training.optimizer import split_parameters
 from tinychat.training.parts import Parts
+from tinychat.training.preferences import examples_a_step
 from tinychat.training.space import checkpoint_sizes, peak_of, state_bytes
 from tinychat.words import count, short, size
 
@@ -29,6 +30,8 @@ def beginning(
         if rows.dropped:
             told += f"; {rows.dropped:,} had nothing to learn from and were left out"
         yield Noted("data", step, told)
+    if parts.lessons is not None:
+        yield Noted("feedback", step, parts.lessons.told)
     if parts.tuning:
         yield Noted("start", step, parts.tuning.told)
     yield Began(
@@ -55,6 +58,13 @@ def beginning(
 def _length(parts: Parts) -> str:
     """What a plan would say of the run's length."""
     settings = parts.settings
+    if (lessons := parts.lessons) is not None:
+        examples = parts.max_steps * examples_a_step(settings)
+        return (
+            f"{examples_a_step(settings)} examples and "
+            f"{count(settings.batch_size - examples_a_step(settings), 'row')} of its data each, "
+            f"{examples / lessons.n_training:,.1f} passes over the examples"
+        )
     rows = parts.max_steps * settings.batch_size
     tokens = rows * settings.model.context_length
     parameters = sum(p.numel() for p in parts.decoder.parameters())

@@ -49,6 +49,13 @@ class Stepped:
     eta_seconds: float | None
     skipped: bool = False
     held_up_seconds: float = 0.0  # the process stood still meanwhile; not in step_seconds
+    reward_margin: float | None = None  # these two of the step's examples, in preference tuning
+    preference_accuracy: float | None = None
+
+    @property
+    def more(self) -> dict[str, float]:
+        """What only some runs measure, by the name of its column."""
+        return _measured(self, "reward_margin", "preference_accuracy")
 
 
 @dataclass(frozen=True)
@@ -69,8 +76,7 @@ class Evaluated:
     def more(self) -> dict[str, float]:
         """What only some runs measure, by the name of its column."""
         names = ("replay_val_loss", "preference_loss", "preference_accuracy", "reward_margin")
-        values = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in values.items() if value is not None}
+        return _measured(self, *names)
 
 
 @dataclass(frozen=True)
@@ -130,3 +136,8 @@ Event = (
     | Noted
 )
 Listener = Callable[[Event], None]
+
+
+def _measured(event: object, *names: str) -> dict[str, float]:
+    values = {name: getattr(event, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}

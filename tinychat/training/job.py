@@ -5,7 +5,6 @@ starts at step 0. This is the one place where settings, corpus, model and run di
 """
 
 import platform
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -24,7 +23,6 @@ from tinychat.errors import (
     TrainingError,
 )
 from tinychat.model import (
-    count_parameters,
     family_of,
     is_not_deterministic,
     is_out_of_memory,
@@ -35,9 +33,7 @@ from tinychat.runs import (
     CheckpointFiles,
     Disk,
     RunLock,
-    RunPaths,
     RunReader,
-    RunRecord,
     RunWriter,
     list_checkpoints,
     maker,
@@ -47,6 +43,7 @@ from tinychat.runs import (
 from tinychat.text import Progress as ReadingProgress
 from tinychat.training.announcement import beginning
 from tinychat.training.batches import make_rows
+from tinychat.training.birth import write_birth
 from tinychat.training.card import Latest
 from tinychat.training.evaluate import Evaluation, evaluate
 from tinychat.training.events import (
@@ -58,7 +55,8 @@ from tinychat.training.events import (
 from tinychat.training.followers import Followers
 from tinychat.training.lineage import Facts, classed, source_commit, with_lost_records
 from tinychat.training.mirror import mirror_of, newer_in_copy
-from tinychat.training.parts import Parts, assemble, tuned
+from tinychat.training.parts import Parts, assemble, referenced, tuned
+from tinychat.training.preferences import lessons_of, with_preferences
 from tinychat.training.progress import Progress
 from tinychat.training.recorder import RunRecorder, tell
 from tinychat.training.requests import AskedToEndError, RunRequests, StopSignals
@@ -75,6 +73,8 @@ from tinychat.training.start import (
 from tinychat.training.team import Alone, Team
 from tinychat.training.trackers import Subject, Tracking, require_packages
 from tinychat.training.trainer import Trainer
+
+ONE_PROCESS = "preference tuning is computed by one process; start it without torchrun"
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,11 @@ def train(
                 disk,
                 accept_new_data=plan.accept_new_data,
             )
-            parts = assemble(plan.resolved, prepared, start, facts)
+            lessons = lessons_of(run, settings, prepared.tokenizer)
+            if lessons is not None and team.size > 1:
+                raise SettingsError(ONE_PROCESS)
+            parts = assemble(plan.resolved, prepared, start, facts, lessons)
+            parts = referenced(parts, run, signals.ending(progress))
             if start is None and not RunReader(run).attempts():
                 parts = tuned(parts, run.parent, signals.ending(progress))
             told = team.begin(parts.resolved, parts.decoder, parts.optimizer, parts.facts.runtime)
@@ -199,7 +203,7 @@ class _Job:
         self.remarks = self._check_space()
         self.writer = RunWriter(plan.run, disk)
         if start is None:
-            self._write_birth()
+            write_birth(self.writer, parts)
         else:
             self._drop_other_future(start.step)
         self.before: AttemptRecord | None = None  # whose steps this attempt goes on from
@@ -241,7 +245,15 @@ class _Job:
         )
 
         def evaluate_now(beat: Callable[[], None], rows_at_once: int) -> Evaluation:
-            return evaluate(self.decoder, self.valid_rows, token_bytes, runtime, rows_at_once, beat)
+            found = evaluate(
+                self.decoder, self.valid_rows, token_bytes, runtime, rows_at_once, beat
+            )
+            if (lessons := self.parts.lessons) is None:
+                return found
+            pad = self.tokenizer.format.pad
+            return with_preferences(
+                found, self.decoder, lessons, settings, pad, runtime, rows_at_once, beat
+            )
 
         return Trainer(
             updates=self.parts.updates(self.team),
@@ -370,25 +382,6 @@ class _Job:
 
     def checkpoint_files(self, _: Progress) -> Mapping[str, bytes]:
         return self.parts.files(self.plan.run.name, self.lineage, self.latest)
-
-    def _write_birth(self) -> None:
-        """run.json and tokenizer.json: what the run is, once it is known."""
-        settings = self.plan.resolved.settings
-        self.writer.write_tokenizer(self.tokenizer.to_json())
-        if RunPaths(self.plan.run).run_json.exists():
-            return  # a start that was killed before its first checkpoint
-        self.writer.write_run(
-            RunRecord(
-                id=str(uuid.uuid4()),
-                created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-                version=__version__,
-                parameters=count_parameters(settings.model, self.decoder.vocab_size),
-                tokenizer_sha256=self.tokenizer.sha256,
-                data_fingerprint=self.prepared.fingerprint,
-                parent=settings.init_from,
-                git_commit=source_commit(),
-            )
-        )
 
     def _drop_other_future(self, step: int) -> None:
         """Newer checkpoints than the one we go on from become weights only, so that nobody

@@ -18,8 +18,14 @@ from tinychat.training.batches import ConversationRows, TextRows, training_rows
 from tinychat.training.card import Latest, history
 from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import Optimizer
+from tinychat.training.preferences import (
+    Lessons,
+    PreferenceUpdates,
+    examples_a_step,
+    reference_of,
+)
 from tinychat.training.progress import Progress
-from tinychat.training.start import build_model, restore
+from tinychat.training.start import build_model, first_weights, restore
 from tinychat.training.team import Alone, Team
 from tinychat.training.updates import Updates
 
@@ -36,6 +42,7 @@ class Parts:
     rows: TextRows | ConversationRows
     optimizer: Optimizer
     progress: Progress
+    lessons: Lessons | None = None  # of preference tuning
     tuning: Tuning | None = None  # what led to the facts, where ways to compute were tried
 
     @property
@@ -48,7 +55,7 @@ class Parts:
 
     def updates(self, team: Team | None = None) -> Updates:
         """What makes the next updates, one at a time; without a team, in this process alone."""
-        return Updates(
+        made_of = (
             self.settings,
             self.max_steps,
             self.decoder,
@@ -56,8 +63,10 @@ class Parts:
             self.rows,
             self.facts,
             self.progress,
-            team=team or Alone(),
         )
+        if self.lessons is not None:
+            return PreferenceUpdates(*made_of, lessons=self.lessons)
+        return Updates(*made_of, team=team or Alone())
 
     def files(self, run: str, lineage: str, latest: Latest) -> dict[str, bytes]:
         """A whole checkpoint of the weights as they are now: equal tensors give equal bytes."""
@@ -82,7 +91,11 @@ class Parts:
 
 
 def assemble(
-    resolved: Resolved, prepared: Prepared, start: CheckpointFiles | None, facts: Facts
+    resolved: Resolved,
+    prepared: Prepared,
+    start: CheckpointFiles | None,
+    facts: Facts,
+    lessons: Lessons | None = None,
 ) -> Parts:
     """Everything for the update after `start`; None: for the first one, with fresh weights.
 
@@ -90,15 +103,44 @@ def assemble(
     """
     decoder, tokenizer = build_model(resolved.settings, prepared, start, facts.runtime)
     rows = training_rows(prepared.train, prepared.form, resolved.settings.model.context_length)
-    resolved = _with_max_steps(resolved, rows.count)
-    optimizer = Optimizer(decoder, resolved.settings.optim)
+    settings = resolved.settings
+    if lessons is None:
+        resolved = _with_max_steps(resolved, rows.count, settings.batch_size)
+    else:
+        resolved = _with_max_steps(resolved, lessons.n_training, examples_a_step(settings))
+    optimizer = Optimizer(decoder, settings.optim)
     progress = restore(optimizer, start, facts.runtime.dtype)
-    return Parts(resolved, prepared, facts, decoder, tokenizer, rows, optimizer, progress)
+    made = (resolved, prepared, facts, decoder, tokenizer, rows, optimizer, progress)
+    return Parts(*made, lessons=lessons)
+
+
+def referenced(parts: Parts, run: Path, progress: ReadingProgress) -> Parts:
+    """The same; what a tuned run learns from is compared with the weights that it began with.
+
+    That is done once; only a run that lost it does it again.
+    """
+    lessons, runtime = parts.lessons, parts.facts.runtime
+    if lessons is None or lessons.reference is not None:
+        return parts
+    decoder = parts.decoder
+    if parts.progress.step:
+        decoder = first_weights(run, parts.settings, decoder.vocab_size, runtime)
+    found = reference_of(
+        decoder,
+        lessons.encoded,
+        parts.tokenizer.format.pad,
+        runtime,
+        parts.facts.micro_batch_size,
+        lambda done, total: progress(f"asking the reference model, {done:,} of {total:,}", 0, 0),
+    )
+    return replace(parts, lessons=lessons.with_reference(found))
 
 
 def tuned(parts: Parts, runs: Path, progress: ReadingProgress) -> Parts:
     """The same, of a run before its first step, computed in the way that is fastest here; findings
     are kept beside the `runs`."""
+    if parts.lessons is not None:
+        return parts  # minutes of work: too little can be gained
     tuning = autotune(parts.updates(), runs / TUNINGS, lambda what: progress(what, 0, 0))
     if tuning is None:
         return parts
@@ -107,11 +149,11 @@ def tuned(parts: Parts, runs: Path, progress: ReadingProgress) -> Parts:
     return replace(parts, facts=facts, progress=start, tuning=tuning)
 
 
-def _with_max_steps(resolved: Resolved, rows_per_epoch: int) -> Resolved:
+def _with_max_steps(resolved: Resolved, per_epoch: int, per_step: int) -> Resolved:
     """A length in epochs becomes one in steps, before the first step and for good."""
     settings = resolved.settings
     if settings.max_epochs is None:
         return resolved
-    steps = max(1, round(settings.max_epochs * rows_per_epoch / settings.batch_size))
+    steps = max(1, round(settings.max_epochs * per_epoch / per_step))
     sources = resolved.sources | {"max_steps": resolved.sources["max_epochs"]}
     return Resolved(replace(settings, max_steps=steps, max_epochs=None), sources)

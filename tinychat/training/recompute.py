@@ -35,7 +35,8 @@ from tinychat.training.card import Latest
 from tinychat.training.compiled import as_can_be_compiled
 from tinychat.training.events import Stepped
 from tinychat.training.lineage import Facts, what_changed
-from tinychat.training.parts import Parts, assemble
+from tinychat.training.parts import Parts, assemble, referenced
+from tinychat.training.preferences import lessons_of
 from tinychat.training.progress import Progress
 from tinychat.training.start import prepare_corpus
 
@@ -146,7 +147,10 @@ class _Recomputing:
         self._result.other_facts += [each for each in other if each not in self._result.other_facts]
         if state is None and resolved.settings.init_from:
             state = self._inherited()
-        return assemble(resolved, self._corpus(resolved, stretch), state, facts)
+        prepared = self._corpus(resolved, stretch)
+        lessons = lessons_of(self._path, resolved.settings, prepared.tokenizer)
+        parts = assemble(resolved, prepared, state, facts, lessons)
+        return referenced(parts, self._path, self._telling)
 
     def _corpus(self, resolved: Resolved, stretch: Stretch) -> Prepared:
         if self._prepared is None or self._prepared[0].settings.data != resolved.settings.data:

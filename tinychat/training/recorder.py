@@ -242,6 +242,7 @@ class RunRecorder:
             tokens_per_second=event.tokens_per_second,
             step_seconds=event.step_seconds,
             memory_bytes=event.memory_bytes,
+            **event.more,  # type: ignore[typeddict-item]
         )
 
     def _evaluated(self, event: Evaluated) -> None:

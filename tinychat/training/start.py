@@ -213,6 +213,20 @@ def build_model(
     return made_ready(decoder, runtime), tokenizer
 
 
+def first_weights(run: Path, settings: Settings, vocab_size: int, runtime: Runtime) -> Decoder:
+    """The weights that the run began with: of its first checkpoint, else of its parent.
+
+    Raises CheckpointError where both are gone.
+    """
+    try:
+        first = read_checkpoint(RunPaths(run).checkpoint(0))
+        return made_ready(open_model(first, runtime.torch_device).decoder, runtime)
+    except CheckpointError:
+        decoder = Decoder(settings.model, vocab_size)
+        decoder.load_state_dict(parent_weights(settings))
+        return made_ready(decoder, runtime)
+
+
 def made_ready(decoder: Decoder, runtime: Runtime) -> Decoder:
     """On its device, and computed as the runtime says."""
     decoder = decoder.to(runtime.torch_device)

@@ -28,7 +28,8 @@ class Work:
 
     step: int
     rows_at_once: int
-    targets: int  # of the whole batch, so that the shares' gradients sum up to the batch's
+    targets: float  # of the whole batch, so that the shares' gradients sum up to the batch's; more
+    # than there are where the batch is only a part of what is learnt from
     loss_scale: float
 
 

@@ -276,6 +276,7 @@ def _of_step(event: Stepped) -> dict[str, float]:
         "tokens_per_second": event.tokens_per_second,
         "step_seconds": event.step_seconds,
         "memory_bytes": event.memory_bytes,
+        **event.more,
     }
 
 

@@ -96,7 +96,8 @@ class Updates:
         self.team.step(rate, factor)
         take_step(self.decoder, self.optimizer, rate, factor)
         progress.step += 1
-        progress.tokens_seen += int((batch.ids != self.rows.file.format.pad).sum())
+        seen, computed = self._tokens(batch)
+        progress.tokens_seen += seen
         self._count(good)
         synchronize(device)
         seconds = time.monotonic() - began
@@ -109,13 +110,17 @@ class Updates:
             learning_rate=rate,
             grad_norm=norm,
             tokens_seen=progress.tokens_seen,
-            tokens_per_second=batch.ids.numel() / seconds,
+            tokens_per_second=computed / seconds,
             step_seconds=seconds,
             memory_bytes=memory_bytes(device),
             eta_seconds=self.pace.eta_seconds(progress.step, self.max_steps, self.settings),
             skipped=not good,
             held_up_seconds=held_up,
         )
+
+    def _tokens(self, batch: Batch) -> tuple[int, int]:
+        """How many tokens a step learns from, and with how many it computes."""
+        return int((batch.ids != self.rows.file.format.pad).sum()), batch.ids.numel()
 
     def _nats(self, batch: Batch) -> Tensor:
         if not self.facts.runtime.compile:

@@ -1,0 +1,177 @@
+"""`tinychat tune`: a better checkpoint from what people think of a model's answers."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from tinychat.cli.flags import (
+    READING_FLAGS,
+    SETTINGS,
+    GivenFlags,
+    Reading,
+    SettingsFlags,
+    command_line,
+)
+from tinychat.cli.output import Waiting, print_json, screen
+from tinychat.errors import SettingsError
+from tinychat.words import count, long_duration, number, size, table
+
+if TYPE_CHECKING:  # it imports torch
+    from tinychat.planning.tuning import TuneOutlook
+
+PRESET = "tune"
+_TUNED = re.compile(r"-tuned(-[0-9]+)?$")
+
+
+def tune_command(
+    run: Annotated[str, Parameter(negative=())],
+    /,
+    *,
+    feedback: list[str] | None = None,
+    method: Literal["auto", "sft", "dpo", "kto", "orpo"] | None = None,
+    name: str | None = None,
+    config: Path | None = None,
+    data: list[str] | None = None,
+    checkpoints: Path | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    mirror: str | None = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    reading: Reading = READING_FLAGS,
+    settings: SettingsFlags = SETTINGS,
+    given: GivenFlags,
+) -> int:
+    """Learn from picks, thumbs and rewrites: a new run that begins with RUN's weights.
+
+    RUN stays as it is. Half of each step is of the data that RUN learnt from, and val_loss on it
+    is looked at from the start: if it rises too far the run ends itself. Whatever `tinychat train`
+    promises holds for such a run too.
+
+        tinychat tune demo --dry-run
+        tinychat tune demo --feedback pairs.jsonl --method dpo
+
+    Parameters
+    ----------
+    run
+        A run's name or folder, or one of its checkpoints, as demo@300.
+    feedback
+        Files of judgements, or preference data in TRL's forms (else what was said in the chat with
+        the models of this folder).
+    method
+        Short for --tune.method.
+    name
+        Name of the new run (else RUN's with -tuned behind it).
+    config
+        A TOML file of settings.
+    data
+        Files or folders of what it is not to forget (else what RUN has learnt from).
+    checkpoints
+        Folder where runs live (else $TINYCHAT_CHECKPOINTS, else ./checkpoints).
+    device
+        Short for --runtime.device.
+    dtype
+        Short for --runtime.dtype.
+    mirror
+        Short for --checkpoint.mirror.
+    dry_run
+        Tell what it would learn from, and measure how long it would take; starts nothing.
+    as_json
+        With --dry-run: print one JSON document instead.
+    """
+    from tinychat.cli.train import check_name, check_writable, start_run
+    from tinychat.runs import default_checkpoints
+
+    root = checkpoints or default_checkpoints()
+    if as_json and not dry_run:
+        raise SettingsError("--json goes with --dry-run; a run tells of itself in its folder")
+    if name is not None:
+        check_name(name)
+    check_writable(root)
+    short: dict[str, Any] = {
+        "runtime.device": device,
+        "runtime.dtype": dtype,
+        "checkpoint.mirror": mirror,
+        "tune.method": method,
+    }
+    resolved = _layered(run, feedback, config, data, short, root, given)
+    folder = root / (name or free_name(Path(resolved.settings.init_from), root))
+    if dry_run:
+        return _show(folder, resolved, as_json)
+    return start_run(folder, resolved, command_line())
+
+
+def _layered(
+    run: str,
+    feedback: list[str] | None,
+    config: Path | None,
+    data: list[str] | None,
+    short: dict[str, Any],
+    root: Path,
+    given: Any,
+) -> Any:
+    """The settings: of the preset and a file, then what the parent decides, then flags. What cannot
+    be read is refused here, before anything heavy is imported."""
+    from tinychat.cli.parent import checkpoint_folder, inherited_layer
+    from tinychat.cli.train import layered_settings
+    from tinychat.conversations import feedback_file, read_feedback
+
+    told = feedback or _words(given.values.get("tune.feedback")) or [str(root)]
+    files = [feedback_file(Path(path)).absolute() for path in told]
+    folder = checkpoint_folder(run, root).absolute()
+    flags = dict(given.values) | ({} if data is None else {"data.paths": data})
+    inherited = inherited_layer(folder, flags)
+    short |= {"init_from": str(folder), "tune.feedback": tuple(map(str, files))}
+    read_feedback(files)
+    resolved, _ = layered_settings(PRESET, config, data, short, root, given, [inherited])
+    return resolved
+
+
+def _words(value: Any) -> list[str]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else list(value)
+
+
+def free_name(parent: Path, root: Path) -> str:
+    """`demo-tuned`, or `demo-tuned-2` where that is taken, and so on; also for what grows from a
+    run of such a name."""
+    from tinychat.runs import is_foreign
+
+    base = _TUNED.sub("", parent.name if is_foreign(parent) else parent.parent.name)
+    base = re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-.") or "run"
+    taken = 1
+    while (root / (name := f"{base}-tuned" + (f"-{taken}" if taken > 1 else ""))).exists():
+        taken += 1
+    return name
+
+
+def _show(run: Path, resolved: Any, as_json: bool) -> int:
+    from tinychat.planning.tuning import look_ahead
+
+    with Waiting() as waiting:
+        outlook = look_ahead(run, resolved, waiting)
+    if as_json:
+        print_json(outlook.to_json())
+    else:
+        _print(outlook)
+    return 0
+
+
+def _print(outlook: "TuneOutlook") -> None:
+    console = screen()
+    facts = [
+        ("grows from", outlook.parent),
+        ("learns from", outlook.told),
+        ("length", f"{count(outlook.steps, 'step')} of {number(outlook.batch_size)} units"),
+        ("time", f"about {long_duration(outlook.seconds)} on this machine"),
+        ("disk", f"{size(outlook.disk_bytes)} at most"),
+        *(("writes", path) for path in outlook.writes),
+    ]
+    for line in table(facts):
+        console.print(line)
+    for remark in outlook.remarks:
+        console.print(f"! {remark}", style="yellow")
+    console.print(f"\nnothing was started; the same without --dry-run makes {outlook.run}")

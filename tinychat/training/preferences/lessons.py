@@ -1,0 +1,229 @@
+"""What a preference-tuned run learns from: read once from feedback, then its own (examples.jsonl).
+
+Examples of some prompts are held out, all of a prompt on one side, to see whether what people want
+is learnt or only what they said.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tinychat.config import Settings
+from tinychat.conversations import (
+    Counts,
+    Example,
+    examples_from_bytes,
+    examples_of,
+    examples_to_bytes,
+    read_feedback,
+    unused_of,
+)
+from tinychat.errors import RunError, SettingsError
+from tinychat.keys import draw_key
+from tinychat.runs import RunPaths, RunReader, TuneRecord
+from tinychat.text import Tokenizer
+from tinychat.training.preferences.objective import Lesson, Objective
+from tinychat.training.preferences.reference import (
+    LogProbs,
+    reference_from_bytes,
+    reference_to_bytes,
+)
+from tinychat.training.preferences.sequences import (
+    EncodedExample,
+    encode_example,
+    with_mismatched,
+)
+from tinychat.words import count
+
+LEAST_PROMPTS = 5  # of which one can be spared
+OBJECTIVES = ("sft", "dpo", "kto", "orpo")
+_COPY_IT_BACK = (
+    "it holds what the run learns from: copy it back from a backup or the run's second copy, or "
+    "begin again by `tinychat tune`"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lessons:
+    """Examples in their order, training ones first. `reference` belongs to them, one for one."""
+
+    examples: tuple[Example, ...]
+    encoded: tuple[EncodedExample, ...]
+    held_out: int  # how many of them, at the end
+    counts: Counts  # of judgements
+    left_out: Mapping[str, int] = field(default_factory=dict)  # why, and how many
+    reference: tuple[LogProbs, ...] | None = None
+
+    @property
+    def n_training(self) -> int:
+        """How many there are to train on."""
+        return len(self.encoded) - self.held_out
+
+    @property
+    def training(self) -> list[Lesson]:
+        return self._lessons[: self.n_training]
+
+    @property
+    def kept_aside(self) -> list[Lesson]:
+        return self._lessons[self.n_training :]
+
+    @property
+    def _lessons(self) -> list[Lesson]:
+        reference = self.reference or [LogProbs()] * len(self.encoded)
+        return [Lesson(*each) for each in zip(self.encoded, reference, strict=True)]
+
+    def with_reference(self, reference: Sequence[LogProbs]) -> "Lessons":
+        return replace(self, reference=tuple(reference))
+
+    def objective(self, settings: Settings) -> Objective:
+        return Objective.of(settings.tune, self.training)
+
+    @property
+    def told(self) -> str:
+        """What is learnt from, in a sentence."""
+        made = [f"{n:,} by {name}" for name, n in self.by_objective().items() if n]
+        told = f"{self.counts}: {count(len(self.examples), 'example')}, {', '.join(made)}"
+        if self.held_out:
+            told += f"; {self.held_out:,} of them held out, which are never trained on"
+        if self.left_out:
+            why = ", ".join(f"{number:,} {reason}" for reason, number in self.left_out.items())
+            told += f"; left out: {why}"
+        return told
+
+    def by_objective(self) -> dict[str, int]:
+        """How many examples each objective has."""
+        found = [each.objective for each in self.examples]
+        return {name: found.count(name) for name in OBJECTIVES}
+
+    def to_bytes(self) -> bytes:
+        """examples.jsonl: the same examples always give the same bytes."""
+        return examples_to_bytes(self.examples)
+
+    def record(self, method: str) -> TuneRecord:
+        """For run.json."""
+        assert self.reference is not None
+        return TuneRecord(
+            method=method,
+            picks=self.counts.picks,
+            thumbs=self.counts.thumbs,
+            rewrites=self.counts.rewrites,
+            **self.by_objective(),
+            held_out=self.held_out,
+            left_out=dict(self.left_out),
+            examples_sha256=_digest(self.to_bytes()),
+            reference_sha256=_digest(reference_to_bytes(self.reference)),
+        )
+
+
+def lessons_of(run: Path, settings: Settings, tokenizer: Tokenizer) -> Lessons | None:
+    """What the run learns from beside its data; None for a run that is not tuned.
+
+    A run that exists has its own copy, and feedback is not read again. Raises SettingsError where
+    there is nothing to learn, RunError where the copy is not what it was.
+    """
+    if RunPaths(run).run_json.exists():
+        return _own(run, settings, tokenizer)
+    if not settings.tune.feedback:
+        return None
+    return lessons_from_feedback(settings, tokenizer)
+
+
+def lessons_from_feedback(settings: Settings, tokenizer: Tokenizer) -> Lessons:
+    """Raises SettingsError where there is nothing to learn, and what `read_feedback` raises."""
+    judgements = read_feedback([Path(path) for path in settings.tune.feedback])
+    method = settings.tune.method
+    left_out = {why: each.count for why, each in judgements.left_out.items()}
+    for why, each in unused_of(judgements, method).items():
+        left_out[why] = left_out.get(why, 0) + each.count
+    found: list[tuple[Example, EncodedExample]] = []
+    for example in examples_of(judgements, method):
+        encoded = encode_example(example, tokenizer, settings.model.context_length)
+        if isinstance(encoded, str):
+            left_out[encoded] = left_out.get(encoded, 0) + 1
+        else:
+            found.append((example, encoded))
+    if not found:
+        why = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
+        raise SettingsError(
+            f"{', '.join(settings.tune.feedback)}: nothing in it can be learnt by tune.method = "
+            f"{method}{f' ({why})' if why else ''}; pick, rewrite or rate some answers first"
+        )
+    aside = held_out_prompts([each for each, _ in found], settings)
+    train = [each for each in found if _key(each[0]) not in aside]
+    held_out = [each for each in found if _key(each[0]) in aside]
+    return Lessons(
+        examples=tuple(example for example, _ in (*train, *held_out)),
+        encoded=tuple(
+            each for side in (train, held_out) for each in with_mismatched([ids for _, ids in side])
+        ),
+        held_out=len(held_out),
+        counts=judgements.counts,
+        left_out=left_out,
+    )
+
+
+def held_out_prompts(examples: Sequence[Example], settings: Settings) -> set[str]:
+    """The prompts that are not trained on: about `data.validation_share` of them, and one at least
+    of five. Which ones hangs on the prompts themselves and the seed, not on their order."""
+    keys = sorted({_key(each) for each in examples})
+    keys.sort(key=lambda key: draw_key(settings.seed, f"held-out prompt {key}"))
+    wanted = round(settings.data.validation_share * len(keys))
+    if len(keys) < LEAST_PROMPTS:
+        return set()
+    return set(keys[: min(max(1, wanted), len(keys) - 1)])
+
+
+def _own(run: Path, settings: Settings, tokenizer: Tokenizer) -> Lessons | None:
+    """The run's own copy."""
+    record = RunReader(run).run.tune
+    if (record is None) != (not settings.tune.feedback):
+        told = "learns from no feedback" if record is None else "learns from feedback"
+        raise SettingsError(
+            f"{run.name} {told}, and that cannot change; `tinychat tune` starts a new run"
+        )
+    if record is None:
+        return None
+    path = RunPaths(run).examples_jsonl
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}; {_COPY_IT_BACK}") from None
+    if _digest(data) != record.examples_sha256:
+        raise RunError(f"{path} is not what the run began with; {_COPY_IT_BACK}")
+    examples = examples_from_bytes(data, str(path))
+    encoded: list[EncodedExample] = []
+    for example in examples:
+        ids = encode_example(example, tokenizer, settings.model.context_length)
+        if isinstance(ids, str):
+            raise RunError(f"{path} cannot be used with the run's tokenizer: {ids}.")
+        encoded.append(ids)
+    training = len(encoded) - record.held_out
+    return Lessons(
+        examples=tuple(examples),
+        encoded=(*with_mismatched(encoded[:training]), *with_mismatched(encoded[training:])),
+        held_out=record.held_out,
+        counts=Counts(record.picks, record.thumbs, record.rewrites),
+        left_out=record.left_out,
+        reference=_own_reference(run, record, len(examples)),
+    )
+
+
+def _own_reference(run: Path, record: TuneRecord, examples: int) -> tuple[LogProbs, ...] | None:
+    """None where it is lost: it can be computed again."""
+    try:
+        data = RunPaths(run).reference_json.read_bytes()
+        found = reference_from_bytes(data)
+    except (OSError, RunError):
+        return None
+    is_whole = _digest(data) == record.reference_sha256 and len(found) == examples
+    return tuple(found) if is_whole else None
+
+
+def _key(example: Example) -> str:
+    return json.dumps(example.prompt, sort_keys=True)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,145 @@
+"""Examples as token ids, and batches of them: a prompt, then one reply, whose tokens are targets.
+
+A prompt is written as the engine writes it, so that what is learnt is what will be asked.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tinychat.conversations import Example, Objective, Reply
+from tinychat.engine import fit_conversation
+from tinychat.model import AnsweringDecoder, Decoder
+from tinychat.text import Message, Tokenizer, encode_turns
+from tinychat.training.batches import Batch
+from tinychat.training.evaluate import what_counts
+
+LEAST_PROMPT = 0.25  # of a row, which no reply takes from a prompt, however long it is
+LENGTHS = 16  # a batch is as long as a multiple of it: each further shape costs memory for good
+
+
+@dataclass(frozen=True)
+class Replied:
+    """A reply to a prompt, as ids; those of the prompt are no targets."""
+
+    prompt: tuple[int, ...]
+    reply: tuple[int, ...]
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return self.prompt + self.reply
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedExample:
+    """An example as ids. `mismatched` (kto) is a reply to another prompt, put to this one."""
+
+    objective: Objective
+    chosen: Replied | None
+    rejected: Replied | None
+    mismatched: Replied | None = None
+    source: str = ""
+
+    @property
+    def judged(self) -> tuple[Replied, ...]:
+        """What the example is learnt from: one reply, or the chosen and the rejected one."""
+        return tuple(each for each in (self.chosen, self.rejected) if each is not None)
+
+
+def encode_example(
+    example: Example, tokenizer: Tokenizer, context_length: int
+) -> EncodedExample | str:
+    """The example as ids, or in words why nothing can be learnt from it.
+
+    What is too long is shortened as everywhere: of the prompt the oldest turns go, down to a
+    quarter of the row, then the reply is cut at its right. A pair keeps one prompt.
+    """
+    limit = context_length + 1  # the last token is a target only
+    replies = [
+        None if each is None else _reply(each, tokenizer)
+        for each in (example.chosen, example.rejected)
+    ]
+    longest = max((len(each) for each in replies if each is not None), default=0)
+    prompt = _prompt(example, tokenizer, max(limit - longest, int(LEAST_PROMPT * limit)))
+    chosen, rejected = (
+        None if each is None else Replied(prompt, each[: limit - len(prompt)]) for each in replies
+    )
+    found = EncodedExample(
+        objective=example.objective, chosen=chosen, rejected=rejected, source=example.source
+    )
+    if not prompt or not all(each.reply for each in found.judged):
+        return "empty answer"
+    if chosen == rejected:
+        return "equal answers"
+    return found
+
+
+def _reply(reply: Reply, tokenizer: Tokenizer) -> tuple[int, ...]:
+    ids = tokenizer.encode(reply.text)
+    return (*ids, tokenizer.format.end) if reply.ended else tuple(ids)
+
+
+def _prompt(example: Example, tokenizer: Tokenizer, limit: int) -> tuple[int, ...]:
+    chat = tokenizer.format
+    if isinstance(example.prompt, str):
+        # a model that knows no bos begins where another text has ended
+        ids = tokenizer.encode(example.prompt)
+        begin = chat.begin or ([] if ids else [chat.end])
+        return (*begin, *ids[max(0, len(ids) - limit + len(begin)) :])
+    messages = [Message(each["role"], each["content"]) for each in example.prompt]
+    turns = encode_turns(tokenizer, messages)
+    return fit_conversation(messages, turns, chat, limit).ids
+
+
+def with_mismatched(examples: Sequence[EncodedExample]) -> list[EncodedExample]:
+    """The same; each of kto has the reply of the nearest one before it with another prompt.
+
+    Where all prompts are different this is what TRL makes of a batch, by turning its replies round
+    by one. It is settled once and not in each batch, so that the reference has to be asked once.
+    """
+    kto = [i for i, each in enumerate(examples) if each.objective == "kto"]
+    found = list(examples)
+    for place, i in enumerate(kto):
+        (own,) = examples[i].judged
+        before = (examples[kto[place - back]].judged[0] for back in range(1, len(kto)))
+        other = next((each for each in before if each.prompt != own.prompt), None)
+        if other is not None:
+            found[i] = EncodedExample(
+                objective="kto",
+                chosen=examples[i].chosen,
+                rejected=examples[i].rejected,
+                mismatched=Replied(own.prompt, other.reply),
+                source=examples[i].source,
+            )
+    return found
+
+
+def batch_of(replied: Sequence[Replied], pad: int) -> Batch:
+    """One row each, padded at its right, where causal attention does not see it."""
+    longest = max(len(each.ids) for each in replied)
+    length = -(-(longest - 1) // LENGTHS) * LENGTHS + 1
+    ids = torch.full((len(replied), length), pad, dtype=torch.long)
+    wanted = torch.zeros((len(replied), length), dtype=torch.bool)
+    for i, each in enumerate(replied):
+        ids[i, : len(each.ids)] = torch.tensor(each.ids, dtype=torch.long)
+        wanted[i, len(each.prompt) : len(each.ids)] = True
+    return Batch(ids[:, :-1], ids[:, 1:], wanted[:, 1:])
+
+
+def log_probs(decoder: Decoder | AnsweringDecoder, batch: Batch) -> Tensor:
+    """Of each row's targets together, (B,), fp32."""
+    hidden, targets = what_counts(decoder.hidden(batch.ids), batch)
+    nats = F.cross_entropy(decoder.head(hidden).float(), targets, reduction="none")
+    places = batch.is_target.flatten().nonzero().squeeze(1)
+    row_of = F.pad(places // batch.ids.shape[1], (0, len(nats) - len(places)))  # those add nothing
+    rows = torch.arange(len(batch.ids), device=row_of.device)
+    return -torch.where(rows[:, None] == row_of, nats, 0.0).sum(1)
+
+
+def in_parts(replied: Sequence[Replied], at_once: int) -> Iterator[Sequence[Replied]]:
+    """At most so many at a time."""
+    for i in range(0, len(replied), at_once):
+        yield replied[i : i + at_once]

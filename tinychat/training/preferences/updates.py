@@ -1,0 +1,123 @@
+"""The update of a preference-tuned run: rows of its data, and examples of what people want.
+
+A step has `batch_size` units, of which the share `replay.share` are rows of the run's data, as in
+any run, and the rest examples. Its loss is the mean over units: for the rows the nats per target
+token of all of them, for examples the loss of each one's objective.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from tinychat.config import Settings
+from tinychat.keys import draw_key
+from tinychat.training.batches import Batch, Order, batch_at
+from tinychat.training.events import Stepped
+from tinychat.training.preferences.lessons import Lessons
+from tinychat.training.preferences.objective import Lesson, estimate_kl, judge
+from tinychat.training.team import Work
+from tinychat.training.updates import Updates, add_gradients
+
+
+@dataclass(frozen=True)
+class MixedBatch:
+    """What one step learns from."""
+
+    replay: Batch | None
+    lessons: tuple[Lesson, ...]
+
+
+def replay_rows(settings: Settings) -> int:
+    """How many units of a step are rows of the data; at least one is an example."""
+    return min(round(settings.replay.share * settings.batch_size), settings.batch_size - 1)
+
+
+def examples_a_step(settings: Settings) -> int:
+    return settings.batch_size - replay_rows(settings)
+
+
+@dataclass
+class PreferenceUpdates(Updates):
+    """Updates of a run that has lessons."""
+
+    lessons: Lessons | None = None
+
+    def __post_init__(self) -> None:
+        assert self.lessons is not None
+        assert self.lessons.reference is not None, "the reference comes before the first update"
+        self._training = self.lessons.training
+        self._objective = self.lessons.objective(self.settings)
+        self._order = Order(len(self._training))
+        self._pad = self.rows.file.format.pad
+        self._margins = torch.zeros(0)  # of the step in progress
+
+    def batch(self) -> MixedBatch:  # type: ignore[override]
+        """Raises DataError if the data's file is not what it was."""
+        seed, step, rows = self.settings.seed, self.progress.step, replay_rows(self.settings)
+        count = examples_a_step(self.settings)
+        where = (divmod(i, self._order.count) for i in range(step * count, (step + 1) * count))
+        key = draw_key(seed, "order of examples")
+        places = [self._order.at(key, epoch, index) for epoch, index in where]
+        return MixedBatch(
+            replay=batch_at(self.rows, seed, step, rows) if rows else None,
+            lessons=tuple(self._training[place] for place in places),
+        )
+
+    def gradients(self, batch: MixedBatch) -> Tensor:  # type: ignore[override]
+        try:
+            return self._examples(batch.lessons) + self._replay(batch.replay)
+        except BaseException:
+            self.optimizer.zero_grad()
+            raise
+
+    def _replay(self, batch: Batch | None) -> Tensor | float:
+        if batch is None:
+            return 0.0
+        share = len(batch.ids) / self.settings.batch_size
+        targets = batch.target_tokens / share  # so that the sum of nats over them has that weight
+        work = self._work(targets)
+        return add_gradients(self._nats, self.facts.runtime, self.settings, work, batch)
+
+    def _examples(self, lessons: Sequence[Lesson]) -> Tensor:
+        runtime, at_once = self.facts.runtime, self.facts.micro_batch_size
+        kl = estimate_kl(self.decoder, lessons, self._pad, runtime, at_once)
+        loss = torch.zeros((), device=runtime.torch_device)
+        margins: list[Tensor] = []
+        for number, start in enumerate(range(0, len(lessons), at_once)):
+            if self.settings.model.dropout:
+                key = (self.settings.seed, "dropout of examples", self.progress.step, number)
+                torch.manual_seed(draw_key(*key))
+            some = lessons[start : start + at_once]
+            with runtime.autocast():
+                judged = judge(self.decoder, some, self._objective, kl, self._pad)
+            part = judged.losses.sum() / self.settings.batch_size
+            (part * self.progress.loss_scale).backward()
+            loss += part.detach()
+            margins.append(judged.margins)
+        self._margins = torch.cat(margins)
+        return loss
+
+    def _work(self, targets: float) -> Work:
+        scale = self.progress.loss_scale
+        return Work(self.progress.step, self.facts.micro_batch_size, targets, scale)
+
+    def apply(self, batch: MixedBatch, loss: Tensor, began: float) -> Stepped:  # type: ignore[override]
+        stepped = super().apply(batch, loss, began)  # type: ignore[arg-type]
+        return replace(stepped, **told_of(self._margins))
+
+    def _tokens(self, batch: MixedBatch) -> tuple[int, int]:  # type: ignore[override]
+        seen, computed = super()._tokens(batch.replay) if batch.replay else (0, 0)
+        said = sum(len(each.ids) for one in batch.lessons for each in one.example.judged)
+        return seen + said, computed + said
+
+
+def told_of(margins: Tensor) -> dict[str, float | None]:
+    """Margins as columns of a row: what they are on average, and how many are on the right side."""
+    if not len(margins):
+        return {"reward_margin": None, "preference_accuracy": None}
+    return {
+        "reward_margin": margins.mean().item(),
+        "preference_accuracy": (margins > 0).float().mean().item(),
+    }
