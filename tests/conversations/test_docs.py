@@ -6,9 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tinychat.conversations import Answer, Conversations, Feedback, Side, Teaching, Votes
+from tinychat.conversations import (
+    FORMS,
+    Answer,
+    Conversations,
+    Feedback,
+    Side,
+    Teaching,
+    Votes,
+    read_feedback,
+    to_trl,
+)
 
-PAGE = Path(__file__).parents[2] / "docs" / "conversations.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "conversations.md"
 
 
 def shape(value: Any) -> Any:
@@ -54,8 +65,25 @@ def test_the_examples_are_read_and_have_the_keys_that_are_written(
     feedback, side = Feedback(written), Side(label="x", settings={})
     prompt = [{"role": "user", "content": "q"}]
     feedback.thumb("up", prompt, answer)
-    feedback.undo(feedback.rewrite(prompt, answer, "better"))
+    feedback.undo(feedback.rewrite(prompt, answer, "better", reviewed=False))
+    feedback.review(feedback.rewrite(prompt, answer, "better", reviewed=False))
     Votes(written).add("tie", prompt="q", seed=1, a=side, b=side, blind=False)
     Teaching(written).accept("y", 1, "x")
     for name, mine in zip(names, [f"conversations/{ours.id}.jsonl", *names[1:]], strict=True):
         assert shapes(shown / ".chats" / name) == shapes(written / ".chats" / mine)
+
+
+def test_the_forms_of_others_are_read_as_the_page_says(tmp_path: Path) -> None:
+    page = (DOCS / "feedback.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```jsonl\n(.*?)```", page, re.DOTALL)
+    shown = tmp_path / "shown.jsonl"
+    shown.write_text(block, encoding="utf-8")
+    judged = read_feedback([shown])
+    assert judged.left_out == {}
+    assert [each.kind for each in judged.judged] == ["pick", "pick", "thumb", "rewrite", "pick"]
+    assert judged.judged[0].replies == judged.judged[1].replies
+    assert [isinstance(each.prompt, str) for each in judged.judged] == [False] * 4 + [True]
+    for form in FORMS:
+        assert f"--form {form}\n" in page
+        for row in to_trl(judged, form):  # pyright: ignore[reportArgumentType]
+            assert all(f"`{name}`" in page for name in row if name.endswith("_ended"))
