@@ -1,63 +1,93 @@
-"""Pick one of four: a prompt is answered four times, with four seeds, and a person says which is
-best, or writes a better one."""
+"""Pick one of four, in a row: a prompt is answered four times, with four seeds, and a person says
+which is best, or writes one of them better. Rounds that are over can be taken back, newest first.
+"""
 
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from tinychat.config.sampling import SEEDS
 from tinychat.conversations import Answer
+from tinychat.conversations.feedback import EXCERPT
+from tinychat.engine import Answer as EngineAnswer
 from tinychat.engine import OpenedModel, Sampling, kept_answer
 from tinychat.errors import SettingsError, TinychatError
+from tinychat.text import prompts_of_run, suggest
+from tinychat.words import clip
 from tinychat_ui.asking import Asking, Growing, ask, follow, question_of
 from tinychat_ui.context import PageContext
 from tinychat_ui.controls import sampling_of, system_of
+from tinychat_ui.session import made_at
 
 ANSWERS = 4
+
+_TRIES = 3  # to get four different answers
+_HOTTEST = 1.5  # temperature of such a try
+_ROUNDS = 20  # that can be taken back
+_ANNOUNCED = 160  # characters of an answer that a screen reader is told at once
+
+
+@dataclass(eq=False)
+class Round:
+    """One prompt and its answers."""
+
+    number: int = 0
+    question: str = ""
+    system: str = ""
+    model: str = ""
+    answers: list[Growing] = field(default_factory=list)  # as they come
+    whole: list[Answer] = field(default_factory=list)  # once all four are there
+    kept: str | None = None  # the judgement's id
+    chosen: int | None = None  # from 0: the best one, or the one that was written better
+    own: str | None = None  # what the person wrote in its place
 
 
 @dataclass(eq=False)
 class Picking:
-    """The four answers of one browser tab, kept on the server and changed in place."""
+    """The rounds of one browser tab, kept on the server and changed in place."""
 
     asking: Asking = field(default_factory=Asking)
-    question: str = ""
-    system: str = ""
-    model: str = ""
-    seeds: list[int] = field(default_factory=list)
-    answers: list[Growing] = field(default_factory=list)  # as they come
-    whole: list[Answer] = field(default_factory=list)  # once all four are there
-    kept: str | None = None  # the judgement's id
-    chosen: int | None = None  # from 0; None with `kept`: the person wrote a better one
+    now: Round = field(default_factory=Round)
+    past: list[Round] = field(default_factory=list)  # oldest first
+    asked: set[str] = field(default_factory=set)  # excerpts of prompts
+    prompts: tuple[str, list[str]] = ("", [])  # of which run, and all there are
     notice: str = ""
+    give_back: str = ""  # a prompt that could not be asked, for its box
 
     @property
     def can_pick(self) -> bool:
         """Whether all answers are there and have not been judged."""
-        return bool(self.whole) and not self.asking.busy and self.kept is None
+        return bool(self.now.whole) and not self.asking.busy and self.now.kept is None
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a round to take back."""
+        return not self.asking.busy and (self.now.kept is not None or bool(self.past))
 
 
 def ask_four(
     context: PageContext, picking: Picking, name: str | None, text: Any, rail: Sequence[Any]
 ) -> Iterator[None]:
-    """Ask the model of that name, four seeds in a row. Yields whenever there is more to show;
-    what went wrong is told in `picking.notice`."""
+    """Ask the model of that name, four seeds in a row; a blank text: a prompt in the manner of its
+    data. Yields whenever there is more to show; what went wrong is told in `picking.notice`."""
     if not picking.asking.begin():
         return
     try:
-        picking.answers, picking.whole, picking.model = [], [], ""
-        picking.kept, picking.chosen, picking.notice = None, None, ""
+        picking.notice, picking.give_back = "", text if isinstance(text, str) else ""
         if name is None:
             raise SettingsError("There is no model to answer yet.")
-        picking.question, picking.system = question_of(text, context), system_of(rail)
         rules = _four(sampling_of(rail, most_new_tokens=context.limits.new_tokens))
-        picking.seeds = [sampling.seed for sampling in rules]
+        system = system_of(rail)
+        is_own = isinstance(text, str) and bool(text.strip())
+        question = question_of(text if is_own else _suggested(context, picking, name), context)
+        _begin(picking, question, system)
         picking.notice = f"Opening {context.shown(name)} …"
         yield
         model = context.shelf.open(name)
         if not model.is_chat:  # it goes on with the text alone
-            picking.system = ""
-        picking.model, picking.notice = model.label, ""
+            picking.now.system = ""
+        picking.now.model, picking.notice, picking.give_back = model.label, "", ""
         yield from _ask(context, picking, model, rules)
     except TinychatError as error:
         picking.notice = context.told(error)
@@ -66,87 +96,189 @@ def ask_four(
     yield
 
 
+def _begin(picking: Picking, question: str, system: str) -> None:
+    """Lay the round that was there aside, and begin the next one."""
+    if picking.now.whole:
+        picking.past = [*picking.past, picking.now][-_ROUNDS:]
+    picking.now = Round(picking.now.number + 1, question, system)
+    picking.asked.add(clip(question, EXCERPT))
+
+
+def _suggested(context: PageContext, picking: Picking, name: str) -> str:
+    """A prompt in the manner of what the model learnt from, one that nobody has judged yet."""
+    run, _, _ = name.rpartition("@")
+    if not run:
+        raise SettingsError(
+            "This model's data is not here, so no prompt can be suggested: type one."
+        )
+    if picking.prompts[0] != run:
+        picking.prompts = run, prompts_of_run(context.checkpoints / run)
+    judged = {mark.asked for mark in context.feedback.marks() if mark.kind != "thumb"}
+    known = judged | picking.asked
+    left = [text for text in picking.prompts[1] if clip(text, EXCERPT) not in known]
+    found = suggest(left or picking.prompts[1], ())
+    if found is None:
+        raise SettingsError(
+            "Neither the prompts of this run nor its data are here any more, so none can be "
+            "suggested: type one."
+        )
+    return found
+
+
 def _ask(
     context: PageContext, picking: Picking, model: OpenedModel, rules: Sequence[Sampling]
 ) -> Iterator[None]:
-    news, asked = threading.Event(), []
-    for sampling in rules:
-        if picking.asking.stopped:
+    now, rules = picking.now, list(rules)
+    places = list(range(ANSWERS))
+    made: dict[int, tuple[EngineAnswer, Sampling]] = {}
+    for _ in range(_TRIES):  # a pick among answers that are the same says nothing
+        news = threading.Event()
+        for place in places:
+            if picking.asking.stopped:
+                return
+            answer = ask(context, model, now.question, rules[place], now.system, news=news)
+            made[place] = answer, rules[place]
+            now.answers[place:] = [picking.asking.add(answer), *now.answers[place + 1 :]]
+        yield from follow(now.answers, news)
+        if picking.asking.stopped or any(growing.trouble for growing in now.answers):
             return
-        answer = ask(context, model, picking.question, sampling, picking.system, news=news)
-        asked.append(answer)
-        picking.answers.append(picking.asking.add(answer))
-    yield from follow(picking.answers, news)
-    if picking.asking.stopped or any(growing.trouble for growing in picking.answers):
-        return
-    for answer, sampling in zip(asked, rules, strict=True):
+        places = _again(now)
+        rules = [_wilder(each) for each in rules]
+    if places:
+        picking.notice = (
+            "Some of the answers are the same. Raise the temperature, write one better, or skip."
+        )
+    for answer, sampling in (made[place] for place in range(ANSWERS)):
         assert answer.completion is not None  # none failed
         stats = asdict(answer.stats())
-        picking.whole.append(
-            kept_answer(model, answer.completion, sampling, stats, system=picking.system)
-        )
+        now.whole.append(kept_answer(model, answer.completion, sampling, stats, system=now.system))
+
+
+def _again(now: Round) -> list[int]:
+    """The places of answers that say what one before them says."""
+    texts = [growing.text.strip() for growing in now.answers]
+    return [place for place, text in enumerate(texts) if text in texts[:place]]
+
+
+def _wilder(rules: Sampling) -> Sampling:
+    """The next seed for the same place, and more left to chance."""
+    temperature = max(rules.temperature, min(_HOTTEST, rules.temperature * 1.25))
+    return replace(rules, seed=(rules.seed + ANSWERS) % SEEDS, temperature=temperature)
 
 
 def _four(rules: Sampling) -> list[Sampling]:
     if rules.temperature == 0:
         raise SettingsError("With temperature 0 all four answers would be the same: raise it.")
-    return [replace(rules, seed=(rules.seed + place) % 2**63) for place in range(ANSWERS)]
+    return [replace(rules, seed=(rules.seed + place) % SEEDS) for place in range(ANSWERS)]
 
 
 def pick(context: PageContext, picking: Picking, number: Any) -> None:
     """Keep the answer of that number, from 1, as the best; anything else is passed over."""
-    if not picking.can_pick or type(number) is not int or number not in range(1, ANSWERS + 1):
+    if not picking.can_pick or not _is_number(number):
         return
+    now = picking.now
     try:
-        picking.kept = context.feedback.pick(
-            prompt_of(picking), picking.whole, number - 1, reviewed=context.local
+        now.kept = context.feedback.pick(
+            prompt_of(now), now.whole, number - 1, reviewed=context.local
         )
-        picking.chosen = number - 1
+        now.chosen = number - 1
         picking.notice = f"Kept: answer {number} is the best."
     except TinychatError as error:
         picking.notice = context.told(error)
 
 
-def write_better(context: PageContext, picking: Picking, text: Any) -> None:
-    """Keep what the person would have answered."""
-    if not picking.can_pick:
+def write_better(context: PageContext, picking: Picking, number: Any, text: Any) -> None:
+    """Keep what the person would have said in the place of that answer."""
+    if not picking.can_pick or not _is_number(number):
+        return
+    now = picking.now
+    if text == now.whole[number - 1].text:
+        picking.notice = f"Nothing was changed. If it is good as it is, pick it: press {number}."
         return
     try:
-        picking.kept = context.feedback.rewrite(
-            prompt_of(picking),
-            picking.whole[0],
+        now.kept = context.feedback.rewrite(
+            prompt_of(now),
+            now.whole[number - 1],
             text if isinstance(text, str) else "",
             reviewed=context.local,
         )
+        now.chosen, now.own = number - 1, text
         picking.notice = "Kept: your own answer is the best."
     except TinychatError as error:
         picking.notice = context.told(error)
 
 
-def prompt_of(picking: Picking) -> list[dict[str, str]]:
+def undo(context: PageContext, picking: Picking) -> None:
+    """Take back the judgement on screen; where there is none, go back to the round before and take
+    back what was said there. It can then be judged again."""
+    if not picking.can_undo:
+        return
+    if picking.now.kept is None:
+        picking.now = picking.past.pop()
+    now = picking.now
+    picking.notice = "Back to the prompt before."
+    if now.kept is None:  # it had been skipped
+        return
+    try:
+        context.feedback.undo(now.kept)
+        picking.notice = "Taken back: judge it again, or skip it."
+    except TinychatError as error:
+        picking.notice = context.told(error)
+    now.kept = now.chosen = now.own = None
+
+
+def forget(picking: Picking, living: set[str]) -> None:
+    """What was taken back elsewhere counts here no more either: `living` are the judgements that
+    do."""
+    for each in (picking.now, *picking.past):
+        if each.kept is not None and each.kept not in living:
+            each.kept = each.chosen = each.own = None
+            picking.notice = ""
+
+
+def prompt_of(now: Round) -> list[dict[str, str]]:
     """The messages that all four answers were made to."""
-    told = [{"role": "system", "content": picking.system}] if picking.system else []
-    return [*told, {"role": "user", "content": picking.question}]
+    told = [{"role": "system", "content": now.system}] if now.system else []
+    return [*told, {"role": "user", "content": now.question}]
 
 
 def view(picking: Picking) -> dict[str, Any]:
     """What the tab shows of it."""
-    answers = [
-        {
-            "number": place + 1,
-            "text": growing.text,
-            "facts": f"seed {picking.seeds[place]} · {growing.facts}",
-            "trouble": growing.trouble,
-            "chosen": picking.chosen == place,
-        }
-        for place, growing in enumerate(picking.answers)
-    ]
+    now = picking.now
+    answers = [_card(now, place) for place in range(len(now.answers))]
     return {
+        "n": made_at(),
+        "round": now.number,
         "answers": answers,
-        "question": picking.question if answers else "",
-        "model": picking.model,
+        "question": now.question,
+        "model": now.model,
         "busy": picking.asking.busy,
         "can_pick": picking.can_pick,
-        "kept": picking.kept is not None,
+        "can_undo": picking.can_undo,
+        "kept": now.kept is not None,
         "notice": picking.notice,
+        "give_back": picking.give_back,
+        "announce": _announcement(answers) if picking.can_pick else "",
     }
+
+
+def _card(now: Round, place: int) -> dict[str, Any]:
+    growing, chosen = now.answers[place], now.chosen == place
+    is_own = chosen and now.own is not None
+    return {
+        "number": place + 1,
+        "text": now.own if is_own else growing.text,
+        "facts": growing.facts,
+        "trouble": growing.trouble,
+        "chosen": chosen,
+        "own": is_own,
+    }
+
+
+def _announcement(answers: Sequence[dict[str, Any]]) -> str:
+    told = (f"Answer {each['number']}: {clip(each['text'], _ANNOUNCED)}" for each in answers)
+    return "Which is best? " + " ".join(told)
+
+
+def _is_number(number: Any) -> bool:
+    return type(number) is int and number in range(1, ANSWERS + 1)

@@ -1,4 +1,5 @@
-"""The Teach tab: pick one of four answers, and look through all that was said about answers."""
+"""The Teach tab: pick one of four answers in a row, look through all that was said about answers,
+and make a better model of it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,83 +10,63 @@ from tinychat_ui.chat_tab import QUIET, ChatTab
 from tinychat_ui.context import PageContext
 from tinychat_ui.controls import SamplingControls
 from tinychat_ui.feedback import review, take_back
-from tinychat_ui.pick import Picking, ask_four, pick, view, write_better
+from tinychat_ui.pick import Picking, ask_four, forget, pick, undo, view, write_better
 from tinychat_ui.session import Session
-from tinychat_ui.theme import script
-
-INTRO = (
-    "What you say about answers is kept here, to teach a model from later. Thumbs and better "
-    "answers are given below each answer in the Chat tab. Here one prompt is answered four times: "
-    "say which answer is best."
-)
+from tinychat_ui.theme import component
 
 
 def build_teach(context: PageContext, chat: ChatTab, controls: SamplingControls) -> None:
     """The tab, drawn where this is called. Model, settings and system text are the rail's."""
     picking = gr.State(Picking())
-    gr.HTML(f'<p class="teach-intro">{INTRO}</p>', apply_default_css=False)
-    prompt = gr.Textbox(
-        label="Prompt for four answers",
-        lines=2,
-        max_lines=8,
-        max_length=8000,
-        elem_id="teach-prompt",
-    )
-    with gr.Row(elem_classes="teach-go"):
-        go = gr.Button("Ask four times", variant="primary", elem_id="teach-ask")
-        stop = gr.Button("Stop", interactive=False, elem_id="teach-stop")
-    four = gr.HTML(
-        value=view(Picking()),  # type: ignore[arg-type]
-        html_template="",
-        js_on_load=script("pick"),  # its events: 'pick' 'better'
-        elem_id="teach-four",
-    )
-    said = gr.HTML(
-        value={},  # type: ignore[arg-type]
-        html_template="",
-        js_on_load=script("teach"),  # its events: 'look' 'undo'
-        elem_id="teach-said",
-    )
+    counts = component("teach", elem_id="teach-counts")  # its event: 'look'
+    with gr.Tabs(elem_id="teach-parts"):
+        with gr.Tab("Pick"):
+            # its events: 'ask' 'halt' 'pick' 'better' 'undo'
+            four = component("pick", view(Picking()), elem_id="teach-four")
+        with gr.Tab("Review"):
+            said = component("review", elem_id="teach-said")  # its events: 'look' 'undo'
 
-    def asked(picking: Picking, session: Session, text: Any, *rail: Any) -> Iterator[list[Any]]:
-        for _ in ask_four(context, picking, session.model, text, rail):
-            busy = picking.asking.busy
-            update = [gr.update(interactive=not busy), gr.update(interactive=busy)]
-            yield [view(picking), *update]
+    def asked(
+        picking: Picking, session: Session, rail: Any, event: gr.EventData
+    ) -> Iterator[dict[str, Any]]:
+        text = (event._data or {}).get("text")
+        for _ in ask_four(context, picking, session.model, text, [rail]):
+            yield view(picking)
 
     def halted(picking: Picking) -> None:
         picking.asking.stop()
 
     def picked(picking: Picking, event: gr.EventData) -> list[dict[str, Any]]:
         pick(context, picking, (event._data or {}).get("number"))
-        return [view(picking), review(context)]
+        return [view(picking), *looked()]
 
     def bettered(picking: Picking, event: gr.EventData) -> list[dict[str, Any]]:
-        write_better(context, picking, (event._data or {}).get("text"))
-        return [view(picking), review(context)]
+        data = event._data or {}
+        write_better(context, picking, data.get("number"), data.get("text"))
+        return [view(picking), *looked()]
 
-    def looked() -> dict[str, Any]:
-        return review(context)
+    def undone(picking: Picking) -> list[dict[str, Any]]:
+        undo(context, picking)
+        return [view(picking), *looked()]
 
-    def undone(picking: Picking, event: gr.EventData) -> list[Any]:
-        id = (event._data or {}).get("id")
-        notice = take_back(context, id)
-        if picking.kept is not None and picking.kept not in _kept(context):
-            picking.kept = picking.chosen = None  # it can be picked again
-            picking.notice = ""
-        return [view(picking), review(context, notice)]
+    def looked() -> list[dict[str, Any]]:
+        shown = review(context)
+        return [shown, shown]
 
-    inputs = [picking, chat.session, prompt, *controls.inputs]
-    gr.on(
-        [go.click, prompt.submit], asked, inputs, [four, go, stop], concurrency_limit=None, **QUIET
-    )
-    stop.click(halted, picking, queue=False, **QUIET)
-    four.pick(picked, picking, [four, said], **QUIET)
-    four.better(bettered, picking, [four, said], **QUIET)
-    said.look(looked, None, said, **QUIET)
-    said.undo(undone, picking, [four, said], **QUIET)
-    chat.changed.change(looked, None, said, **QUIET)
+    def taken_back(picking: Picking, event: gr.EventData) -> list[dict[str, Any]]:
+        notice = take_back(context, (event._data or {}).get("id"))
+        forget(picking, {mark.id for mark in context.feedback.marks()})
+        shown = review(context, notice)
+        return [view(picking), shown, shown]
 
-
-def _kept(context: PageContext) -> set[str]:
-    return {mark.id for mark in context.feedback.marks()}
+    news = [said, counts]
+    asking = [picking, chat.session, controls.component]
+    four.ask(asked, asking, four, concurrency_limit=None, **QUIET)
+    four.halt(halted, picking, queue=False, **QUIET)
+    four.pick(picked, picking, [four, *news], **QUIET)
+    four.better(bettered, picking, [four, *news], **QUIET)
+    four.undo(undone, picking, [four, *news], **QUIET)
+    said.look(looked, None, news, **QUIET)
+    counts.look(looked, None, news, **QUIET)
+    said.undo(taken_back, picking, [four, *news], **QUIET)
+    chat.changed.change(looked, None, news, **QUIET)

@@ -68,11 +68,23 @@ def open_teach(page: Page) -> None:
     page.locator("#teach-prompt textarea").wait_for(state="visible")
 
 
+def open_review(page: Page) -> None:
+    """All that was said about answers."""
+    open_teach(page)
+    page.get_by_role("tab", name="Review", exact=True).click()
+    page.locator("#teach-said").wait_for(state="visible")
+
+
 def ask_four(page: Page, text: str) -> None:
     """Four answers that can be picked from."""
     page.locator("#teach-prompt textarea").fill(text)
     page.locator("#teach-ask").click()
-    wait_for(page, "document.querySelectorAll('.teach-card button:enabled').length === 4")
+    four_there(page)
+
+
+def four_there(page: Page) -> None:
+    """Until one of four can be picked."""
+    wait_for(page, "document.querySelectorAll('.teach-best:enabled').length === 4")
 
 
 def look_inside(page: Page) -> None:

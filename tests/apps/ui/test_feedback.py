@@ -1,4 +1,4 @@
-"""Thumbs, better answers and picks of four: as functions over a real engine, then in a browser."""
+"""Thumbs and better answers, and the list of all that was said: as functions, then in a browser."""
 
 import json
 from pathlib import Path
@@ -6,23 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.apps.ui.conftest import OpenContext, Page, Server, ask, ready, wait_for
-from tests.apps.ui.tabs import ask_four as four_answers
-from tests.apps.ui.tabs import open_teach
+from tests.apps.ui.conftest import OpenContext, Page, Server, ask, wait_for
+from tests.apps.ui.tabs import open_review
 from tests.conftest import until
 from tinychat.conversations import Answer, Conversation
 from tinychat.errors import ConversationError
 from tinychat_ui.context import PageContext
-from tinychat_ui.controls import PLAIN
 from tinychat_ui.feedback import Given, act, marks, review, take_back
-from tinychat_ui.pick import Picking, ask_four, pick, view, write_better
-
-RAIL = [{**PLAIN, "seed": 7, "temperature": 1.2, "top_k": 0, "max_new_tokens": 12}]
-
-
-@pytest.fixture
-def context(page_context: OpenContext, trained_models: Path) -> PageContext:
-    return page_context(trained_models)
 
 
 @pytest.fixture
@@ -153,106 +143,12 @@ def test_feedback_of_a_newer_tinychat_is_told_and_hides_no_conversation(kept: Pa
     assert "please update tinychat" in take_back(kept, None)
 
 
-def four(context: PageContext, model: str = "demo@150", rail: Any = None) -> Picking:
-    picking = Picking()
-    for _ in ask_four(context, picking, model, "My name is Tom.", rail or RAIL):
-        assert not picking.can_pick or not picking.asking.busy
-    return picking
-
-
-def test_four_answers_of_four_seeds_are_picked_from(context: PageContext) -> None:
-    picking = four(context)
-    shown = view(picking)
-    assert [answer["number"] for answer in shown["answers"]] == [1, 2, 3, 4]
-    assert shown["can_pick"]
-    pick(context, picking, 3)
-    (entry,) = context.feedback.entries()
-    assert (entry.kind, entry.chosen) == ("pick", 2)
-    assert [answer.seed for answer in entry.answers] == [7, 8, 9, 10]
-    assert len({answer.text for answer in entry.answers}) > 1
-    assert len({tuple(answer.prompt_ids) for answer in entry.answers}) == 1
-    assert entry.prompt == ({"role": "user", "content": "My name is Tom."},)
-    assert (entry.answers[0].run, entry.answers[0].step) == ("demo", 150)
-    shown = view(picking)
-    assert [answer["chosen"] for answer in shown["answers"]] == [False, False, True, False]
-    pick(context, picking, 1)  # too late
-    assert context.feedback.counts().picks == 1
-
-
-def test_a_kept_answer_can_be_made_again_from_what_was_kept(context: PageContext) -> None:
-    picking = four(context)
-    pick(context, picking, 2)
-    kept = context.feedback.entries()[0].answers[1]
-    again = four(context, rail=[{**RAIL[0], "seed": kept.seed}])
-    assert list(again.whole[0].answer_ids) == list(kept.answer_ids)
-    assert list(again.whole[0].prompt_ids) == list(kept.prompt_ids)
-
-
-def test_none_of_four_may_be_good(context: PageContext) -> None:
-    picking = four(context, "tale@60", [{**RAIL[0], "system": "unheard by a base model"}])
-    write_better(context, picking, " ")
-    assert "empty" in picking.notice
-    assert picking.can_pick
-    write_better(context, picking, "Nice to meet you.")
-    (entry,) = context.feedback.entries()
-    assert (entry.kind, entry.text) == ("rewrite", "Nice to meet you.")
-    assert entry.prompt == ({"role": "user", "content": "My name is Tom."},)
-    assert entry.answers[0].mode == "text"
-    assert not picking.can_pick
-
-
-@pytest.mark.parametrize("number", [0, 5, -1, None, "1", 1.0, True, [1]])
-def test_only_a_number_of_an_answer_picks(context: PageContext, number: Any) -> None:
-    picking = four(context)
-    pick(context, picking, number)
-    assert context.feedback.entries() == []
-
-
-def test_what_was_stopped_is_not_picked_from(context: PageContext) -> None:
-    picking = Picking()
-    long = [{**RAIL[0], "max_new_tokens": 4000}]
-    for _ in ask_four(context, picking, "tale@60", "Tom saw", long):
-        if picking.answers and picking.answers[0].text:
-            picking.asking.stop()
-    assert len(picking.answers) == 4
-    assert not picking.can_pick
-    until(lambda: context.engine.running == 0)
-    pick(context, picking, 1)
-    assert context.feedback.entries() == []
-
-
-@pytest.mark.parametrize(
-    ("model", "text", "rail", "said"),
-    [
-        (None, "Hi", RAIL, "no model"),
-        ("demo@150", " ", RAIL, "Type a prompt"),
-        ("demo@150", "Hi", [{**PLAIN, "temperature": 0.0}], "would be the same"),
-        ("demo@150", "Hi", [{**PLAIN, "temperature": float("nan")}], "temperature"),
-        ("gone@1", "Hi", RAIL, "gone"),
-    ],
-)
-def test_what_cannot_be_asked_is_told_in_a_sentence(
-    context: PageContext, model: str | None, text: str, rail: Any, said: str
-) -> None:
-    picking = Picking()
-    for _ in ask_four(context, picking, model, text, rail):
-        pass
-    assert said in picking.notice
-    assert len(picking.notice.splitlines()) == 1
-    assert not picking.can_pick
-    assert not picking.asking.busy
-
-
 # --- in a browser ---
 
 
 def entries(server: Server) -> list[dict[str, Any]]:
     path = server.checkpoints / ".chats" / "feedback.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def counts(page: Page, words: str) -> None:
-    wait_for(page, f"document.querySelector('.teach-counts strong').innerText === {words!r}")
 
 
 def test_thumbs_reasons_and_better_answers_reach_the_disk(server: Server, page: Page) -> None:
@@ -281,41 +177,6 @@ def test_thumbs_reasons_and_better_answers_reach_the_disk(server: Server, page: 
     page.get_by_role("button", name="Earlier version").click()
     page.locator(".tc-assistant .tc-body", has_text=said).wait_for()
 
-    open_teach(page)
+    open_review(page)
     page.locator(".teach-said li", has_text="thumb down, wrong").wait_for()
     page.locator(".teach-said li", has_text="Welcome, Mia!").wait_for()
-
-
-def test_one_of_four_is_picked_with_a_key_and_taken_back(server: Server, page: Page) -> None:
-    ready(page)
-    open_teach(page)
-    before = page.locator(".teach-counts strong").inner_text()
-    page.get_by_role("button", name="Wild").click()
-    four_answers(page, "Do you like boats?")
-    best = page.get_by_role("button", name="Answer 2 is the best")
-    page.keyboard.press("2")
-    page.locator(".teach-card.teach-chosen").wait_for()
-    assert page.locator(".teach-card").nth(1).get_attribute("class") == "teach-card teach-chosen"
-    assert best.get_attribute("aria-pressed") == "true"
-    line = entries(server)[-1]
-    assert (line["kind"], line["chosen"], len(line["answers"])) == ("pick", 1, 4)
-    shown = page.locator(".teach-text").all_inner_texts()
-    assert [answer["text"].strip() for answer in line["answers"]] == [
-        text.strip() for text in shown
-    ]
-    page.get_by_role("button", name="Take back the last").click()
-    counts(page, before)
-    assert entries(server)[-1]["undo"] == line["id"]
-    best.click()  # and it can be picked again
-    until(lambda: entries(server)[-1].get("kind") == "pick")
-
-
-def test_a_digit_that_is_typed_picks_nothing(server: Server, page: Page) -> None:
-    open_teach(page)
-    four_answers(page, "What is 1 + 1?")
-    before = len(entries(server))
-    page.locator("#teach-prompt textarea").press("3")
-    page.get_by_role("tab", name="Chat").click()
-    page.keyboard.press("3")
-    ask(page, "Hello!")  # whatever the keys did is done
-    assert len(entries(server)) == before
