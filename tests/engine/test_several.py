@@ -30,26 +30,61 @@ def talk(trained_runs: Path) -> OpenedModel:
     return Shelf(trained_runs, RuntimeSettings(dtype="fp32", threads=1)).open("talk")
 
 
+def whole(several: Several) -> list[str]:
+    """The answers, once all are over."""
+    while several.take(None):
+        pass
+    return several.texts
+
+
 def test_several_answers_have_a_seed_each(engine: Engine, talk: OpenedModel) -> None:
     rules = with_seeds(RULES, 4)
     assert [each.seed for each in rules] == [7, 8, 9, 10]
     several = Several(engine, talk, "My name is Mia.", rules, system="Be kind.")
-    texts = ["".join(answer) for answer in several.answers]
-    assert several.is_over
+    texts = whole(several)
     kept = several.kept()
     assert [each.text for each in kept] == texts
     assert [each.seed for each in kept] == [7, 8, 9, 10]
     assert {each.system for each in kept} == {"Be kind."}
     assert several.messages[0] == {"role": "system", "content": "Be kind."}
     again = Several(engine, talk, "My name is Mia.", rules, system="Be kind.")
-    assert ["".join(answer) for answer in again.answers] == texts
+    assert whole(again) == texts
+
+
+def test_answers_that_would_be_the_same_are_made_to_differ(
+    engine: Engine, talk: OpenedModel
+) -> None:
+    sure = with_seeds(Sampling(max_new_tokens=6, temperature=0.001, seed=7), 4)
+    assert len(set(whole(Several(engine, talk, "My name is Mia.", sure)))) == 1
+    several = Several(engine, talk, "My name is Mia.", sure, differ=True)
+    texts = whole(several)
+    assert len(set(texts)) == 4
+    kept = several.kept()
+    assert [each.text for each in kept] == texts
+    first, *others = kept
+    assert not first.begin
+    for each in others:  # as it was but for one token, and on from there
+        begin = list(each.prompt_ids[len(first.prompt_ids) :])
+        assert each.text.startswith(each.begin)
+        assert each.begin
+        assert begin[-1] != list(first.answer_ids)[len(begin) - 1]
+    again = Several(engine, talk, "My name is Mia.", sure, differ=True)
+    assert whole(again) == texts
+
+
+def test_a_cancelled_answer_is_not_made_anew(engine: Engine, talk: OpenedModel) -> None:
+    long = Sampling(max_new_tokens=10**6, temperature=0.001, repetition_guard=False)
+    several = Several(engine, talk, "Hi", with_seeds(long, 2), differ=True)
+    several.take(None)
+    several.cancel()
+    whole(several)
+    assert {each.finish_reason for each in several.kept()} == {"cancelled"}
 
 
 def test_a_model_of_texts_gets_the_prompt_alone(engine: Engine, trained_runs: Path) -> None:
     story = Shelf(trained_runs, RuntimeSettings(dtype="fp32", threads=1)).open("story")
     several = Several(engine, story, "Anna saw", with_seeds(RULES, 2), system="Be kind.")
-    for answer in several.answers:
-        "".join(answer)
+    whole(several)
     assert several.messages == [{"role": "user", "content": "Anna saw"}]
     assert {each.mode for each in several.kept()} == {"text"}
 

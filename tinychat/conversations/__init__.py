@@ -18,7 +18,15 @@ from tinychat.conversations.examples import (
     examples_to_bytes,
 )
 from tinychat.conversations.export import export_name, to_json, to_markdown
-from tinychat.conversations.feedback import DOWN_REASONS, Counts, DownReason, Entry, Feedback, Mark
+from tinychat.conversations.feedback import (
+    DOWN_REASONS,
+    EXCERPT,
+    Counts,
+    DownReason,
+    Entry,
+    Feedback,
+    Mark,
+)
 from tinychat.conversations.judgements import (
     Judgement,
     Judgements,
@@ -27,6 +35,7 @@ from tinychat.conversations.judgements import (
     examples_of,
     unused_of,
 )
+from tinychat.conversations.learnt import not_learnt_yet
 from tinychat.conversations.reading import feedback_file, read_feedback
 from tinychat.conversations.store import Conversations, Found, Summary
 from tinychat.conversations.teaching import Taught, Teaching
@@ -37,6 +46,7 @@ from tinychat.conversations.votes import Side, Tally, Verdict, Votes
 __all__ = [
     "CUT_OFF",
     "DOWN_REASONS",
+    "EXCERPT",
     "FAILED",
     "FORMS",
     "Answer",
@@ -73,6 +83,7 @@ __all__ = [
     "export_name",
     "feedback_file",
     "method_of",
+    "not_learnt_yet",
     "read_feedback",
     "to_json",
     "to_markdown",

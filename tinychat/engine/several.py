@@ -1,4 +1,8 @@
-"""Several answers to one prompt, each with its own seed, made together and kept as they are."""
+"""Several answers to one prompt, made together, to choose among; they differ where they can.
+
+Each has its own seed. A model that is sure of itself says the same whatever the seed: then an
+answer that repeats another is made anew, to differ at the place where another token was likeliest.
+"""
 
 import threading
 from collections.abc import Sequence
@@ -9,10 +13,16 @@ from tinychat.conversations import Answer as KeptAnswer
 from tinychat.engine.answer import Answer
 from tinychat.engine.engine import Engine
 from tinychat.engine.keep import kept_answer
+from tinychat.engine.prompt import Completion
 from tinychat.engine.sampling import Sampling
 from tinychat.engine.shelf import OpenedModel
 from tinychat.errors import SettingsError
 from tinychat.text import Message
+
+CANDIDATES = 8  # other tokens that are looked at, at each place
+TRIES = 4  # to make answers differ
+
+Fork = tuple[int, ...]  # the ids that an answer is made to begin with
 
 
 def with_seeds(rules: Sampling, number: int) -> list[Sampling]:
@@ -31,8 +41,9 @@ def prompt_messages(said: str, system: str = "") -> list[dict[str, str]]:
 class Several:
     """The answers of one model to one prompt, on their way together.
 
-    A model that goes on with texts gets the prompt alone, without `system`. `news` is set whenever
-    there is more of any of them. Raises EngineBusyError if the queue is full.
+    `texts` is how far they have come by the last `take`. `news` is set whenever there is more. A
+    model that goes on with texts gets the prompt alone, without `system`. With `differ`, answers
+    that repeat others are made anew. Raises EngineBusyError if the queue is full.
     """
 
     def __init__(
@@ -42,39 +53,102 @@ class Several:
         said: str,
         rules: Sequence[Sampling],
         system: str = "",
+        *,
+        differ: bool = False,
     ) -> None:
         self.model = model
         self.system = system if model.is_chat else ""
         self.messages = prompt_messages(said, self.system)
         self.rules = rules
         self.news = threading.Event()
-        turns = [Message(**each) for each in self.messages] if model.is_chat else said
+        self.texts = [""] * len(rules)
+        self._said = [Message(**each) for each in self.messages] if model.is_chat else said
+        self._engine = engine
+        self._tries = TRIES if differ else 0
+        self._tried: set[Fork] = set()
+        self._cancelled = False
         self.answers: list[Answer] = []
+        for sampling in rules:
+            self.answers.append(self._ask(sampling))
+
+    def cancel(self) -> None:
+        """End all of them after the token in progress."""
+        self._cancelled = True
+        for answer in self.answers:
+            answer.cancel()
+
+    def take(self, timeout: float | None = 0.0) -> bool:
+        """Take what has come, waiting so long for the first of it (None: until there is some);
+        False once all are over and were taken. Raises EngineError if one failed."""
+        self.news.wait(timeout)
+        self.news.clear()
+        goes_on = False
+        for place, answer in enumerate(self.answers):
+            while piece := answer.take():
+                self.texts[place] += piece
+            goes_on |= piece is not None
+        return goes_on or self._make_differ()
+
+    def kept(self) -> list[KeptAnswer]:
+        """The answers with all that decided them, once all are over and were taken."""
+        return [
+            kept_answer(
+                self.model,
+                _completion(answer),
+                sampling,
+                asdict(answer.stats()),
+                system=self.system,
+            )
+            for answer, sampling in zip(self.answers, self.rules, strict=True)
+        ]
+
+    def _ask(self, sampling: Sampling, begin: Fork = ()) -> Answer:
+        text = self.model.text
+        details = CANDIDATES if self._tries else None
         try:
-            for sampling in rules:
-                prompt = model.text.fit(turns, sampling.max_new_tokens)
-                asked = engine.ask(model.text, prompt, sampling, on_change=self.news.set)
-                self.answers.append(asked)
+            prompt = text.fit(self._said, sampling.max_new_tokens, begin=begin)
+            return self._engine.ask(
+                text, prompt, sampling, details=details, on_change=self.news.set
+            )
         except BaseException:
             self.cancel()
             raise
 
-    def cancel(self) -> None:
-        """End all of them after the token in progress."""
-        for answer in self.answers:
-            answer.cancel()
+    def _make_differ(self) -> bool:
+        """Ask anew for answers that repeat others; whether there was one."""
+        repeats = [n for n, text in enumerate(self.texts) if text in self.texts[:n]]
+        if not repeats or not self._tries or self._cancelled:
+            return False
+        self._tries -= 1
+        asked = False
+        for place in repeats:
+            fork = self._fork(self.texts[place])
+            if fork is None:
+                continue
+            self._tried.add(fork)
+            self.texts[place] = self.model.text.tokenizer.decode(fork)
+            self.answers[place] = self._ask(self.rules[place], fork)
+            asked = True
+        return asked
 
-    @property
-    def is_over(self) -> bool:
-        return all(answer.is_over for answer in self.answers)
+    def _fork(self, text: str) -> Fork | None:
+        """The likeliest beginning that leads away from all answers with this text and was not tried
+        yet; None if there is none."""
+        control = self.model.text.tokenizer.format.control_ids
+        found: dict[Fork, float] = {}
+        for each, answer in zip(self.texts, self.answers, strict=True):
+            if each != text:
+                continue
+            done = _completion(answer)
+            ids = (*done.prompt.begin, *done.ids)
+            for place, detail in enumerate(done.details, len(done.prompt.begin)):
+                for other in detail.candidates:
+                    fork = (*ids[:place], other.id)
+                    if other.id not in (detail.id, *control) and fork not in self._tried:
+                        found[fork] = max(found.get(fork, 0.0), other.probability)
+        return max(found, key=lambda fork: found[fork], default=None)
 
-    def kept(self) -> list[KeptAnswer]:
-        """The answers with all that decided them, once all are over and were taken whole."""
-        kept = []
-        for answer, sampling in zip(self.answers, self.rules, strict=True):
-            assert answer.completion is not None  # none failed
-            stats = asdict(answer.stats())
-            kept.append(
-                kept_answer(self.model, answer.completion, sampling, stats, system=self.system)
-            )
-        return kept
+
+def _completion(answer: Answer) -> Completion:
+    assert answer.completion is not None  # it is over, and did not fail
+    return answer.completion
