@@ -35,7 +35,12 @@ TURNS = st.builds(
     st.sampled_from(["user", "assistant", "system"]),
     TEXTS,
 )
+HI = [{"role": "user", "content": "Hi"}]
 PROMPTS = TEXTS | st.lists(TURNS, max_size=4).map(tuple)
+
+
+def answer(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
 
 
 @st.composite
@@ -124,3 +129,30 @@ def test_a_file_of_them_is_a_table_with_one_type_a_column(
         assert read.num_rows == len(rows)
         assert set(read.column_names) == set(rows[0])
         assert read.to_pylist() == rows
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected"),
+    [
+        ("The sky is blue.", "The sky is green."),
+        ("The sky is blue.", "The sky was green."),
+        *(
+            (talk + answer("a"), talk + answer("b"))
+            for talk in (HI, HI + answer("Hello") + HI, [{"role": "system", "content": "x"}, *HI])
+        ),
+    ],
+)
+def test_the_implicit_prompt_is_the_one_that_trl_finds(
+    tmp_path: Path, chosen: Any, rejected: Any
+) -> None:
+    theirs = pytest.importorskip("trl.data_utils").extract_prompt(
+        {"chosen": chosen, "rejected": rejected}
+    )
+    path = tmp_path / "pair.jsonl"
+    path.write_bytes(trl_to_bytes([{"chosen": chosen, "rejected": rejected}]))
+    (pair,) = read_feedback([path]).judged
+    if isinstance(chosen, str):
+        ours = [pair.prompt, *(each.text for each in pair.replies)]
+    else:
+        ours = [list(pair.prompt), *(answer(each.text) for each in pair.replies)]
+    assert ours == [theirs["prompt"], theirs["chosen"], theirs["rejected"]]
