@@ -2,18 +2,26 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import tiny, write_corpora
-from tinychat.cli.examination import examine, is_right, scores
+from tinychat.cli.examination import chunks, examine, is_right, scores
 from tinychat.cli.output import Waiting
 from tinychat.config import RuntimeSettings
-from tinychat.engine import Shelf
+from tinychat.config.load import read_preset, resolve
+from tinychat.engine import Shelf, TextModel
+from tinychat.model import Decoder, Runtime
 from tinychat.runs import RunReader
-from tinychat.text import Message
-from tinychat.text.smalltalk import KINDS_APART, Question, held_out_questions
+from tinychat.text import Message, train_bpe
+from tinychat.text.smalltalk import (
+    KINDS_APART,
+    Question,
+    held_out_questions,
+    training_conversations,
+)
 
 from .conftest import Tinychat
 
@@ -112,6 +120,22 @@ def test_every_question_asked_is_answered_greedily(trained_runs: Path) -> None:
     assert first == second
     asked = first["asked"] + sum(first[key]["asked"] for key in ("unseen_sums", "unseen_counting"))
     assert asked == len(questions)
+
+
+@pytest.mark.slow
+def test_questions_are_asked_whole() -> None:
+    """The demo's context holds each talk and room for its answer; but for a story or two."""
+    settings = resolve(read_preset("demo")).settings
+    talks = [m.content for talk in training_conversations() for m in talk.messages]
+    tokenizer = train_bpe(talks, settings.tokenizer.vocab_size)
+    decoder = Decoder(replace(settings.model, n_layer=1), tokenizer.vocab_size)
+    text = TextModel(decoder, tokenizer, Runtime("cpu", "fp32", 1))
+    asked, cut = list(held_out_questions()), 0
+    for chunk, room in chunks(asked, tokenizer):
+        cut += sum(text.fit(question.messages, room).dropped_turns > 0 for question in chunk)
+        asked = [question for question in asked if question not in chunk]
+    assert not asked, "each is asked"
+    assert cut <= 2
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """The held-out questions of the built-in small talk, put to a model: how many answers are right."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tinychat.engine import Sampling
@@ -9,6 +9,7 @@ from tinychat.text.smalltalk import KINDS_APART, Question, held_out_questions
 if TYPE_CHECKING:
     from tinychat.cli.output import Waiting
     from tinychat.engine import OpenedModel
+    from tinychat.text import Tokenizer
 
 AT_ONCE = 128  # questions between two signs of life
 NAMES_APART = {"unseen_sum": "unseen_sums", "unseen_counting": "unseen_counting"}
@@ -23,20 +24,31 @@ def examine(
     (sums and numbers it never met together); those stand apart, under names of their own.
     """
     asked = held_out_questions() if questions is None else questions
-    questions = sorted(asked, key=lambda q: len(str(q.messages)))
-    longest = max(len(ids) for ids in model.text.tokenizer.encode_batch(_answers(questions)))
-    greedy = Sampling(temperature=0.0, top_k=None, max_new_tokens=longest + 1)
     right: list[Question] = []
-    for start in range(0, len(questions), AT_ONCE):
-        chunk = questions[start : start + AT_ONCE]
-        waiting("asking", start, len(questions))
+    done = 0
+    for chunk, room in chunks(asked, model.text.tokenizer):
+        waiting("asking", done, len(asked))
+        done += len(chunk)
+        greedy = Sampling(temperature=0.0, top_k=None, max_new_tokens=room)
         completions = model.text.complete([q.messages for q in chunk], greedy)
         right += [
             question
             for question, completion in zip(chunk, completions, strict=True)
             if is_right(completion.text, question)
         ]
-    return scores(questions, right)
+    return scores(asked, right)
+
+
+def chunks(
+    questions: Iterable[Question], tokenizer: "Tokenizer"
+) -> Iterator[tuple[list[Question], int]]:
+    """Some questions at a time, and how many tokens their answers may take: no more than a right
+    one needs, or the first turns of a long talk would have to be dropped."""
+    rooms = [(1 + max(map(len, tokenizer.encode_batch(q.answers))), q) for q in questions]
+    rooms.sort(key=lambda each: each[0])
+    for start in range(0, len(rooms), AT_ONCE):
+        some = rooms[start : start + AT_ONCE]
+        yield [question for _, question in some], some[-1][0]
 
 
 def is_right(text: str, question: Question) -> bool:
@@ -61,7 +73,3 @@ def _score(
     n_asked = sum(question.kind in kinds for question in asked)
     n_right = sum(question.kind in kinds for question in right)
     return {"share": n_right / n_asked if n_asked else 0.0, "right": n_right, "asked": n_asked}
-
-
-def _answers(questions: Iterable[Question]) -> list[str]:
-    return [answer for question in questions for answer in question.answers]
