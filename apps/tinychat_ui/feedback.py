@@ -47,7 +47,7 @@ def act(
     given = _thumb(context, conversation.id, node.id)
     if do in get_args(Thumb) and given is not None and given.verdict == do:
         while given is not None:  # an older one would count again
-            context.feedback.undo(given.id)
+            context.feedback.undo(given.id, by_visitor=not context.local)
             given = _thumb(context, conversation.id, node.id)
         return "The thumb is taken back."
     reason = data.get("reason") if do == "reason" else None
@@ -64,24 +64,26 @@ def act(
 
 
 def _thumb(context: PageContext, conversation_id: str, node_id: str) -> Mark | None:
-    """The newest thumb of an answer that was not taken back."""
+    """The newest thumb of an answer that was not taken back: of whoever is here, or of visitors."""
     found = [
         mark
         for mark in context.feedback.marks(conversation_id)
-        if mark.kind == "thumb" and mark.node == node_id
+        if mark.kind == "thumb" and mark.node == node_id and mark.reviewed == context.local
     ]
     return found[-1] if found else None
 
 
 def marks(context: PageContext, conversation_id: str) -> dict[str, Given]:
-    """What was said about the answers of a conversation, by message; nothing if it cannot be read,
-    which the Teach tab tells."""
+    """What was said about the answers of a conversation, by message: what counts, or to a visitor
+    what waits. Nothing if it cannot be read, which the Teach tab tells."""
     found: dict[str, Given] = {}
     try:
         said = context.feedback.marks(conversation_id)
     except TinychatError:
         return found
     for mark in said:
+        if mark.reviewed != context.local:
+            continue
         now = found.get(mark.node, Given())
         if mark.kind == "thumb":
             found[mark.node] = Given(mark.verdict, mark.reason, now.rewritten)
@@ -143,8 +145,8 @@ def take_back(context: PageContext, id: Any) -> str:
     """Undo one judgement, or the newest for None; returns what to tell the person."""
     try:
         if id is not None:
-            context.feedback.undo(str(id))
-        elif context.feedback.undo_last() is None:
+            context.feedback.undo(str(id), by_visitor=not context.local)
+        elif context.feedback.undo_last(by_visitor=not context.local) is None:
             return "There is nothing to take back."
     except TinychatError as error:
         return context.told(error)

@@ -178,20 +178,26 @@ class Feedback:
         row = _row("pick", prompt, answers, conversation, node, reviewed)
         return self._add(row | {"chosen": chosen})
 
-    def undo(self, id: str) -> None:
-        """Raises ConversationError if there is no such judgement, or no more."""
+    def undo(self, id: str, *, by_visitor: bool = False) -> None:
+        """Raises ConversationError if there is no such judgement, or no more, or if a visitor is to
+        undo one that no visitor gave or that was accepted."""
         with self._lock:
             self._refresh()
             if id not in self._marks or id in self._undone:
                 raise ConversationError("This feedback is not there, or was undone already.")
+            if by_visitor and (self._marks[id].reviewed or id in self._reviewed):
+                raise ConversationError(
+                    "This is not yours: whoever sits at the machine can take it back."
+                )
             self._file.append({"undo": id, "time": time.time()})
 
-    def undo_last(self) -> Mark | None:
-        """Take back the newest judgement and return it; None if there is none."""
-        marks = self.marks()
+    def undo_last(self, *, by_visitor: bool = False) -> Mark | None:
+        """Take back the newest judgement of whoever is here, or of the visitors; returns it, None
+        if there is none."""
+        marks = [mark for mark in self.marks() if mark.reviewed != by_visitor]
         if not marks:
             return None
-        self.undo(marks[-1].id)
+        self.undo(marks[-1].id, by_visitor=by_visitor)
         return marks[-1]
 
     def review(self, id: str) -> None:

@@ -222,6 +222,8 @@ def _rows(path: Path, progress: Progress) -> Iterator[tuple[int, Any]]:
                     progress(f"reading {path.name}", done, about.st_size)
                 if (row := _parsed(line)) is not None:
                     yield number, row
+    except FileNotFoundError:
+        raise NoDataError(f"{path} was deleted meanwhile; nothing of it is left.") from None
     except OSError as error:
         raise ConversationError(
             f"{path} cannot be read ({error.strerror or error}): please see who may read it."
