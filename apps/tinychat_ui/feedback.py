@@ -1,4 +1,4 @@
-"""Judging answers: what the buttons below them do, and what the Teach tab lists.
+"""Judging answers: what the buttons below them do.
 
 Whatever is said becomes a line of `feedback.jsonl`, complete enough to teach from. Nothing is
 taught by saying it: training is a command of its own.
@@ -11,13 +11,10 @@ from typing import Any, get_args
 from tinychat.conversations import Answer, Conversation, DownReason, Mark, Node
 from tinychat.conversations.feedback import Thumb
 from tinychat.errors import ConversationError, TinychatError
-from tinychat.words import moment
 from tinychat_ui.context import PageContext
 
 ACTIONS = ("up", "down", "reason", "rewrite")
 """What `act` can do."""
-
-_REVIEWED = 100  # judgements that the list shows
 
 
 @dataclass(frozen=True)
@@ -122,48 +119,3 @@ def _rewrite(context: PageContext, conversation: Conversation, node: Node, text:
         )
     conversation.add("assistant", text, parent=node.parent)
     return f"Kept: {context.feedback.counts()}."
-
-
-def review(context: PageContext, notice: str = "") -> dict[str, Any]:
-    """What the list of the Teach tab shows: the counts, and the newest judgements first."""
-    try:
-        said = context.feedback.marks()
-        counts = str(context.feedback.counts())
-    except TinychatError as error:
-        return {"counts": "", "entries": [], "notice": context.told(error)}
-    shown = said[::-1][:_REVIEWED]
-    return {
-        "counts": counts,
-        "entries": [_line(mark) for mark in shown],
-        "hidden": len(said) - len(shown),
-        "file": context.told(context.checkpoints / ".chats" / "feedback.jsonl"),
-        "notice": notice,
-    }
-
-
-def take_back(context: PageContext, id: Any) -> str:
-    """Undo one judgement, or the newest for None; returns what to tell the person."""
-    try:
-        if id is not None:
-            context.feedback.undo(str(id), by_visitor=not context.local)
-        elif context.feedback.undo_last(by_visitor=not context.local) is None:
-            return "There is nothing to take back."
-    except TinychatError as error:
-        return context.told(error)
-    return f"Taken back. What is left: {context.feedback.counts()}."
-
-
-def _line(mark: Mark) -> dict[str, Any]:
-    verdict = {
-        "thumb": f"thumb {mark.verdict}" + (f", {mark.reason}" if mark.reason else ""),
-        "rewrite": "written better",
-        "pick": f"picked {(mark.chosen or 0) + 1} of {mark.of}",
-    }[mark.kind]
-    return {
-        "id": mark.id,
-        "verdict": verdict + ("" if mark.reviewed else ", from elsewhere, not reviewed"),
-        "when": moment(mark.time),
-        "model": mark.model,
-        "asked": mark.asked,
-        "said": mark.said,
-    }

@@ -11,7 +11,7 @@ from tinychat.config.sampling import SEEDS
 from tinychat.conversations import Answer
 from tinychat.conversations.feedback import EXCERPT
 from tinychat.engine import Answer as EngineAnswer
-from tinychat.engine import OpenedModel, Sampling, kept_answer
+from tinychat.engine import OpenedModel, Sampling, kept_answer, prompt_messages, with_seeds
 from tinychat.errors import SettingsError, TinychatError
 from tinychat.text import prompts_of_run, suggest
 from tinychat.words import clip
@@ -77,7 +77,7 @@ def ask_four(
         picking.notice, picking.give_back = "", text if isinstance(text, str) else ""
         if name is None:
             raise SettingsError("There is no model to answer yet.")
-        rules = _four(sampling_of(rail, most_new_tokens=context.limits.new_tokens))
+        rules = with_seeds(sampling_of(rail, most_new_tokens=context.limits.new_tokens), ANSWERS)
         system = system_of(rail)
         is_own = isinstance(text, str) and bool(text.strip())
         question = question_of(text if is_own else _suggested(context, picking, name), context)
@@ -145,8 +145,9 @@ def _ask(
         places = _again(now)
         rules = [_wilder(each) for each in rules]
     if places:
+        who = "All four" if len(places) == ANSWERS - 1 else "Some of the"
         picking.notice = (
-            "Some of the answers are the same. Raise the temperature, write one better, or skip."
+            f"{who} answers are the same. Raise the temperature, write one better, or skip."
         )
     for answer, sampling in (made[place] for place in range(ANSWERS)):
         assert answer.completion is not None  # none failed
@@ -166,12 +167,6 @@ def _wilder(rules: Sampling) -> Sampling:
     return replace(rules, seed=(rules.seed + ANSWERS) % SEEDS, temperature=temperature)
 
 
-def _four(rules: Sampling) -> list[Sampling]:
-    if rules.temperature == 0:
-        raise SettingsError("With temperature 0 all four answers would be the same: raise it.")
-    return [replace(rules, seed=(rules.seed + place) % SEEDS) for place in range(ANSWERS)]
-
-
 def pick(context: PageContext, picking: Picking, number: Any) -> None:
     """Keep the answer of that number, from 1, as the best; anything else is passed over."""
     if not picking.can_pick or not _is_number(number):
@@ -179,7 +174,7 @@ def pick(context: PageContext, picking: Picking, number: Any) -> None:
     now = picking.now
     try:
         now.kept = context.feedback.pick(
-            prompt_of(now), now.whole, number - 1, reviewed=context.local
+            prompt_messages(now.question, now.system), now.whole, number - 1, reviewed=context.local
         )
         now.chosen = number - 1
         picking.notice = f"Kept: answer {number} is the best."
@@ -197,7 +192,7 @@ def write_better(context: PageContext, picking: Picking, number: Any, text: Any)
         return
     try:
         now.kept = context.feedback.rewrite(
-            prompt_of(now),
+            prompt_messages(now.question, now.system),
             now.whole[number - 1],
             text if isinstance(text, str) else "",
             reviewed=context.local,
@@ -220,26 +215,23 @@ def undo(context: PageContext, picking: Picking) -> None:
     if now.kept is None:  # it had been skipped
         return
     try:
-        context.feedback.undo(now.kept)
+        context.feedback.undo(now.kept, by_visitor=not context.local)
         picking.notice = "Taken back: judge it again, or skip it."
     except TinychatError as error:
         picking.notice = context.told(error)
     now.kept = now.chosen = now.own = None
 
 
-def forget(picking: Picking, living: set[str]) -> None:
-    """What was taken back elsewhere counts here no more either: `living` are the judgements that
-    do."""
+def forget(context: PageContext, picking: Picking) -> None:
+    """What was taken back elsewhere counts here no more either: it can be judged again."""
+    try:
+        living = {mark.id for mark in context.feedback.marks()}
+    except TinychatError:
+        return
     for each in (picking.now, *picking.past):
         if each.kept is not None and each.kept not in living:
             each.kept = each.chosen = each.own = None
             picking.notice = ""
-
-
-def prompt_of(now: Round) -> list[dict[str, str]]:
-    """The messages that all four answers were made to."""
-    told = [{"role": "system", "content": now.system}] if now.system else []
-    return [*told, {"role": "user", "content": now.question}]
 
 
 def view(picking: Picking) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 const counts = h("strong", {});
 const fresh = h("span", {});
-element.append(h("p", { class: "teach-counts" }, counts, fresh));
+const waiting = h("span", {});
+element.append(h("p", { class: "teach-counts" }, counts, fresh, waiting));
 
 follow(props, watch, (value) => {
   counts.textContent = value.counts || "";
   fresh.textContent = value.fresh || "";
+  waiting.textContent = value.waiting || "";
 });
 trigger("look", {});

@@ -101,6 +101,10 @@ class Counts:
     thumbs: int = 0
     rewrites: int = 0
 
+    @property
+    def total(self) -> int:
+        return self.picks + self.thumbs + self.rewrites
+
     def __str__(self) -> str:
         kinds = (count(self.picks, "pick"), count(self.thumbs, "thumb"))
         return ", ".join((*kinds, count(self.rewrites, "rewrite")))

@@ -196,10 +196,10 @@ def test_rounds_are_taken_back_one_after_another(context: PageContext) -> None:
 def test_what_was_taken_back_elsewhere_can_be_picked_again(context: PageContext) -> None:
     picking = four(context)
     pick(context, picking, 1)
-    forget(picking, {str(picking.now.kept)})
+    forget(context, picking)
     assert not picking.can_pick
     context.feedback.undo(str(picking.now.kept))
-    forget(picking, set())
+    forget(context, picking)
     assert picking.can_pick
 
 
@@ -316,7 +316,7 @@ def test_one_of_four_is_picked_with_a_key_and_taken_back(pupil: Server, lesson: 
         text.strip() for text in shown
     ]
     lesson.get_by_role("tab", name="Review", exact=True).click()
-    lesson.get_by_role("button", name="Take back the last").click()
+    lesson.get_by_role("button", name="Delete the last").click()
     wait_for(lesson, f"document.querySelector('.teach-counts strong').innerText === {before!r}")
     assert entries(pupil)[-1]["undo"] == line["id"]
     lesson.get_by_role("tab", name="Pick", exact=True).click()

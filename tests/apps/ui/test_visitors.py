@@ -8,8 +8,11 @@ import pytest
 from tests.apps.ui.conftest import OpenContext
 from tests.apps.ui.test_feedback import answered
 from tinychat.conversations import Conversation, read_feedback
+from tinychat.errors import ConversationError
 from tinychat_ui.context import PageContext
-from tinychat_ui.feedback import Given, act, marks, take_back
+from tinychat_ui.feedback import Given, act, marks
+from tinychat_ui.review import Reviewing
+from tinychat_ui.review import act as review
 
 Talk = tuple[Conversation, str]
 
@@ -50,23 +53,22 @@ def test_a_visitor_presses_the_same_thumb_and_takes_nothing_of_mine_back(
     assert learnt(owner) == ["up"]
 
 
-def test_a_visitor_takes_back_what_visitors_said_and_nothing_else(
+def test_a_visitor_reviews_nothing_and_takes_no_accepted_one_back(
     owner: PageContext, visitor: PageContext, talk: Talk
 ) -> None:
     conversation, node = talk
     act(owner, conversation.id, node, "up", {})
     (mine,) = owner.feedback.marks()
-    assert "whoever sits at the machine" in take_back(visitor, mine.id)
-    assert take_back(visitor, None) == "There is nothing to take back."
-    act(visitor, conversation.id, node, "down", {})
-    theirs = owner.feedback.marks()[-1].id
-    assert take_back(visitor, None).startswith("Taken back")
+    for do in ("last", "delete", "delete all"):
+        review(visitor, Reviewing(), {"do": do, "id": mine.id})
+    assert learnt(owner) == ["up"]
     act(visitor, conversation.id, node, "down", {})
     theirs = owner.feedback.marks()[-1].id
     owner.feedback.review(theirs)
-    assert "whoever sits at the machine" in take_back(visitor, theirs)
+    with pytest.raises(ConversationError, match="whoever sits at the machine"):
+        visitor.feedback.undo(theirs, by_visitor=True)
     assert learnt(owner) == ["down"]
-    assert take_back(owner, theirs).startswith("Taken back")
+    review(owner, Reviewing(), {"do": "delete", "id": theirs})
     assert learnt(owner) == ["up"]
 
 
@@ -79,6 +81,6 @@ def test_my_thumb_is_kept_where_a_visitor_has_pressed_the_same_one(
     act(owner, conversation.id, node, "up", {})
     assert learnt(owner) == ["up"]
     act(visitor, conversation.id, node, "down", {})
-    assert take_back(owner, None).startswith("Taken back")  # mine, though theirs is newer
+    review(owner, Reviewing(), {"do": "last"})  # mine, though theirs is newer
     assert learnt(owner) == []
     assert [mark.reviewed for mark in owner.feedback.marks()] == [False]
