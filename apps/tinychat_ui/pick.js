@@ -182,14 +182,13 @@ follow(props, watch, (value) => {
   arrange(row, cards.slice(0, answers.length).map((card) => card.node));
   answers.forEach((answer, place) => {
     const card = cards[place];
-    card.text.textContent = answer.trouble || answer.text;
-    card.text.classList.toggle("teach-trouble", Boolean(answer.trouble));
+    card.text.textContent = answer.text;
     card.text.classList.toggle("teach-waiting", Boolean(value.busy && !answer.text));
-    card.text.title = answer.facts;
     card.best.disabled = !value.can_pick;
     card.best.setAttribute("aria-pressed", String(answer.chosen));
     card.pen.hidden = !value.can_pick;
-    card.mark.textContent = answer.own ? "your own words" : "";
+    card.mark.textContent = answer.mark;
+    card.mark.classList.toggle("teach-own", answer.own);
     card.node.classList.toggle("teach-chosen", answer.chosen);
   });
   halt.hidden = !value.busy;

@@ -2,28 +2,24 @@
 which is best, or writes one of them better. Rounds that are over can be taken back, newest first.
 """
 
-import threading
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from tinychat.config.sampling import SEEDS
-from tinychat.conversations import Answer
-from tinychat.conversations.feedback import EXCERPT
-from tinychat.engine import Answer as EngineAnswer
-from tinychat.engine import OpenedModel, Sampling, kept_answer, prompt_messages, with_seeds
+from tinychat.conversations import EXCERPT, Answer
+from tinychat.engine import OpenedModel, Sampling, Several, prompt_messages, with_seeds
 from tinychat.errors import SettingsError, TinychatError
 from tinychat.text import prompts_of_run, suggest
 from tinychat.words import clip
-from tinychat_ui.asking import Asking, Growing, ask, follow, question_of
-from tinychat_ui.context import PageContext
+from tinychat_ui.asking import Asking, question_of
+from tinychat_ui.context import FLUSH_SECONDS, PageContext
 from tinychat_ui.controls import sampling_of, system_of
 from tinychat_ui.session import made_at
+from tinychat_ui.transcript import REASONS
 
 ANSWERS = 4
 
-_TRIES = 3  # to get four different answers
-_HOTTEST = 1.5  # temperature of such a try
 _ROUNDS = 20  # that can be taken back
 _ANNOUNCED = 160  # characters of an answer that a screen reader is told at once
 
@@ -36,7 +32,7 @@ class Round:
     question: str = ""
     system: str = ""
     model: str = ""
-    answers: list[Growing] = field(default_factory=list)  # as they come
+    texts: list[str] = field(default_factory=list)  # as they come
     whole: list[Answer] = field(default_factory=list)  # once all four are there
     kept: str | None = None  # the judgement's id
     chosen: int | None = None  # from 0: the best one, or the one that was written better
@@ -48,6 +44,7 @@ class Picking:
     """The rounds of one browser tab, kept on the server and changed in place."""
 
     asking: Asking = field(default_factory=Asking)
+    several: Several | None = None  # on their way
     now: Round = field(default_factory=Round)
     past: list[Round] = field(default_factory=list)  # oldest first
     asked: set[str] = field(default_factory=set)  # excerpts of prompts
@@ -59,6 +56,12 @@ class Picking:
     def can_pick(self) -> bool:
         """Whether all answers are there and have not been judged."""
         return bool(self.now.whole) and not self.asking.busy and self.now.kept is None
+
+    def stop(self) -> None:
+        """End what is on its way."""
+        self.asking.stop()
+        if self.several is not None:
+            self.several.cancel()
 
     @property
     def can_undo(self) -> bool:
@@ -85,14 +88,13 @@ def ask_four(
         picking.notice = f"Opening {context.shown(name)} …"
         yield
         model = context.shelf.open(name)
-        if not model.is_chat:  # it goes on with the text alone
-            picking.now.system = ""
         picking.now.model, picking.notice, picking.give_back = model.label, "", ""
         yield from _ask(context, picking, model, rules)
     except TinychatError as error:
         picking.notice = context.told(error)
     finally:
         picking.asking.over()
+        picking.several = None
     yield
 
 
@@ -128,43 +130,30 @@ def _suggested(context: PageContext, picking: Picking, name: str) -> str:
 def _ask(
     context: PageContext, picking: Picking, model: OpenedModel, rules: Sequence[Sampling]
 ) -> Iterator[None]:
-    now, rules = picking.now, list(rules)
-    places = list(range(ANSWERS))
-    made: dict[int, tuple[EngineAnswer, Sampling]] = {}
-    for _ in range(_TRIES):  # a pick among answers that are the same says nothing
-        news = threading.Event()
-        for place in places:
-            if picking.asking.stopped:
-                return
-            answer = ask(context, model, now.question, rules[place], now.system, news=news)
-            made[place] = answer, rules[place]
-            now.answers[place:] = [picking.asking.add(answer), *now.answers[place + 1 :]]
-        yield from follow(now.answers, news)
-        if picking.asking.stopped or any(growing.trouble for growing in now.answers):
-            return
-        places = _again(now)
-        rules = [_wilder(each) for each in rules]
-    if places:
-        who = "All four" if len(places) == ANSWERS - 1 else "Some of the"
-        picking.notice = (
-            f"{who} answers are the same. Raise the temperature, write one better, or skip."
-        )
-    for answer, sampling in (made[place] for place in range(ANSWERS)):
-        assert answer.completion is not None  # none failed
-        stats = asdict(answer.stats())
-        now.whole.append(kept_answer(model, answer.completion, sampling, stats, system=now.system))
-
-
-def _again(now: Round) -> list[int]:
-    """The places of answers that say what one before them says."""
-    texts = [growing.text.strip() for growing in now.answers]
-    return [place for place, text in enumerate(texts) if text in texts[:place]]
-
-
-def _wilder(rules: Sampling) -> Sampling:
-    """The next seed for the same place, and more left to chance."""
-    temperature = max(rules.temperature, min(_HOTTEST, rules.temperature * 1.25))
-    return replace(rules, seed=(rules.seed + ANSWERS) % SEEDS, temperature=temperature)
+    now = picking.now
+    several = Several(
+        context.engine, model, now.question, rules, now.system, differ=True,
+        deadline_seconds=context.limits.deadline_seconds,
+    )  # fmt: skip
+    picking.several = several
+    try:
+        if picking.asking.stopped:  # meanwhile
+            several.cancel()
+        while several.take(1.0):
+            if several.texts != now.texts:
+                now.texts = list(several.texts)
+                yield
+                time.sleep(FLUSH_SECONDS)
+        now.texts = list(several.texts)
+    finally:
+        several.cancel()
+    if picking.asking.stopped:
+        return
+    now.system, now.whole = several.system, several.kept()
+    same = ANSWERS - len(set(now.texts))
+    if same:
+        who = "All four" if same == ANSWERS - 1 else "Some of the"
+        picking.notice = f"{who} answers are the same: skip this prompt, or write one better."
 
 
 def pick(context: PageContext, picking: Picking, number: Any) -> None:
@@ -237,7 +226,7 @@ def forget(context: PageContext, picking: Picking) -> None:
 def view(picking: Picking) -> dict[str, Any]:
     """What the tab shows of it."""
     now = picking.now
-    answers = [_card(now, place) for place in range(len(now.answers))]
+    answers = [_card(now, place) for place in range(len(now.texts))]
     return {
         "n": made_at(),
         "round": now.number,
@@ -255,13 +244,13 @@ def view(picking: Picking) -> dict[str, Any]:
 
 
 def _card(now: Round, place: int) -> dict[str, Any]:
-    growing, chosen = now.answers[place], now.chosen == place
+    chosen = now.chosen == place
     is_own = chosen and now.own is not None
+    reason = now.whole[place].finish_reason if now.whole else "end"
     return {
         "number": place + 1,
-        "text": now.own if is_own else growing.text,
-        "facts": growing.facts,
-        "trouble": growing.trouble,
+        "text": now.own if is_own else now.texts[place],
+        "mark": "your own words" if is_own else "" if reason == "end" else REASONS[reason],
         "chosen": chosen,
         "own": is_own,
     }

@@ -37,7 +37,7 @@ def build_teach(context: PageContext, chat: ChatTab, controls: SamplingControls)
             yield pick.view(picking)
 
     def halted(picking: Picking) -> None:
-        picking.asking.stop()
+        picking.stop()
 
     def picked(picking: Picking, reviewing: Reviewing, event: gr.EventData) -> list[Any]:
         pick.pick(context, picking, (event._data or {}).get("number"))

@@ -43,7 +43,7 @@ class Several:
 
     `texts` is how far they have come by the last `take`. `news` is set whenever there is more. A
     model that goes on with texts gets the prompt alone, without `system`. With `differ`, answers
-    that repeat others are made anew. Raises EngineBusyError if the queue is full.
+    that repeat others are made anew. `deadline_seconds` is for each of them. Raises EngineBusyError if the queue is full.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Several:
         system: str = "",
         *,
         differ: bool = False,
+        deadline_seconds: float | None = None,
     ) -> None:
         self.model = model
         self.system = system if model.is_chat else ""
@@ -67,6 +68,7 @@ class Several:
         self._tries = TRIES if differ else 0
         self._tried: set[Fork] = set()
         self._cancelled = False
+        self._deadline_seconds = deadline_seconds
         self.answers: list[Answer] = []
         for sampling in rules:
             self.answers.append(self._ask(sampling))
@@ -108,8 +110,9 @@ class Several:
         try:
             prompt = text.fit(self._said, sampling.max_new_tokens, begin=begin)
             return self._engine.ask(
-                text, prompt, sampling, details=details, on_change=self.news.set
-            )
+                text, prompt, sampling, details=details, on_change=self.news.set,
+                deadline_seconds=self._deadline_seconds,
+            )  # fmt: skip
         except BaseException:
             self.cancel()
             raise
@@ -137,9 +140,9 @@ class Several:
         control = self.model.text.tokenizer.format.control_ids
         found: dict[Fork, float] = {}
         for each, answer in zip(self.texts, self.answers, strict=True):
-            if each != text:
+            done = answer.completion
+            if each != text or done is None:  # one that was asked anew just now
                 continue
-            done = _completion(answer)
             ids = (*done.prompt.begin, *done.ids)
             for place, detail in enumerate(done.details, len(done.prompt.begin)):
                 for other in detail.candidates:
