@@ -43,7 +43,8 @@ class Several:
 
     `texts` is how far they have come by the last `take`. `news` is set whenever there is more. A
     model that goes on with texts gets the prompt alone, without `system`. With `differ`, answers
-    that repeat others are made anew. `deadline_seconds` is for each of them. Raises EngineBusyError if the queue is full.
+    that repeat others are made anew. `deadline_seconds` is for each of them. Raises EngineBusyError
+    if the queue is full.
     """
 
     def __init__(
