@@ -53,6 +53,7 @@ COMMANDS = [
     (WATCH, "chaos"),
     (WATCH, "control"),
     (TALK, "chat"),
+    (TALK, "teach"),
     (TALK, "generate"),
     (TALK, "serve"),
     (TALK, "eval"),

@@ -37,11 +37,11 @@ class Terminal:
         is_libedit = "libedit" in (readline.__doc__ or "")
         readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
 
-    def read(self) -> str | None:
+    def read(self, prompt: str = "\nyou › ", on_interrupt: str = "(Ctrl+D leaves)") -> str | None:
         """What is said next: a line, or the lines between two fences. None when the input ends."""
         while True:
             try:
-                line = self._line("\nyou › ")
+                line = self._line(prompt)
                 return "\n".join(self._block()) if line.strip() == FENCE else line
             except EOFError:
                 if self.live:
@@ -50,7 +50,7 @@ class Terminal:
             except KeyboardInterrupt:
                 if not self.live:
                     raise
-                print("\n(Ctrl+D leaves)")
+                print(f"\n{on_interrupt}")
 
     def remark(self, text: str) -> None:
         """Something that no model said."""
@@ -139,6 +139,16 @@ def interrupts(cancel: Callable[[], None]) -> Iterator[None]:
         cancel()
 
     before: Any = signal.signal(signal.SIGINT, heard)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within `interrupts`: Ctrl+C raises KeyboardInterrupt, as where something is waited for."""
+    before: Any = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:

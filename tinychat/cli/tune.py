@@ -1,6 +1,7 @@
 """`tinychat tune`: a better checkpoint from what people think of a model's answers."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -160,17 +161,21 @@ def _show(run: Path, resolved: Any, as_json: bool) -> int:
     return 0
 
 
+def plan_rows(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a training would be, from the document of a dry run: each row a word and its text."""
+    return [
+        ("grows from", plan["parent"]),
+        ("learns from", plan["learns_from"]),
+        ("length", f"{count(plan['steps'], 'step')} of {number(plan['batch_size'])} units"),
+        ("time", f"about {long_duration(plan['seconds'])} on this machine"),
+        ("disk", f"{size(plan['disk_bytes'])} at most"),
+        *(("writes", path) for path in plan["writes"]),
+    ]
+
+
 def _print(outlook: "TuneOutlook") -> None:
     console = screen()
-    facts = [
-        ("grows from", outlook.parent),
-        ("learns from", outlook.told),
-        ("length", f"{count(outlook.steps, 'step')} of {number(outlook.batch_size)} units"),
-        ("time", f"about {long_duration(outlook.seconds)} on this machine"),
-        ("disk", f"{size(outlook.disk_bytes)} at most"),
-        *(("writes", path) for path in outlook.writes),
-    ]
-    for line in table(facts):
+    for line in table(plan_rows(outlook.to_json())):
         console.print(line)
     for remark in outlook.remarks:
         console.print(f"! {remark}", style="yellow")

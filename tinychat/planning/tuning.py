@@ -41,10 +41,6 @@ class TuneOutlook:
     writes: tuple[str, ...]
     remarks: tuple[str, ...]
 
-    @property
-    def told(self) -> str:
-        return self.lessons.told
-
     def to_json(self) -> dict[str, Any]:
         """The document of `tinychat tune --dry-run --json`."""
         lessons = self.lessons
@@ -52,6 +48,7 @@ class TuneOutlook:
             "run": self.run,
             "folder": str(self.folder),
             "parent": self.parent,
+            "learns_from": self.lessons.told,
             "examples": {
                 **asdict(lessons.counts),
                 **lessons.by_objective(),
