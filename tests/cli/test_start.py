@@ -202,6 +202,19 @@ def test_a_folder_where_no_run_can_lie_is_refused_before_work(
     assert not any(closed.iterdir())
 
 
+@pytest.mark.parametrize("held_out", [14, 40])
+def test_a_held_out_text_of_a_few_tokens_is_enough(
+    held_out: int, tinychat: Tinychat, tmp_path: Path
+) -> None:
+    """Shorter than the samples' prompts are many, each of which begins somewhere else in it."""
+    text = "Tom saw the moon. " * 200
+    for name, size in (("train", 2000), ("valid", held_out)):
+        (tmp_path / f"{name}.txt").write_text(text[:size], encoding="utf-8")
+    words = ["train", "--data", tmp_path, "--name", "r", "--checkpoints", tmp_path / "runs"]
+    done = tinychat(*words, *tiny(max_steps=1, tokenizer__kind="char", model__context_length=8))
+    assert done.code == 0, done.err
+
+
 def test_a_reader_that_leaves_early_is_no_error(trained_runs: Path) -> None:
     command = (
         f"{sys.executable} -m tinychat show talk --checkpoints {trained_runs} | head -1; "

@@ -103,5 +103,6 @@ def _starts(file: TokenFile, limit: int, documents: range) -> list[int]:
     if len(documents) >= PROMPTS_A_ROUND:
         return [file.bounds(i)[0] for i in documents]
     length = min(TEXT_PROMPT_TOKENS, limit, file.n_tokens)
-    apart = max(1, (file.n_tokens - length) // ROTATING_PROMPTS)
-    return [i * apart for i in range(ROTATING_PROMPTS)]
+    last = file.n_tokens - length
+    apart = max(1, last // ROTATING_PROMPTS)
+    return list(range(0, last + 1, apart))[:ROTATING_PROMPTS]
