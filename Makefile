@@ -1,6 +1,8 @@
 # make demo        train a small chat model on this machine and talk to it, five to twelve minutes, by the CPU
 # make test        run the tests; make test-all adds the slow ones
 # make chaos       kill, fill and damage real runs on this machine, and prove that nothing is lost
+# make benchmarks  measure every claim on this machine, which is to do nothing else: three quarters of an hour; PEERS= names
+#                  what to compare with (benchmarks/README.md)
 # make check       formatting, lint, types, floors, spelling, generated docs
 # Each makes its own .venv first; PYTHON names another interpreter.
 
@@ -12,7 +14,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 # a test process for each core; `make test WORKERS=` runs them in one
 WORKERS := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test test-all chaos check format docs wheel clean
+.PHONY: demo test test-all chaos benchmarks check format docs wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/tinychat demo
@@ -26,6 +28,9 @@ test-all: $(VENV)/.installed-test
 # all 100 kills, 30 signals, 20 races and each fault; on two cores about half an hour
 chaos: $(VENV)/.installed
 	$(BIN)/tinychat chaos --all
+
+benchmarks: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/all.py $(PEERS)
 
 check: $(VENV)/.installed-check
 	$(BIN)/ruff format --check .

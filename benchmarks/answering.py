@@ -1,15 +1,14 @@
 """How much more many clients get from one engine than one does, side by side on this machine.
 
-    python benchmarks/answering.py [--clients 8] [--tokens 128] [--layers 4] [--width 192]
+    python benchmarks/answering.py [--clients 8] [--tokens 128] [--layers 4] [--width 192] [--quick]
 
 A model with weights as it begins with: speed does not depend on them. Each round measures one
 client and all of them, in turn. Also tells how long a stop takes until the engine is idle.
 """
 
-import argparse
-import statistics
 import time
 
+from measured import Figure, arguments, save
 from tinychat.config import ModelSettings, RuntimeSettings
 from tinychat.engine import Engine, Sampling, TextModel
 from tinychat.model import Decoder, choose_runtime, for_answering
@@ -21,7 +20,7 @@ _STOPS = 20
 
 def main() -> None:
     """Measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=128, help="in each answer")
     parser.add_argument("--rounds", type=int, default=5)
@@ -29,6 +28,8 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--vocabulary", type=int, default=1024, help="rows of embedding and head")
     given = parser.parse_args()
+    if given.quick:
+        given.tokens, given.rounds, given.layers, given.width = 16, 1, 1, 64
     model = build(given.layers, given.width, given.vocabulary)
     parameters = sum(p.numel() for p in model.decoder.parameters())
     runtime = model.runtime
@@ -42,13 +43,16 @@ def main() -> None:
         for _ in range(given.rounds):
             ones.append(speed(engine, model, 1, given.tokens))
             many.append(speed(engine, model, given.clients, given.tokens))
-        ratios = [every / one for one, every in zip(ones, many, strict=True)]
-        print(f"one client         {statistics.median(ones):8,.0f} tokens/s")
-        print(f"{given.clients} clients          {statistics.median(many):8,.0f} tokens/s in all")
-        print(f"ratio              {statistics.median(ratios):8.2f} (goal 3 or more)")
-        stops = sorted(stop(engine, model) for _ in range(_STOPS))
-        print(f"stop until idle    {1000 * stops[len(stops) // 2]:8.1f} ms (goal 150), ", end="")
-        print(f"worst of {_STOPS} {1000 * stops[-1]:.1f} ms")
+        stops = [1000 * stop(engine, model) for _ in range(2 if given.quick else _STOPS)]
+    figures = {
+        "one client": Figure.of(ones, " tokens/s"),
+        "all clients": Figure.of(many, " tokens/s"),
+        "all / one": Figure.ratio(many, ones),
+        "stop until idle": Figure.of(stops, " ms"),
+    }
+    for name, figure in figures.items():
+        print(f"{name:18} {figure}")
+    save(given, figures)
 
 
 def build(layers: int, width: int, vocabulary: int) -> TextModel:

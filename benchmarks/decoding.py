@@ -8,7 +8,6 @@ of CPU that their process takes, so that others on the machine disturb less; med
 ratios, with the least and the greatest. PATH is a Python with llama-cpp-python and gguf.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from measured import Figure, arguments, save
 from tinychat.config import ModelSettings
 from tinychat.engine import Batch, Request, Sampling, decode
 from tinychat.model import AnsweringDecoder, Decoder, KVCache, Runtime, cpu_computes_bf16, has_int8
@@ -38,15 +38,6 @@ VOCABULARY = 8192
 
 
 @dataclass(frozen=True)
-class Case:
-    """What is asked: rows of equal prompts, and tokens after each."""
-
-    prompt: int
-    tokens: int
-    rows: int = 1
-
-
-@dataclass(frozen=True)
 class Found:
     """Seconds of CPU until the first token, and for the others; the first row's tokens."""
 
@@ -55,13 +46,28 @@ class Found:
     tokens: list[int]
 
 
+@dataclass(frozen=True)
+class Case:
+    """What is asked: rows of equal prompts, and tokens after each."""
+
+    name: str
+    prompt: int
+    tokens: int
+    rows: int = 1
+
+    def rate(self, found: Found) -> float:
+        """First tokens a second where only one is asked for, else tokens/s after it."""
+        if self.tokens == 1:
+            return 1 / found.first
+        return self.rows * (self.tokens - 1) / found.others
+
+
 Way = Callable[[Case], Found]
 
 
 def main() -> None:
     """Measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="show that it runs, in seconds")
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--transformers", action="store_true", help="measure it too")
@@ -81,7 +87,9 @@ def main() -> None:
             ask = stack.enter_context(llama(given.llama_python, model))
             for kind in ("bf16", "q8_0"):
                 ways[f"llama.cpp {kind}"] = lambda case, kind=kind: ask(case, kind)
-        measure(model, ways, given.quick, given.rounds)
+        figures = measure(model, ways, given.quick, given.rounds)
+    figures |= measure_guessing(model, given.quick, 2 if given.quick else given.rounds)
+    save(given, figures)
 
 
 def build(shape: ModelSettings) -> Decoder:
@@ -96,54 +104,70 @@ def build(shape: ModelSettings) -> Decoder:
     return made.eval()
 
 
-def measure(model: Decoder, ways: dict[str, Way], quick: bool, rounds: int) -> None:
+def measure(model: Decoder, ways: dict[str, Way], quick: bool, rounds: int) -> dict[str, Figure]:
     """All cases, each by all ways in turns."""
     parameters = sum(each.numel() for each in model.parameters())
     print(f"{processor('cpu')}, {platform.system()}, torch {torch.__version__}, 1 thread")
     print(f"load at the start {os.getloadavg()[0]:.1f}; {parameters / 1e6:.1f} M parameters")
     rounds = 2 if quick else rounds
-    long = 8 if quick else 96
     cases = {
-        "one conversation, after a prompt of 64": Case(64, long),
-        "8 conversations": Case(64, 4 if quick else 32, rows=8),
-        "prompt of 64": Case(64, 1),
-        "prompt of 512": Case(512, 1),
+        "one": Case("one conversation, after a prompt of 64", 64, 8 if quick else 96),
+        "eight": Case("8 conversations", 64, 4 if quick else 32, rows=8),
+        "prompt 64": Case("prompt of 64", 64, 1),
+        "prompt 512": Case("prompt of 512", 512, 1),
     }
+    figures: dict[str, Figure] = {}
+    rates: dict[str, dict[str, list[float]]] = {}
     for name, case in cases.items():
         found: dict[str, list[Found]] = {way: [] for way in ways}
+        floor: list[float] = []
         for _ in range(rounds):
+            floor.append(reading_seconds(parameters * 2))
             for way, run in ways.items():
                 found[way].append(run(case))
-        tell(name, case, found)
-        if case.rows == 1 and case.tokens > 1:
-            tell_floor(parameters, found)
-    measure_guessing(model, quick, rounds)
+        rates[name] = {way: [case.rate(each) for each in all_] for way, all_ in found.items()}
+        told = tell(case, found, rates[name])
+        figures |= {f"{name}: {what}": figure for what, figure in told.items()}
+        if name == "one" and "tinychat bf16" in found:
+            least = [(case.tokens - 1) * seconds for seconds in floor]
+            needed = [each.others for each in found["tinychat bf16"]]
+            share = figures["one: bf16 / bandwidth"] = Figure.ratio(least, needed)
+            print(f"  reading the weights of bf16 alone takes {share.median:.0%} of a token's time")
+    if best := best_of_llama(rates):
+        for way in ("bf16", "int8"):
+            if many := rates["eight"].get(f"tinychat {way}"):
+                ratio = figures[f"eight: {way} / llama.cpp's best"] = Figure.ratio(many, best)
+                print(f"  8 conversations, {way} against llama.cpp's best: {ratio}")
+    return figures
 
 
-def measure_guessing(model: Decoder, quick: bool, rounds: int) -> None:
+def best_of_llama(rates: dict[str, dict[str, list[float]]]) -> list[float]:
+    """Its tokens/s for many, each round the best of one after the other and together, any type."""
+    theirs = [
+        all_
+        for case in ("one", "eight")
+        for way, all_ in rates[case].items()
+        if way.startswith("llama.cpp")
+    ]
+    return [max(each) for each in zip(*theirs, strict=True)]
+
+
+def measure_guessing(model: Decoder, quick: bool, rounds: int) -> dict[str, Figure]:
     """Texts that repeat themselves, with and without guesses of what comes next."""
-    words = random.Random(0)
-    paragraph = [words.randrange(VOCABULARY) for _ in range(120)]
-    line = [words.randrange(VOCABULARY) for _ in range(10)]
-    lists: list[int] = []
-    for _ in range(24):  # ten words a line, of which two are always others
-        line[3], line[7] = words.randrange(VOCABULARY), words.randrange(VOCABULARY)
-        lists += line
-    prose = [words.randrange(VOCABULARY) for _ in range(240)]
-    texts = {"a paragraph copied": 2 * paragraph, "a list by a template": lists, "prose": prose}
     runtime = Runtime("cpu", "bf16" if cpu_computes_bf16() else "fp32", 1)
     with torch.inference_mode():
         scripted = Scripted(model, runtime.torch_dtype)
-    begin = 120
     print("\nguesses of the next tokens, in a model that is made to say a text")
-    for name, text in texts.items():
+    figures: dict[str, Figure] = {}
+    for name, (text, begin) in texts().items():
         scripted.text = torch.tensor(text)
-        rules = Sampling(temperature=0, max_new_tokens=12 if quick else 118, repetition_guard=False)
+        many = 12 if quick else len(text) - begin - 2
+        rules = Sampling(temperature=0, max_new_tokens=many, repetition_guard=False)
         request = Request(prompt_ids=text[:begin], sampling=rules, stop_ids=())
-        ratios, passes = [], 0.0
-        for _ in range(2 if quick else rounds):
-            seconds = []
-            for guesses in (False, True):
+        took: dict[bool, list[float]] = {False: [], True: []}
+        tokens_a_pass = 0.0
+        for _ in range(rounds):
+            for guesses, seconds in took.items():
                 batch = Batch(scripted, runtime, most_rows=1, guesses=guesses)
                 (row,) = batch.admit([request])
                 while batch.fill():
@@ -152,14 +176,32 @@ def measure_guessing(model: Decoder, quick: bool, rounds: int) -> None:
                 while batch.rows:
                     batch.step(lambda row: False)
                 seconds.append(time.process_time() - began)
-                assert row.ids == text[: len(row.ids)]
-                passes = row.produced / row.passes
-            ratios.append(seconds[0] / seconds[1])
-        ratios.sort()
-        print(
-            f"  {name:<22}{statistics.median(ratios):5.2f}x ({ratios[0]:.2f}-{ratios[-1]:.2f}), "
-            f"{passes:.1f} tokens a pass"
-        )
+                assert row.ids == text[: len(row.ids)], "another text with guesses"
+                tokens_a_pass = row.produced / row.passes
+        ratio = figures[f"guesses: {name}"] = Figure.ratio(took[False], took[True])
+        print(f"  {name:<24}{ratio}, {tokens_a_pass:.1f} tokens a pass")
+    return figures
+
+
+def texts() -> dict[str, tuple[list[int], int]]:
+    """Token ids, and how many of them are the prompt."""
+    words = random.Random(0)
+
+    def some(count: int) -> list[int]:
+        return [words.randrange(VOCABULARY) for _ in range(count)]
+
+    paragraph, line, prose = some(120), some(10), some(240)
+    lists: dict[int, list[int]] = {1: [], 2: []}
+    for fresh, text in lists.items():
+        for _ in range(24):
+            line[3], line[7] = some(1)[0], some(1)[0] if fresh == 2 else line[7]
+            text += line
+    return {
+        "a paragraph copied": (2 * paragraph, 120),
+        "a list, 1 new in 10": (lists[1], 120),
+        "a list, 2 new in 10": (lists[2], 120),
+        "prose": (prose, 120),
+    }
 
 
 class Scripted(AnsweringDecoder):
@@ -176,50 +218,34 @@ class Scripted(AnsweringDecoder):
         return logits
 
 
-def tell(name: str, case: Case, found: dict[str, list[Found]]) -> None:
+def tell(
+    case: Case, found: dict[str, list[Found]], rates: dict[str, list[float]]
+) -> dict[str, Figure]:
     """A line for each way: its speed, and how much faster ours are."""
-    print(f"\n{name}")
+    print(f"\n{case.name}")
     ours = [way for way in found if way.startswith("tinychat")]
+    figures: dict[str, Figure] = {}
     for way, all_ in found.items():
         if case.tokens == 1:
-            seconds = [each.first for each in all_]
-            said = f"{1000 * statistics.median(seconds):8.1f} ms to the first token"
+            speed = Figure.of([1000 * each.first for each in all_], " ms to the first token")
         else:
-            seconds = [each.others for each in all_]
-            made = case.rows * (case.tokens - 1)
-            said = f"{made / statistics.median(seconds):8.0f} tokens/s"
-        middle = statistics.median(seconds)
-        spread = f"{min(seconds) / middle - 1:+.0%} {max(seconds) / middle - 1:+.0%}"
-        line = f"  {way:<22}{said} ({spread})"
+            speed = Figure.of(rates[way], " tokens/s")
+        figures[f"{way}: speed"] = speed
+        line = f"  {way:<22}{speed}"
         if way not in ours:
             for our in ours:
-                line += f"   {our.removeprefix('tinychat ')} {ratio(all_, found[our], case)}"
+                name = our.removeprefix("tinychat ")
+                ratio = figures[f"{name} / {way}"] = Figure.ratio(rates[our], rates[way])
+                line += f"   {name} {ratio}"
             line += f"   same tokens {same(all_[0].tokens, found[ours[0]][0].tokens):.0%}"
         print(line)
-
-
-def ratio(theirs: list[Found], ours: list[Found], case: Case) -> str:
-    """How many times sooner ours are: median, least and greatest of the rounds."""
-    part = "first" if case.tokens == 1 else "others"
-    all_ = sorted(getattr(t, part) / getattr(o, part) for t, o in zip(theirs, ours, strict=True))
-    return f"{statistics.median(all_):.2f}x ({all_[0]:.2f}-{all_[-1]:.2f})"
+    return figures
 
 
 def same(one: list[int], other: list[int]) -> float:
     """Share of tokens before the first that differs."""
     pairs = list(zip(one, other, strict=True))
     return next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs)) / len(pairs)
-
-
-def tell_floor(parameters: int, found: dict[str, list[Found]]) -> None:
-    """The time to read as many bytes as the weights have, as a share of a token's time."""
-    sizes = {"tinychat fp32": 4, "tinychat bf16": 2, "tinychat int8": 1}
-    for way, size in sizes.items():
-        if way in found:
-            floor = reading_seconds(parameters * size)
-            all_ = [each.others / (len(each.tokens) - 1) for each in found[way]]
-            share = floor / statistics.median(all_)
-            print(f"  {way}: reading its weights alone takes {share:.0%} of a token's time")
 
 
 def reading_seconds(size: int) -> float:
@@ -269,9 +295,10 @@ def our_way(model: Decoder, dtype: str, *, int8: bool = False) -> Way:
 def transformers_way(model: Decoder, dtype: torch.dtype) -> Way:
     """Its own generation, with its own cache."""
     os.environ["HF_HUB_OFFLINE"] = "1"
-    from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+    from transformers import GenerationConfig, LogitsProcessorList, Qwen3Config, Qwen3ForCausalLM
 
-    theirs = Qwen3ForCausalLM(Qwen3Config(**hf_config(SHAPE, VOCABULARY, tinychat_format())))
+    shape = hf_config(model.settings, VOCABULARY, tinychat_format())
+    theirs = Qwen3ForCausalLM(Qwen3Config(**shape))
     theirs.load_state_dict(to_hf(model.state_dict(), model.settings), strict=False)
     theirs = theirs.to(dtype=dtype).eval()  # pyright: ignore[reportCallIssue]
 
@@ -279,23 +306,19 @@ def transformers_way(model: Decoder, dtype: torch.dtype) -> Way:
         ids = torch.tensor([prompt(case.prompt)] * case.rows)
         times: list[float] = []
 
-        class Clock:
-            def put(self, value: Any) -> None:
-                times.append(time.process_time())
-
-            def end(self) -> None:
-                """Nothing is left."""
+        def clock(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            times.append(time.process_time())
+            return scores
 
         rules = GenerationConfig(
             max_new_tokens=case.tokens, do_sample=False, eos_token_id=None, pad_token_id=0
         )
         began = time.process_time()
+        at_each: Any = LogitsProcessorList([clock])  # type: ignore[list-item]
         with torch.inference_mode():
-            streamer = Clock() if case.rows == 1 else None
-            out = theirs.generate(ids, generation_config=rules, streamer=streamer)  # type: ignore[arg-type]
+            out = theirs.generate(ids, generation_config=rules, logits_processor=at_each)
         ended = time.process_time()
-        first = times[1] if len(times) > 1 else began  # the prompt is the first
-        return Found(first - began, ended - first, out[0, case.prompt :].tolist())
+        return Found(times[0] - began, ended - times[0], out[0, case.prompt :].tolist())
 
     return run
 

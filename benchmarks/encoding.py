@@ -9,19 +9,18 @@ median of the turns' ratios, with the lowest and the highest. CPU is what both u
 other programs on the machine disturb less. `file to file` is reading, encoding and writing.
 """
 
-import argparse
 import os
 import platform
 import random
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import patch
 
+from measured import Figure, arguments, save
 from tinychat.config import DataSettings
 from tinychat.text import Conversation, Corpus, Tokenizer, encode_whole, train_bpe, train_char
 from tinychat.text import encoding as corpus_encoding
@@ -82,19 +81,25 @@ class Turns:
             self._cpu.append((first[1], second[1]))
         return same
 
-    def tell(self) -> None:
+    def tell(self) -> dict[str, Figure]:
         """One line."""
-        ratios = [plain / quick for plain, quick in self._seconds]
-        cpu = statistics.median(plain / quick for plain, quick in self._cpu)
-        speeds = [
-            self._megabytes / statistics.median(side) for side in zip(*self._seconds, strict=True)
-        ]
+        theirs, ours = (
+            Figure.of([self._megabytes / seconds for seconds in side], " MB/s")
+            for side in zip(*self._seconds, strict=True)
+        )
+        ratio, cpu = (
+            Figure.ratio(*zip(*turns, strict=True)) for turns in (self._seconds, self._cpu)
+        )
         print(
-            f"{self._name:34} {speeds[0]:6.1f} MB/s {speeds[1]:6.1f} MB/s   "
-            f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})   "
-            f"CPU ratio {cpu:.2f}",
+            f"{self._name:34} {theirs.median:6.1f} MB/s {ours.median:6.1f} MB/s   "
+            f"ratio {ratio}   CPU ratio {cpu.median:.2f}",
             flush=True,
         )
+        return {
+            f"{self._name}: tokenizers": theirs,
+            f"{self._name}: tinychat": ours,
+            f"{self._name}: ratio": ratio,
+        }
 
 
 def _timed(work: Callable[[], object]) -> tuple[tuple[float, float], object]:
@@ -105,8 +110,8 @@ def _timed(work: Callable[[], object]) -> tuple[tuple[float, float], object]:
 
 def measure(
     name: str, tokenizer: Tokenizer, corpus: Corpus, batches: Batches, threads: int, turns: int
-) -> bool:
-    """Both ways, in memory and from file to file."""
+) -> tuple[bool, dict[str, Figure]]:
+    """Both ways, in memory and from file to file; whether the ids are the same."""
     encoder = corpus_encoder(tokenizer)
     megabytes = sum(len(text.encode()) for batch in batches for text in batch) / MB
     texts = [text for batch in batches for text in batch]
@@ -132,24 +137,23 @@ def measure(
         Turns(f"{name}, file to file", megabytes),
     )
     same = in_memory.take(theirs, ours, turns)
-    in_memory.tell()
+    figures = in_memory.tell()
     same &= whole.take(to_file_with_theirs, to_file, turns)
-    whole.tell()
+    figures |= whole.tell()
     if encoder is tokenizer:
         print(f"{name}: nothing quicker than the tokenizers library is known for it")
-    return same
+    return same, figures
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Measure; 1 if one id differs."""
-    parser = argparse.ArgumentParser()
+    parser = arguments(__doc__)
     parser.add_argument("text", type=Path, nargs="?")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--megabytes", type=float, default=20)
     parser.add_argument("--vocab-size", type=int, default=8192)
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="a moment; the figures say nothing")
-    options = parser.parse_args(words)
+    options = parser.parse_args()
     megabytes, turns = (0.5, 1) if options.quick else (options.megabytes, options.turns)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
@@ -166,13 +170,17 @@ def main(words: Sequence[str] | None = None) -> int:
             f"{platform.machine()} with {os.cpu_count()} cores, load {load}\n"
             f"{'':34} tokenizers  tinychat"
         )
-        same = True
+        same, figures = True, dict[str, Figure]()
         for name, tokenizer in (
             ("byte-level BPE", train_bpe(texts, options.vocab_size)),
             ("characters", train_char(texts)),
         ):
-            same &= measure(name, tokenizer, corpus, batches, options.threads, turns)
+            alike, found = measure(name, tokenizer, corpus, batches, options.threads, turns)
+            same &= alike
+            figures |= found
     print("the ids are the same" if same else "THE IDS DIFFER")
+    if same:
+        save(options, figures)
     return 0 if same else 1
 
 

@@ -1,13 +1,12 @@
 """The monitor on a run of a million steps, in a real terminal (tmux); and what it costs a trainer.
 
-    python benchmarks/monitoring.py [--rows 1000000] [--only opening following idle help trainer]
+    python benchmarks/monitoring.py [--rows 1000000] [--only opening following ...] [--quick]
 
 Makes a run in a temporary folder and prints each figure beside its limit; exits with 1 if one is
 broken. CPU is that of the monitor's process. On a busy machine the figures in seconds are upper
 bounds. The trainer is measured against itself: three monitors on it are frozen and let go in turn.
 """
 
-import argparse
 import itertools
 import json
 import math
@@ -28,6 +27,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from measured import Figure, arguments, save
 from tinychat.runs import (
     AttemptRecord,
     RunPaths,
@@ -50,7 +50,7 @@ _EVALS, _ROUNDS, _PROMPTS, _EVENTS = 1000, 2000, 10, 3000
 _BORN = 1_700_000_000.0
 
 
-class Figure(NamedTuple):
+class Seen(NamedTuple):
     """What was measured, and the most it may be (None: it is only told)."""
 
     what: str
@@ -201,7 +201,7 @@ def _status(state: Any, step: int, most: int) -> Status:
 # --- what is measured
 
 
-def opening(run: Path, rows: int) -> Iterator[Figure]:
+def opening(run: Path, rows: int) -> Iterator[Seen]:
     """From the start of the process to its first screen, and to the whole history in it."""
     paints: list[tuple[float, float]] = []
     wholes: list[tuple[float, float]] = []
@@ -212,7 +212,7 @@ def opening(run: Path, rows: int) -> Iterator[Figure]:
             wholes.append((monitor.wait(lambda screen: whole(screen, rows)), monitor.cpu()))
     for what, limit, times in (("first paint", 1.0, paints), ("whole history", 5.0, wholes)):
         seconds, cpu = min(times)
-        yield Figure(what, seconds, "s", limit, f"best of 3; {cpu:.2f} s of CPU")
+        yield Seen(what, seconds, "s", limit, f"best of 3; {cpu:.2f} s of CPU")
 
 
 def whole(screen: str, rows: int) -> bool:
@@ -224,7 +224,7 @@ def _drawn(screen: str) -> bool:
     return any(0x2800 < ord(sign) < 0x2900 for sign in screen)  # braille: there are curves
 
 
-def following(run: Path, rows: int) -> Iterator[Figure]:
+def following(run: Path, rows: int) -> Iterator[Seen]:
     """CPU a frame while a row a second comes, and memory."""
     writer = RunWriter(run)
     last = _newest_step(run)
@@ -251,16 +251,16 @@ def following(run: Path, rows: int) -> Iterator[Figure]:
                 time.sleep(max(0.0, due - time.perf_counter()))
             cost = (monitor.cpu() - before) / FRAMES
             name = f"{size[0]}x{size[1]}"
-            yield Figure(f"CPU a frame, {name}", 1000 * cost, "ms", 1000 * limit)
+            yield Seen(f"CPU a frame, {name}", 1000 * cost, "ms", 1000 * limit)
             for key in "txyezi":  # every axis and average once
                 monitor.press(key)
                 time.sleep(1.0)
-            yield Figure(f"memory, {name}", monitor.memory(), "MB", 250.0)
+            yield Seen(f"memory, {name}", monitor.memory(), "MB", 250.0)
     writer.status(_status("finished", last, 2 * rows))
     writer.close()
 
 
-def idle(run: Path, rows: int) -> Iterator[Figure]:
+def idle(run: Path, rows: int) -> Iterator[Seen]:
     """CPU while nothing happens."""
     for size in SIZES:
         with opened(size, str(run)) as monitor:
@@ -271,15 +271,15 @@ def idle(run: Path, rows: int) -> Iterator[Figure]:
             before, began = monitor.cpu(), time.perf_counter()
             time.sleep(IDLE_SECONDS)
             share = (monitor.cpu() - before) / (time.perf_counter() - began)
-        yield Figure(f"idle, {size[0]}x{size[1]}", 100 * share, "% CPU", 1.0, "a finished run")
+        yield Seen(f"idle, {size[0]}x{size[1]}", 100 * share, "% CPU", 1.0, "a finished run")
 
 
-def help_text(run: Path, rows: int) -> Iterator[Figure]:
+def help_text(run: Path, rows: int) -> Iterator[Seen]:
     """CPU of `--help`, and of Python alone."""
     costs = [min(_cpu_of(words) for _ in range(5)) for words in (
         ["-m", "tinychat_monitor", "--help"], ["-c", "pass"],
     )]  # fmt: skip
-    yield Figure("--help", costs[0], "s CPU", 0.3, f"Python alone {costs[1]:.2f}")
+    yield Seen("--help", costs[0], "s CPU", 0.3, f"Python alone {costs[1]:.2f}")
 
 
 def _cpu_of(words: list[str]) -> float:
@@ -289,7 +289,7 @@ def _cpu_of(words: list[str]) -> float:
     return used.ru_utime + used.ru_stime
 
 
-def trainer(run: Path, rows: int) -> Iterator[Figure]:
+def trainer(run: Path, rows: int) -> Iterator[Seen]:
     """The time of a step with three monitors on the run, over the time without them."""
     folder = run.parent / "trained"
     words = ["train", "--name", "demo", "--checkpoints", str(folder), "--max-steps", "1000000"]
@@ -324,7 +324,7 @@ def trainer(run: Path, rows: int) -> Iterator[Figure]:
         child.wait()
 
 
-def _side_by_side(metrics: Path, monitors: list[psutil.Process]) -> Iterator[Figure]:
+def _side_by_side(metrics: Path, monitors: list[psutil.Process]) -> Iterator[Seen]:
     turns: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
     for turn in range(2 * _TURNS):
         watched = turn % 2 == 0
@@ -348,7 +348,7 @@ def _side_by_side(metrics: Path, monitors: list[psutil.Process]) -> Iterator[Fig
     ratio = statistics.median(a / b for a, b in zip(beside, alone, strict=True))
     noise = statistics.median(abs(a / b - 1) for a, b in itertools.pairwise(alone))
     told = f"turns without differ by {100 * noise:.1f} % among themselves"
-    yield Figure("a step, three monitors / none", ratio, "", 1.05 + noise, told)
+    yield Seen("a step, three monitors / none", ratio, "", 1.05 + noise, told)
 
 
 def _progress(told: str) -> None:
@@ -362,25 +362,29 @@ PARTS = {"opening": opening, "following": following, "idle": idle, "help": help_
 
 def main() -> int:
     """Measure and tell; 1 if a limit is broken."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser = arguments(__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()
+    if options.quick:
+        options.rows, options.only = 20_000, ["opening", "help"]
     if shutil.which("tmux") is None:
         raise SystemExit("This needs tmux: install it, or leave this benchmark out.")
-    broken = 0
+    broken, figures = 0, dict[str, Figure]()
     with tempfile.TemporaryDirectory(prefix="tinychat-", ignore_cleanup_errors=True) as folder:
         run = Path(folder) / _NAME
         make_run(run, options.rows)
         for part in options.only:
-            for figure in PARTS[part](run, options.rows):
-                limit = "" if figure.limit is None else f"limit {figure.limit:.3g}"
-                said = "" if figure.holds else "BROKEN"
-                broken += not figure.holds
+            for seen in PARTS[part](run, options.rows):
+                limit = "" if seen.limit is None else f"limit {seen.limit:.3g}"
+                said = "" if seen.holds else "BROKEN"
+                broken += not seen.holds
                 _progress("")
-                value = f"{figure.value:.3g} {figure.unit}"
-                print(f"{figure.what:32} {value:12} {limit:12} {figure.note} {said}", flush=True)
-    return 1 if broken else 0
+                value = f"{seen.value:.3g} {seen.unit}"
+                print(f"{seen.what:32} {value:12} {limit:12} {seen.note} {said}", flush=True)
+                figures[seen.what] = Figure.of([seen.value], f" {seen.unit}".rstrip() or "x")
+    save(options, figures)
+    return 1 if broken and not options.quick else 0
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """Whether the plan's time and memory hold: plan, then run for minutes, and compare.
 
-    python benchmarks/planning.py [--minutes 5] --data FOLDER [--keep FOLDER] [PRESET ...] [FLAG ..]
+    python benchmarks/planning.py [--minutes 5] [--quick] --data FOLDER [PRESET ...] [FLAG ..]
 
 Each preset is planned for a run of about so many minutes here, with evaluations, samples and saves,
 and that very run is done. FOLDER (or file) is what all of them learn from; flags that are not known
-here go to tinychat. The runs are deleted, unless there is a folder to keep them in. The limits are
+here go to tinychat. The runs are deleted, unless --keep says where they stay. The limits are
 10 % of time and 15 % of memory.
 """
 
-import argparse
 import contextlib
 import json
 import subprocess
@@ -18,6 +17,8 @@ import time
 from pathlib import Path
 
 import psutil
+
+from measured import QUICKLY, Figure, arguments, save
 
 TIME_LIMIT, MEMORY_LIMIT = 0.10, 0.15
 PRESETS = ("demo", "5m", "dolly-7m")
@@ -31,6 +32,12 @@ def tinychat(*words: str) -> list[str]:
 def plan(flags: list[str]) -> dict:
     done = subprocess.run(tinychat("plan", *flags, "--json"), capture_output=True, check=True)
     return json.loads(done.stdout)
+
+
+def steps_in(minutes: float, flags: list[str]) -> int:
+    """How many steps that time is enough for."""
+    first = plan([*flags, "--max-steps", str(PROBED_STEPS)])
+    return max(20, int(60 * minutes / first["duration"]["total"] * PROBED_STEPS))
 
 
 def run(flags: list[str]) -> tuple[float, int]:
@@ -60,30 +67,35 @@ def _rss(pid: int) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("presets", nargs="*", default=PRESETS)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--keep", type=Path)
     told, more = parser.parse_known_args()
+    if told.quick:
+        told.presets = ["demo"]
+        more += ["--model.n-layer", "1", "--batch-size", "2", *QUICKLY]
     if not told.data and set(told.presets) != {"demo"}:
         parser.error("give --data FOLDER, or demo alone, which learns the built-in small talk")
-    ok = True
+    ok, figures = True, dict[str, Figure]()
     for preset in told.presets:
         kept = contextlib.nullcontext(told.keep and str(told.keep / preset))
         with kept if told.keep else tempfile.TemporaryDirectory() as folder:
             flags = ["--preset", preset, "--tokenizer", "trained", "--checkpoints", folder, *more]
             flags += ["--data", str(told.data)] if told.data else []
-            first = plan([*flags, "--max-steps", str(PROBED_STEPS)])
-            steps = max(20, int(60 * told.minutes / first["duration"]["total"] * PROBED_STEPS))
+            steps = 20 if told.quick else steps_in(told.minutes, flags)
             flags += ["--max-steps", str(steps)]
+            every = steps if told.quick else steps // 8
             for kind in ("eval", "checkpoint", "sample"):
-                flags += [f"--{kind}.every-steps", str(max(1, steps // 8))]
+                flags += [f"--{kind}.every-steps", str(every)]
             planned = plan(flags)
             seconds, peak = run(flags)
         time_off = planned["duration"]["total"] / seconds - 1
         memory_off = planned["memory"]["peak"] / peak - 1
         ok &= abs(time_off) <= TIME_LIMIT and abs(memory_off) <= MEMORY_LIMIT
+        figures[f"{preset}: time"] = Figure.of([100 * time_off], " %")
+        figures[f"{preset}: memory"] = Figure.of([100 * memory_off], " %")
         print(
             f"{preset:12} {steps:7,} {planned['duration']['total']:9.0f} s {seconds:6.0f} s "
             f"{time_off:+7.1%} {planned['memory']['peak'] / 1e6:10,.0f} MB {peak / 1e6:6,.0f} MB "
@@ -91,7 +103,8 @@ def main() -> int:
             flush=True,
         )
     print(f"limits: time {TIME_LIMIT:.0%}, memory {MEMORY_LIMIT:.0%}")
-    return 0 if ok else 1
+    save(told, figures)
+    return 0 if ok or told.quick else 1
 
 
 if __name__ == "__main__":

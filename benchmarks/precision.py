@@ -1,15 +1,15 @@
 """Milliseconds of one training step in fp32 and bf16, side by side in one process.
 
-    python benchmarks/precision.py [threads]
+    python benchmarks/precision.py [THREADS] [--quick]
 
-Shapes take turns, the fastest of several rounds counts, so that a busy machine disturbs all alike.
+Shapes take turns, so that a busy machine disturbs all alike.
 """
 
-import sys
 import time
 
 import torch
 
+from measured import Figure, arguments, save
 from tinychat.config import ModelSettings, OptimSettings
 from tinychat.model import Decoder, Runtime
 from tinychat.training.batches import Batch
@@ -55,19 +55,30 @@ class Case:
 
 def main() -> None:
     """Measure and print a table."""
-    threads = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+    parser = arguments(__doc__)
+    parser.add_argument("threads", nargs="?", type=int, default=2)
+    told = parser.parse_args()
+    threads, rounds = (1, 2) if told.quick else (told.threads, ROUNDS)
     torch.set_num_threads(threads)
     cases = {name: Case(*shape) for name, shape in SHAPES.items()}
-    best: dict[tuple[str, str], float] = {}
-    for _ in range(ROUNDS):
+    took: dict[tuple[str, str], list[float]] = {}
+    for _ in range(rounds):
         for name, case in cases.items():
             for dtype in ("fp32", "bf16"):
                 seconds = case.step(Runtime("cpu", dtype, threads))
-                best[name, dtype] = min(best.get((name, dtype), seconds), seconds)
-    print(f"{threads} threads, torch {torch.__version__}, fastest of {ROUNDS}")
+                took.setdefault((name, dtype), []).append(1000 * seconds)
+    print(f"{threads} threads, torch {torch.__version__}")
+    figures: dict[str, Figure] = {}
     for name in cases:
-        fp32, bf16 = best[name, "fp32"] * 1000, best[name, "bf16"] * 1000
-        print(f"{name:24} fp32 {fp32:7.1f} ms   bf16 {bf16:7.1f} ms   ratio {fp32 / bf16:.2f}")
+        fp32, bf16 = took[name, "fp32"], took[name, "bf16"]
+        figures |= {
+            f"{name}: fp32": Figure.of(fp32, " ms"),
+            f"{name}: bf16": Figure.of(bf16, " ms"),
+            f"{name}: fp32 / bf16": Figure.ratio(fp32, bf16),
+        }
+    for name, figure in figures.items():
+        print(f"{name:36} {figure}")
+    save(told, figures)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ both results must be the same. Of a plan the peak of its own process, which read
 told beside that of the processes it starts to time training steps.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -26,6 +25,7 @@ from pathlib import Path
 
 import psutil
 
+from measured import Figure, arguments, save
 from tinychat.text.smalltalk import training_conversations
 
 MB = 1_000_000
@@ -87,8 +87,8 @@ def _lines(text: Path | None) -> list[str]:
     return [line for content in said for line in content.splitlines() if line.strip()]
 
 
-def run(corpus: Path, cache: Path, *, kill: bool) -> int:
-    """One preparation, watched from outside; its exit code."""
+def run(corpus: Path, cache: Path, *, kill: bool) -> "Seen":
+    """One preparation, watched from outside."""
     argv = [sys.executable, "-c", _CHILD, str(corpus), str(cache), *(["kill"] if kill else [])]
     seen = watch(argv)
     size = corpus.stat().st_size / MB
@@ -98,7 +98,7 @@ def run(corpus: Path, cache: Path, *, kill: bool) -> int:
         f"{'killed' if kill else f'exit {seen.exit_code}'}\n",
         flush=True,
     )
-    return seen.exit_code
+    return seen
 
 
 def plan(corpus: Path, checkpoints: Path, preset: str) -> int:
@@ -167,13 +167,12 @@ def digests(cache: Path) -> dict[str, str]:
 
 def main() -> int:
     """Measure, and compare the bytes; 1 where they differ or a process failed."""
-    parser = argparse.ArgumentParser()
+    parser = arguments(__doc__)
     parser.add_argument("text", type=Path, nargs="?")
     parser.add_argument("--megabytes", type=float, default=1200)
     parser.add_argument("--conversations", action="store_true")
     parser.add_argument("--plan", metavar="PRESET")
     parser.add_argument("--folder", type=Path, default=None, help="else a temporary one")
-    parser.add_argument("--quick", action="store_true", help="a few seconds; figures say nothing")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="tinychat-", dir=options.folder))
     try:
@@ -183,16 +182,26 @@ def main() -> int:
         load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
         told = f"{os.cpu_count()} cores, load {load}"
         print(f"{corpus.stat().st_size / MB:.0f} MB, {told}; in one go", flush=True)
-        failed = run(corpus, folder / "whole", kill=False)
+        whole = run(corpus, folder / "whole", kill=False)
         print("killed in the middle of encoding", flush=True)
-        run(corpus, folder / "killed", kill=True)
+        until = run(corpus, folder / "killed", kill=True)
         print("and again", flush=True)
-        failed |= run(corpus, folder / "killed", kill=False)
+        after = run(corpus, folder / "killed", kill=False)
+        failed = whole.exit_code or after.exit_code
         same = digests(folder / "whole") == digests(folder / "killed") != {}
         print("the bytes are the same" if same else "THE BYTES DIFFER", flush=True)
         if options.plan:
             print(f"\ntinychat plan --preset {options.plan}", flush=True)
             failed |= plan(corpus, folder / "checkpoints", options.plan)
+        if same and not failed:
+            size = corpus.stat().st_size / MB
+            figures = {
+                "speed": Figure.of([size / whole.seconds], " MB/s"),
+                "peak memory": Figure.of([whole.peak / MB], " MB"),
+                "until the kill": Figure.of([until.seconds], " s"),
+                "after the kill": Figure.of([after.seconds], " s"),
+            }
+            save(options, figures)
         return 0 if same and not failed else 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)

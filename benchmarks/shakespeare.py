@@ -1,6 +1,6 @@
 """Minutes to nanoGPT's own final loss on its Shakespeare task for CPUs, beside nanoGPT as shipped.
 
-    python benchmarks/shakespeare.py --nanogpt PATH --data input.txt [--rounds 5] [--quick]
+    python benchmarks/shakespeare.py [--nanogpt PATH] [--data input.txt] [--rounds 5] [--quick]
 
 PATH is a checkout of nanoGPT, which gets its own command (README, "I only have a macbook"), and
 input.txt the text that it trains on; its first 90 % are learnt from by both. Each command is timed
@@ -8,11 +8,10 @@ whole, from its start to its end, in turns, on the threads that it takes by itse
 of all of the last 10 %, in windows of 64 characters. Ours is shakespeare.toml.
 """
 
-import argparse
+import itertools
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from measured import Figure, arguments, save
 from tinychat.model import processor
+from tinychat.text.smalltalk import training_conversations
 
 HERE = Path(__file__).parent
 CONTEXT, ROWS = 64, 12
@@ -73,14 +74,14 @@ def theirs(nanogpt: Path, steps: int) -> Result:
     return Result(seconds, float(told.stdout.splitlines()[-1]))
 
 
-def ours(train: Path, valid: Path, steps: int, seed: int) -> Result:
+def ours(train: Path, valid: Path, steps: int, seed: int, more: list[str]) -> Result:
     """Our command, then our evaluation of its last checkpoint."""
     command = [sys.executable, "-m", "tinychat"]
     with tempfile.TemporaryDirectory() as folder:
         place = ["--checkpoints", folder]
         seconds = timed(
             [*command, "train", "--config", str(HERE / "shakespeare.toml"), "--name", "run",
-             "--data", str(train), "--max-steps", str(steps), "--seed", str(seed), *place]
+             "--data", str(train), "--max-steps", str(steps), "--seed", str(seed), *place, *more]
         )  # fmt: skip
         told = subprocess.run(
             [*command, "eval", "run", "--data", str(valid), "--json", *place],
@@ -98,42 +99,62 @@ def prepare(nanogpt: Path, data: Path) -> None:
 
 def main() -> None:
     """Take turns, and print each turn and the medians."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("--nanogpt", type=Path, help="without it, ours alone")
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="without it, the built-in small talk")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=OUR_STEPS, help="of ours")
-    parser.add_argument("--quick", action="store_true", help="one round of few steps")
     told = parser.parse_args()
-    rounds, theirs_steps, steps = told.rounds, STEPS, told.steps
+    rounds, theirs_steps, steps, more = told.rounds, STEPS, told.steps, list[str]()
     if told.quick:
         rounds, theirs_steps, steps = 1, 20, 20
+        more = ["--runtime.autotune=false", "--runtime.threads=1"]
     print(f"{processor('cpu')}, {os.cpu_count()} cores")
-    if told.nanogpt:
-        prepare(told.nanogpt, told.data)
-    text = told.data.read_text(encoding="utf-8")
-    cut = int(len(text) * 0.9)
     pairs: list[tuple[Result | None, Result]] = []
     with tempfile.TemporaryDirectory() as folder:
-        train, valid = Path(folder, "train.txt"), Path(folder, "valid.txt")
+        whole, train, valid = (Path(folder, f"{name}.txt") for name in ("all", "train", "valid"))
+        text = told.data.read_text(encoding="utf-8") if told.data else small_talk()
+        cut = int(len(text) * 0.9)
+        whole.write_text(text, encoding="utf-8")
         train.write_text(text[:cut], encoding="utf-8")
         valid.write_text(text[cut:], encoding="utf-8")
+        if told.nanogpt:
+            prepare(told.nanogpt, whole)
         for turn in range(rounds):
             other = theirs(told.nanogpt, theirs_steps) if told.nanogpt else None
-            mine = ours(train, valid, steps, seed=turn)
+            mine = ours(train, valid, steps, turn, more)
             pairs.append((other, mine))
             line = f"ours {mine.seconds:6.1f} s, loss {mine.loss:.4f}"
             if other:
                 line = f"nanoGPT {other.seconds:6.1f} s, loss {other.loss:.4f}   {line}"
             print(line, flush=True)
-    ratios = [other.seconds / mine.seconds for other, mine in pairs if other]
-    if ratios:
-        print(
-            f"time: {statistics.median(ratios):.2f}x less ({min(ratios):.2f} to "
-            f"{max(ratios):.2f}); characters learnt from: {theirs_steps / steps:.2f}x fewer; "
-            f"at or below nanoGPT's loss: {sum(m.loss <= o.loss for o, m in pairs if o)} of "
-            f"{len(ratios)}"
-        )
+    figures = tell(pairs) | {"characters fewer": Figure.of([theirs_steps / steps])}
+    for name, figure in figures.items():
+        print(f"{name:24} {figure}")
+    save(told, figures)
+
+
+def tell(pairs: list[tuple[Result | None, Result]]) -> dict[str, Figure]:
+    """What the turns come to."""
+    figures = {
+        "ours: seconds": Figure.of([mine.seconds for _, mine in pairs], " s"),
+        "ours: loss": Figure.of([mine.loss for _, mine in pairs], " nats"),
+    }
+    beside = [(other, mine) for other, mine in pairs if other]
+    if beside:
+        figures |= {
+            "nanoGPT: seconds": Figure.of([other.seconds for other, _ in beside], " s"),
+            "nanoGPT: loss": Figure.of([other.loss for other, _ in beside], " nats"),
+            "less time": Figure.of([other.seconds / mine.seconds for other, mine in beside]),
+            "less loss": Figure.of([other.loss - mine.loss for other, mine in beside], " nats"),
+        }
+    return figures
+
+
+def small_talk() -> str:
+    """A text to show that it runs."""
+    talks = itertools.islice(training_conversations(), 200)
+    return "\n".join(message.content for talk in talks for message in talk.messages)
 
 
 if __name__ == "__main__":

@@ -7,17 +7,17 @@ it begins with. The time of chat is from its start until its prompt stands on a 
 CPU seconds are told beside, since other programs delay both.
 """
 
-import argparse
 import os
 import pty
 import resource
 import select
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from measured import Figure, arguments, save
 
 LIMIT = 0.5  # seconds over torch's own
 PROMPT = "you › ".encode()
@@ -26,8 +26,7 @@ LONGEST = 60.0  # seconds until it is said that no prompt came
 
 def main() -> None:
     """Measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="show that it runs, in seconds")
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--run", help="a run, its folder, or a checkpoint")
     given = parser.parse_args()
@@ -39,18 +38,19 @@ def main() -> None:
             if turn:  # the first one reads files that the others find in memory
                 alone.append(pair[0])
                 whole.append(pair[1])
-    for name, found in (("import torch", alone), ("tinychat chat", whole)):
-        wall, cpu = zip(*found, strict=True)
-        print(
-            f"{name:<15}{statistics.median(wall):6.2f} s ({min(wall):.2f}-{max(wall):.2f}), "
-            f"CPU {statistics.median(cpu):.2f} s"
-        )
+    figures: dict[str, Figure] = {}
     for place, kind in enumerate(("wall", "CPU")):
-        over = sorted(w[place] - a[place] for a, w in zip(alone, whole, strict=True))
-        print(
-            f"over torch's   {statistics.median(over):6.2f} s {kind} "
-            f"({over[0]:.2f}-{over[-1]:.2f}), goal {LIMIT} s or less"
-        )
+        theirs, ours = ([each[place] for each in found] for found in (alone, whole))
+        over = [mine - other for mine, other in zip(ours, theirs, strict=True)]
+        figures |= {
+            f"import torch, {kind}": Figure.of(theirs, " s"),
+            f"tinychat chat, {kind}": Figure.of(ours, " s"),
+            f"over torch's, {kind}": Figure.of(over, " s"),
+        }
+    for name, figure in figures.items():
+        print(f"{name:20} {figure}")
+    print(f"the limit is {LIMIT} s over torch's")
+    save(given, figures)
 
 
 def write_model(folder: Path, *, small: bool) -> Path:

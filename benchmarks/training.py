@@ -1,16 +1,17 @@
 """Training tokens/s beside transformers' Llama of the same shape, and beside the matrix products.
 
-    python benchmarks/training.py [26m] [59m] [--rounds 5] [--quick]
+    python benchmarks/training.py [26m|59m] [--rounds 5] [--quick]
 
-Forward and backward pass of one batch, on one thread, in turns in one process, in seconds of CPU;
-medians of the rounds' ratios, with the least and the greatest. Ours as a run of some minutes (as
-autotune takes it where it does not compile) and compiled; theirs in fp32 and in bf16 autocast,
-which is what its Trainer does with `bf16=True`. The share of the matrix products is what the
-model's products alone would take at the speed that they have here, measured in the same rounds.
+Forward and backward pass of one batch, on one thread of one core, in turns in one process, in
+seconds of CPU; medians of the rounds' ratios, with the least and the greatest. Ours as a run of
+some minutes (as autotune takes it where it does not compile) and compiled; theirs in fp32 and in
+bf16 autocast, which is what its Trainer does with `bf16=True`. The share of the matrix products is
+what the model's products alone would take at the speed that they have here, measured in the same
+rounds.
 """
 
-import argparse
 import itertools
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from measured import Figure, arguments, save
 from tinychat.config import ModelSettings
 from tinychat.model import Decoder, Runtime, processor
 from tinychat.training.batches import Batch
@@ -119,7 +121,7 @@ def cpu_seconds(way: Way) -> float:
     return time.process_time() - began
 
 
-def measure(name: str, rounds: int, *, compiled: bool) -> None:
+def measure(name: str, rounds: int, *, compiled: bool) -> dict[str, Figure]:
     """Print a table of one shape."""
     settings, vocab_size, rows = SHAPES[name]
     generator = torch.Generator().manual_seed(0)
@@ -127,54 +129,52 @@ def measure(name: str, rounds: int, *, compiled: bool) -> None:
     batch = Batch(ids[:, :-1], ids[:, 1:], torch.ones(rows, settings.context_length) > 0)
     multiply, operations = products(settings, vocab_size, rows)
     ways = {
-        "ours, bf16": ours(settings, vocab_size, batch, compiled=False),
-        "transformers, fp32": theirs(settings, vocab_size, batch, bf16=False),
-        "transformers, bf16 autocast": theirs(settings, vocab_size, batch, bf16=True),
-        "matrix products alone, bf16": multiply,
+        "ours": ours(settings, vocab_size, batch, compiled=False),
+        "transformers fp32": theirs(settings, vocab_size, batch, bf16=False),
+        "transformers bf16 autocast": theirs(settings, vocab_size, batch, bf16=True),
+        "matrix products": multiply,
     }
     if compiled:
-        ways["ours, bf16, compiled"] = ours(settings, vocab_size, batch, compiled=True)
+        ways["ours compiled"] = ours(settings, vocab_size, batch, compiled=True)
     for way in ways.values():  # the first call prepares, and compiles
         way()
     took: dict[str, list[float]] = {way: [] for way in ways}
     for _, way in itertools.product(range(rounds), ways):
         took[way].append(cpu_seconds(ways[way]))
     tokens = rows * settings.context_length
-    print(f"\n{name}: {rows} rows of {settings.context_length} tokens, {rounds} rounds")
+    print(f"\n{name}: {tokens} tokens in {rows} rows, bf16 where nothing is said, {rounds} rounds")
+    figures: dict[str, Figure] = {}
     for way, seconds in sorted(took.items(), key=lambda each: statistics.median(each[1])):
-        middle = statistics.median(seconds)
-        line = f"  {way:28} {tokens / middle:8,.0f} tokens/s"
+        speed = Figure.of([tokens / each for each in seconds], " tokens/s")
+        figures[f"{way}: speed"] = speed
+        line = f"  {way:28} {speed.median:8,.0f} tokens/s"
         if way.startswith("ours"):
-            line += "".join(
-                f"   {_ratio(took[other], seconds)} {other}"
-                for other in ("transformers, fp32", "transformers, bf16 autocast")
+            for other in ("transformers fp32", "transformers bf16 autocast"):
+                ratio = figures[f"{way} / {other}"] = Figure.ratio(took[other], seconds)
+                line += f"   {ratio} {other}"
+            share = figures[f"{way} / matrix products"] = Figure.ratio(
+                took["matrix products"], seconds
             )
-            share = statistics.median(took["matrix products alone, bf16"]) / middle
-            line += f"   {share:.0%} of the products' speed"
+            line += f"   {share.median:.0%} of the products' speed"
         print(line, flush=True)
-    speed = operations / statistics.median(took["matrix products alone, bf16"])
+    speed = operations / statistics.median(took["matrix products"])
     print(f"  the products reach {speed / 1e9:,.0f} GFLOP/s")
-
-
-def _ratio(slow: list[float], fast: list[float]) -> str:
-    ratios = [one / other for one, other in zip(slow, fast, strict=True)]
-    return f"{statistics.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"
+    return figures
 
 
 def main() -> None:
     """Measure what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("shapes", nargs="*", metavar="26m|59m")
+    parser = arguments(__doc__)
+    parser.add_argument("shape", nargs="?", choices=("26m", "59m"), default="26m")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="a tiny shape, one round")
+    parser.add_argument("--core", type=int, default=0)
     told = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {told.core})
     torch.set_num_threads(1)
     print(f"{processor('cpu')}, torch {torch.__version__}, one thread")
-    if told.quick:
-        measure("tiny", 1, compiled=False)
-        return
-    for name in told.shapes or ("26m", "59m"):
-        measure(name, told.rounds, compiled=True)
+    shape, rounds = ("tiny", 1) if told.quick else (told.shape, told.rounds)
+    save(told, measure(shape, rounds, compiled=not told.quick))
 
 
 if __name__ == "__main__":
