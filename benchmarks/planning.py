@@ -43,7 +43,7 @@ def steps_in(minutes: float, flags: list[str]) -> int:
 def run(flags: list[str]) -> tuple[float, int]:
     """(seconds from the first step to the end, peak bytes of the process)."""
     process = subprocess.Popen(tinychat("train", "--name", "run", *flags), stdout=sys.stderr)
-    began, peak = 0.0, 0
+    started, began, peak = time.monotonic(), 0.0, 0
     status = Path(flags[flags.index("--checkpoints") + 1]) / "run" / "status.json"
     while process.poll() is None:
         try:
@@ -56,7 +56,7 @@ def run(flags: list[str]) -> tuple[float, int]:
         time.sleep(0.1)
     if process.returncode:
         raise SystemExit(process.returncode)
-    return time.monotonic() - began, peak
+    return time.monotonic() - (began or started), peak  # one of few steps may never be seen
 
 
 def _rss(pid: int) -> int:
