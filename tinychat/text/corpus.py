@@ -1,6 +1,6 @@
 """The files of a corpus: which there are, what each holds, and the fingerprint of it all.
 
-A source is one path that was given (a file or a folder) or the built-in small talk. Scanning reads
+A source is one path that was given (a file or a folder) or a built-in corpus. Scanning reads
 every byte once, for the fingerprint, and decides how each file is read and which side it belongs
 to by its name; counting and dividing documents is the charge of `split`.
 """
@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from tinychat.config import DataSettings
 from tinychat.errors import DataError, NoDataError
+from tinychat.text.built_in import SMALL_TALK, conversations_of, is_built_in, title_of
 from tinychat.text.chat import Conversation
 from tinychat.text.formats import detect
 from tinychat.text.items import Item
@@ -42,7 +43,7 @@ _ABOUT = frozenset({"readme", "license", "licence"})  # files about a set, besid
 
 @dataclass(frozen=True)
 class CorpusFile:
-    """One file, or one side of the built-in corpus (`path` is None)."""
+    """One file, or one side of a built-in corpus (`path` is None)."""
 
     path: Path | None
     shape: Shape
@@ -52,10 +53,11 @@ class CorpusFile:
     modified_ns: int = 0
     strict: bool = False
     built_in: tuple[Conversation, ...] = field(default=(), repr=False)
+    title: str = ""  # of a built-in corpus
 
     @property
     def name(self) -> str:
-        return str(self.path) if self.path else f"built-in small talk, {self.side}"
+        return str(self.path) if self.path else f"{self.title}, {self.side}"
 
     def items(self, tally: Tally | None = None, advance: Advance | None = None) -> Iterator[Item]:
         """All that the file holds, in order. Raises DataError if it changed since the scan.
@@ -106,17 +108,18 @@ class Corpus:
     def scan(
         cls, data: DataSettings, progress: Progress | None = None, *, undivided: bool = False
     ) -> "Corpus":
-        """Find and read all files below `data.paths`; none given: the built-in small talk.
+        """Find and read all files below `data.paths`, or what is built in under such a name; none
+        given: the built-in small talk.
 
         With `undivided` names say nothing about training and validation. Raises DataError for a
         path that is not there, a file that is neither text nor records in a known shape, and for
         text and conversations mixed.
         """
-        if not data.paths:
-            sources = (Source("built-in small talk", _built_in_files()),)
-            return cls(sources, "chat", _fingerprint(sources))
+        words = data.paths or (SMALL_TALK,)
+        paths = [word for word in words if not is_built_in(word)]
+        named = dict.fromkeys(word for word in words if is_built_in(word))
         hints: list[str] = []
-        found = _choose([_find(path, hints) for path in data.paths], hints, undivided=undivided)
+        found = _choose([_find(path, hints) for path in paths], hints, undivided=undivided)
         total = sum(entry.path.stat().st_size for _, entries in found for entry in entries)
         meter = Meter(progress, "reading", total)
         sources = []
@@ -124,8 +127,10 @@ class Corpus:
             scanned = [_scan_file(entry, data, meter) for entry in entries]
             hints += [hint for _, file_hints in scanned for hint in file_hints]
             sources.append(Source(str(given), tuple(file for file, _ in scanned)))
-        meter.finish()
-        hints += _unused(data, sources)
+        if paths:
+            meter.finish()
+            hints += _unused(data, sources)
+        sources += map(_built_in_source, named)
         form = _form_of(sources)
         return cls(tuple(sources), form, _fingerprint(sources), tuple(hints))
 
@@ -338,23 +343,27 @@ def _unreadable(path: Path, error: OSError) -> DataError:
     return DataError(f"{path} cannot be read: {error.strerror or error}.")
 
 
-# --- the built-in corpus ----------------------------------------------------------------------
+# --- built-in corpora -------------------------------------------------------------------------
 
 
-def _built_in_files() -> tuple[CorpusFile, CorpusFile]:
-    from tinychat.text import smalltalk  # only where it is wanted: its tables are large
-
-    return (
-        _built_in_file("train", tuple(smalltalk.training_conversations())),
-        _built_in_file("valid", tuple(smalltalk.validation_conversations())),
-    )
+def _built_in_source(word: str) -> Source:
+    title = title_of(word)
+    train, valid = conversations_of(word)
+    files = (_built_in_file(title, "train", train), _built_in_file(title, "valid", valid))
+    return Source(title, files)
 
 
-def _built_in_file(side: Side, talks: tuple[Conversation, ...]) -> CorpusFile:
+def _built_in_file(title: str, side: Side, talks: Sequence[Conversation]) -> CorpusFile:
     data = b"".join(map(conversation_bytes, talks))
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     return CorpusFile(
-        None, Shape("messages", "lines", "messages"), side, len(data), digest, built_in=talks
+        None,
+        Shape("messages", "lines", "messages"),
+        side,
+        len(data),
+        digest,
+        built_in=tuple(talks),
+        title=title,
     )
 
 
