@@ -1,7 +1,7 @@
 """`tinychat eval`: what a checkpoint makes of text it has not learnt from, in exact numbers."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from tinychat.cli.flags import READING_FLAGS, GivenFlags, Reading, data_settings
 from tinychat.cli.models import PLACE, Place, Run, open_model
 from tinychat.cli.output import Waiting, print_json, tell
-from tinychat.errors import SettingsError
+from tinychat.errors import SettingsError, TinychatError
 from tinychat.words import inert, number, table
 
 if TYPE_CHECKING:  # they import torch
@@ -36,9 +36,10 @@ def eval_command(
     """Measure a checkpoint on the run's validation split, or on data of your own.
 
     Tells val_loss in nats per token, perplexity, and bits per byte, which alone can be compared
-    between tokenizers. A run on the built-in small talk is also asked the questions that were
-    held back from it, greedily; an answer counts if it is right to the letter. With --int8 it also
-    tells how much val_loss is worse with weights of eight bits.
+    between tokenizers. A run that mixes old data in is measured on that too. A run on the built-in
+    small talk or persona is also asked the questions that were held back from it, greedily; an
+    answer counts if it is right to the letter. With --int8 it also tells how much val_loss is worse
+    with weights of eight bits.
 
         tinychat eval demo
         tinychat eval demo@300 --data poems.txt --json
@@ -89,11 +90,43 @@ def _on_validation(model: "OpenedModel", int8: bool, waiting: Waiting) -> dict[s
     at_once = settings.rows_per_micro_batch
     evaluations = _evaluate(model, prepared.valid, form, at_once, int8, waiting)
     document = _document(model, *evaluations, "validation split of the run")
-    if not settings.data.paths:
-        from tinychat.cli.examination import examine
+    old_paths = settings.replay.paths if settings.reads_old_data else ()
+    if settings.reads_old_data:
+        document["replay_val_loss"] = _on_old_data(model, settings, waiting)
+    return document | _examined(model, (settings.data.paths, old_paths), waiting)
 
-        document["answers_right"] = examine(model, waiting)
-    return document
+
+def _on_old_data(model: "OpenedModel", settings: "Settings", waiting: Waiting) -> float | None:
+    """val_loss on what the run mixes in; None, and a remark, where that is gone."""
+    from tinychat.training import prepare_old_data
+
+    run = model.run.absolute()
+    try:
+        old = prepare_old_data(run, settings, model.text.tokenizer, waiting)
+    except TinychatError as error:
+        tell(inert(str(error)))
+        return None
+    if old is None:
+        return None
+    rows = settings.rows_per_micro_batch
+    return _evaluate(model, old.valid, old.form, rows, False, waiting)[0].val_loss
+
+
+def _examined(
+    model: "OpenedModel", learnt: Sequence[Sequence[str]], waiting: Waiting
+) -> dict[str, Any]:
+    """The answers to the questions that built-in corpora keep back, where the run has learnt of
+    one: from its data, or from old data (empty: it has none)."""
+    from tinychat.cli.examination import examine, examine_persona
+    from tinychat.text import PERSONA, learns_small_talk
+
+    own, old = learnt
+    found: dict[str, Any] = {}
+    if PERSONA in (*own, *old):
+        found["answers_in_character"] = examine_persona(model, waiting)
+    if learns_small_talk(own) or (old and learns_small_talk(old)):
+        found["answers_right"] = examine(model, waiting)
+    return found
 
 
 def _prepared(model: "OpenedModel", settings: "Settings", waiting: Waiting) -> "Prepared":
@@ -206,9 +239,12 @@ def _print(document: dict[str, Any]) -> None:
         ("measured on", f"{document['data']}, {number(document['target_tokens'])} tokens to guess"),
         ("val_loss", f"{document['val_loss']:.4f} nats per token"),
         *_int8(document.get("int8")),
+        *_old_data(document),
         ("perplexity", f"{document['perplexity']:.2f}"),
         ("bits per byte", "–" if bits is None else f"{bits:.4f}"),
     ]
+    if "answers_in_character" in document:
+        rows += _shares("answers in character", document["answers_in_character"])
     if "answers_right" in document:
         rows += _answers(document["answers_right"])
     for line in table([(name, inert(words)) for name, words in rows]):
@@ -221,14 +257,24 @@ def _int8(found: dict[str, Any] | None) -> list[tuple[str, str]]:
     return [("  in int8", f"{found['val_loss']:.4f}, {found['worse']:+.4f}")]
 
 
-def _answers(found: dict[str, Any]) -> list[tuple[str, str]]:
-    def words(score: dict[str, Any]) -> str:
-        return f"{score['share']:.1%} ({number(score['right'])} of {number(score['asked'])})"
+def _old_data(document: dict[str, Any]) -> list[tuple[str, str]]:
+    found = document.get("replay_val_loss")
+    return [] if found is None else [("on the old data", f"{found:.4f} nats per token")]
 
-    rows = [("answers right", words(found))]
-    rows += [(f"  {kind}", words(score)) for kind, score in found["kinds"].items()]
-    rows += [
-        ("unseen sums", words(found["unseen_sums"])),
-        ("unseen counting", words(found["unseen_counting"])),
+
+def _answers(found: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        *_shares("answers right", found),
+        ("unseen sums", _share(found["unseen_sums"])),
+        ("unseen counting", _share(found["unseen_counting"])),
     ]
-    return rows
+
+
+def _shares(name: str, found: dict[str, Any]) -> list[tuple[str, str]]:
+    """The share of all, then of each kind."""
+    kinds = [(f"  {kind}", _share(score)) for kind, score in found["kinds"].items()]
+    return [(name, _share(found)), *kinds]
+
+
+def _share(score: dict[str, Any]) -> str:
+    return f"{score['share']:.1%} ({number(score['right'])} of {number(score['asked'])})"

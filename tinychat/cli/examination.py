@@ -1,10 +1,16 @@
-"""The held-out questions of the built-in small talk, put to a model: how many answers are right."""
+"""The held-out questions of the built-in corpora, put to a model: how many answers are right."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tinychat.engine import Sampling
-from tinychat.text.smalltalk import KINDS_APART, Question, held_out_questions
+from tinychat.text.smalltalk import (
+    KINDS_APART,
+    PERSONA_KINDS,
+    Question,
+    held_out_questions,
+    persona_questions,
+)
 
 if TYPE_CHECKING:
     from tinychat.cli.output import Waiting
@@ -23,7 +29,23 @@ def examine(
     `share`, `right` and `asked` leave out the kinds a small model cannot be expected to know
     (sums and numbers it never met together); those stand apart, under names of their own.
     """
-    asked = held_out_questions() if questions is None else questions
+    questions = held_out_questions() if questions is None else questions
+    return scores(questions, _answered_right(model, waiting, questions))
+
+
+def examine_persona(model: "OpenedModel", waiting: "Waiting") -> dict[str, Any]:
+    """Ask the built-in persona's questions about its name and manner, in the same way."""
+    asked = persona_questions()
+    right = _answered_right(model, waiting, asked)
+    return {
+        **_score(PERSONA_KINDS, asked, right),
+        "kinds": {kind: _score([kind], asked, right) for kind in PERSONA_KINDS},
+    }
+
+
+def _answered_right(
+    model: "OpenedModel", waiting: "Waiting", asked: Sequence[Question]
+) -> list[Question]:
     right: list[Question] = []
     done = 0
     for chunk, room in chunks(asked, model.text.tokenizer):
@@ -36,7 +58,7 @@ def examine(
             for question, completion in zip(chunk, completions, strict=True)
             if is_right(completion.text, question)
         ]
-    return scores(asked, right)
+    return right
 
 
 def chunks(
@@ -68,7 +90,7 @@ def scores(asked: Sequence[Question], right: Sequence[Question]) -> dict[str, An
 
 
 def _score(
-    kinds: list[str], asked: Sequence[Question], right: Sequence[Question]
+    kinds: Sequence[str], asked: Sequence[Question], right: Sequence[Question]
 ) -> dict[str, Any]:
     n_asked = sum(question.kind in kinds for question in asked)
     n_right = sum(question.kind in kinds for question in right)

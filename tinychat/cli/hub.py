@@ -17,6 +17,14 @@ def is_on_hub(word: str | None) -> bool:
     return word is not None and word.startswith("hf:")
 
 
+def lasting(word: str) -> str:
+    """A word of `--data` in a form that means the same from any folder, for a run finds it again
+    by that."""
+    from tinychat.text import is_built_in
+
+    return word if is_on_hub(word) or is_built_in(word) else str(Path(word).absolute())
+
+
 def local_paths(words: Sequence[str], root: Path) -> tuple[list[str], str | None]:
     """(paths, licence) of what `--data` names: what begins with hf: is fetched, the rest stays.
 

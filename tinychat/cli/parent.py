@@ -11,7 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tinychat.config import TokenizerSettings
+from tinychat.cli.hub import lasting, local_paths
+from tinychat.config import Settings, TokenizerSettings
 from tinychat.config.load import Layer, from_json, json_to_layer, nest
 from tinychat.errors import (
     CheckpointError,
@@ -21,7 +22,7 @@ from tinychat.errors import (
     SettingsError,
 )
 from tinychat.runs import RunPaths, RunReader, find_model, is_foreign, read_checkpoint
-from tinychat.text import Tokenizer, given_tokenizer
+from tinychat.text import Tokenizer, given_tokenizer, learnt_by
 
 _FORMAT = 1  # of tinychat.json
 _FREE = ("model.dropout",)  # no weight depends on it
@@ -78,6 +79,19 @@ def inherited_layer(folder: Path, flags: Mapping[str, Any]) -> Layer:
     }
     _refuse_contradictions(flags, divided, name)
     return Layer(f"run {name}", json_to_layer({"seed": values["seed"], "data": values["data"]}))
+
+
+def old_data_layer(settings: Settings, sources: Mapping[str, str], root: Path) -> Layer:
+    """Where the old data lies that a run mixes in: as a person says, else where the parent found
+    it. Raises SettingsError where neither tells."""
+    if settings.replay.paths:
+        source = sources["replay.paths"]
+        paths, _ = local_paths(settings.replay.paths, root)
+    else:
+        folder = Path(str(settings.init_from))
+        source = sources["init_from"]
+        paths = learnt_by(folder).data.paths
+    return Layer(source, {"replay": {"paths": list(map(lasting, paths))}})
 
 
 def tokenizer_layer(settings: TokenizerSettings, source: str, flags: dict[str, Any]) -> Layer:

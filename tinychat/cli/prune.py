@@ -121,8 +121,10 @@ def _look_at_cache(root: Path) -> tuple[list[UnusedCache], str]:
     known: set[str] = set()
     try:
         for reader in list_runs(root):
-            told = [reader.run.data_fingerprint]
-            told += [attempt.data_fingerprint for _, attempt in reader.attempts()]
+            record = reader.run
+            told = [record.data_fingerprint, record.replay and record.replay.fingerprint]
+            for _, attempt in reader.attempts():
+                told += [attempt.data_fingerprint, attempt.replay_fingerprint]
             known |= {each for each in told if each}
     except TinychatError as error:
         return [], f"the cache is passed over: {error}"

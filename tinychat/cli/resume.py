@@ -12,7 +12,7 @@ from tinychat.cli.flags import (
     command_line,
     with_absolute_mirror,
 )
-from tinychat.cli.hub import is_on_hub, local_paths
+from tinychat.cli.hub import is_on_hub, lasting, local_paths
 from tinychat.errors import RunError, SettingsError
 from tinychat.launch import launch_of
 from tinychat.words import number
@@ -104,11 +104,10 @@ def go_on(
     if mirror:
         flags["checkpoint.mirror"] = mirror
     flags = with_absolute_mirror(flags)
+    for name_ in ("data.paths", "replay.paths"):
+        if found := _words(flags.get(name_)):
+            flags[name_] = tuple(map(lasting, found))
     words = _words(flags.get("data.paths"))
-    if words:  # a run must find its files again from any folder
-        flags["data.paths"] = tuple(
-            word if is_on_hub(word) else str(Path(word).absolute()) for word in words
-        )
     if _has_begun(run, start or step):
         start = step = None
     from_step, extension = _extension(run, before, flags, start, rewarm, step)
@@ -121,7 +120,7 @@ def go_on(
     resolved, changed = changed_by(flags)
     if any(map(is_on_hub, words)):  # only now: whatever can be refused without fetching has been
         paths, licence = local_paths(words, root)
-        flags["data.paths"] = tuple(str(Path(path).absolute()) for path in paths)
+        flags["data.paths"] = tuple(map(lasting, paths))
         flags.setdefault("data.licence", licence)
         resolved, changed = changed_by(flags)
     named = "checkpoint.mirror" in flags

@@ -21,7 +21,7 @@ from tinychat.cli.flags import (
     command_line,
     with_absolute_mirror,
 )
-from tinychat.cli.hub import is_on_hub, local_paths, local_tokenizer
+from tinychat.cli.hub import is_on_hub, lasting, local_paths, local_tokenizer
 from tinychat.errors import DataError, RunExistsError, SettingsError
 from tinychat.launch import launch_of
 from tinychat.words import count
@@ -196,11 +196,15 @@ def layered_settings(
     found = []  # a run must find its files again from any folder
     if settings.data.paths:
         here, licence = local_paths(settings.data.paths, root)
-        paths = [str(Path(path).absolute()) for path in here]
+        paths = list(map(lasting, here))
         found.append(Layer(sources["data.paths"], {"data": {"paths": paths}}))
         if licence and settings.data.licence is None:
             found.append(Layer("the hub", {"data": {"licence": licence}}))
-        label = label if preset or config else Path(settings.data.paths[0]).stem
+        label = label if preset or config else Path(settings.data.paths[0]).stem.split(":")[-1]
+    if settings.reads_old_data:
+        from tinychat.cli.parent import old_data_layer
+
+        found.append(old_data_layer(settings, sources, root))
     if settings.checkpoint.mirror:
         mirror = {"mirror": str(Path(settings.checkpoint.mirror).absolute())}
         found.append(Layer(sources["checkpoint.mirror"], {"checkpoint": mirror}))

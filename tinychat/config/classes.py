@@ -194,7 +194,7 @@ CIRCUMSTANCES: tuple[Rule, ...] = (
     ),
     Rule(
         "C",
-        ("data_fingerprint",),
+        ("data_fingerprint", "replay_fingerprint"),
         "other text would be learnt, of which validation may have seen a part",
         f"`{ACCEPT_NEW_DATA}` goes on all the same, or {_ANOTHER_RUN}",
         ACCEPT_NEW_DATA,

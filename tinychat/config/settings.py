@@ -294,6 +294,11 @@ class Settings:
         return self.reads_old_data or bool(self.tune.feedback)
 
     @property
+    def own_rows_a_step(self) -> float:
+        """Rows of a step that are of its own data, in the mean."""
+        return self.batch_size * (1 - self.replay.share if self.reads_old_data else 1)
+
+    @property
     def rows_per_micro_batch(self) -> int:
         return self.micro_batch_size or self.batch_size
 

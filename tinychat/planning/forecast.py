@@ -112,7 +112,7 @@ def forecast(
     tokens = None if steps is None else steps * tokens_a_step
     epochs = None
     if steps is not None and data is not None:
-        epochs = steps * settings.batch_size / data.rows_per_epoch
+        epochs = steps * settings.own_rows_a_step / data.rows_per_epoch
     duration = None if steps is None else duration_of(settings, steps, measured)
     return Forecast(
         max_steps=steps,
@@ -135,7 +135,7 @@ def steps_of(settings: Settings, data: Data | None) -> int | None:
         return settings.max_steps
     if data is None:
         return None
-    return max(1, round(settings.max_epochs * data.rows_per_epoch / settings.batch_size))
+    return max(1, round(settings.max_epochs * data.rows_per_epoch / settings.own_rows_a_step))
 
 
 def fixed_bytes(settings: Settings, shape: Shape) -> tuple[int, int, int]:
@@ -199,9 +199,11 @@ def duration_of(settings: Settings, steps: int, measured: Measured) -> Duration:
 
 
 def _evaluations(settings: Settings, step: int, steps: int) -> int:
-    """How many there were after `step` of `steps` steps; the last step always has one."""
+    """How many there were after `step` of `steps` steps; the last step always has one, and the
+    start where old data is watched."""
     every = settings.eval.every_steps
-    return _multiples(step, every) + (step == steps and (every is None or steps % every > 0))
+    last = step == steps and (every is None or steps % every > 0)
+    return settings.watches_old_data + _multiples(step, every) + last
 
 
 def _checkpoints(settings: Settings, step: int, steps: int, seconds: float) -> int:

@@ -33,6 +33,7 @@ from tinychat.training.batches import training_rows
 from tinychat.training.compiled import as_can_be_compiled
 from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import split_parameters
+from tinychat.training.replay import prepare_old_data
 from tinychat.training.space import planned_peak
 from tinychat.training.start import prepare_corpus
 from tinychat.words import size
@@ -74,6 +75,8 @@ def look_ahead(
     runtime = choose_runtime(settings.runtime, training=settings.model)
     runtime = as_can_be_compiled(runtime, asked=True)
     prepared = prepare_corpus(root / NO_RUN, settings, progress) if with_data else None
+    if prepared:  # so that it lies in the cache when it is measured with
+        prepare_old_data(root / NO_RUN, settings, prepared.tokenizer, progress)
     shape = shape_of(settings, prepared.tokenizer.vocab_size if prepared else None)
     data = _data(settings, prepared) if prepared else None
     available = free_memory(runtime.device)

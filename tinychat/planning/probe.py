@@ -36,6 +36,7 @@ from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import Optimizer
 from tinychat.training.parts import assemble
 from tinychat.training.progress import Progress
+from tinychat.training.replay import prepare_old_data
 from tinychat.training.samples import PROMPTS_A_ROUND, LiveSampler, prompt_book
 from tinychat.training.start import made_ready, prepare_corpus
 from tinychat.training.updates import Updates
@@ -143,10 +144,11 @@ def probe(
     facts.runtime.apply()
     resting = _used_bytes(facts.runtime.device)
     settings = resolved.settings
-    prepared = None
+    prepared = old_data = None
     if with_data:
         prepared = prepare_corpus(root / NO_RUN, settings, None)
-    updates = _updates(resolved, vocab_size, facts, prepared)
+        old_data = prepare_old_data(root / NO_RUN, settings, prepared.tokenizer, None)
+    updates = _updates(resolved, vocab_size, facts, prepared, old_data)
     updates.decoder.train()
     tuning = tuning or autotune(updates, root / TUNINGS)
     if tuning:
@@ -155,14 +157,14 @@ def probe(
         facts = tuning.facts(facts)
         updates.use(facts)
     rows, step_seconds, spread = _time_steps(updates)
-    evaluation = None
-    if prepared is not None:
-        evaluation = _time_evaluation(updates.decoder, prepared, facts)
+    evaluations = [
+        _time_evaluation(updates.decoder, each, facts) for each in (prepared, old_data) if each
+    ]
     return Measured(
         rows=rows,
         step_seconds=step_seconds,
         step_spread=spread,
-        evaluate_seconds=evaluation,
+        evaluate_seconds=sum(evaluations) if evaluations else None,
         sample_seconds=time_samples(updates, prepared),
         save_seconds=time_save(updates, root),
         peak_bytes=_peak_bytes(facts.runtime.device),
@@ -173,11 +175,15 @@ def probe(
 
 
 def _updates(
-    resolved: Resolved, vocab_size: int, facts: Facts, prepared: Prepared | None
+    resolved: Resolved,
+    vocab_size: int,
+    facts: Facts,
+    prepared: Prepared | None,
+    old_data: Prepared | None,
 ) -> Updates:
     """The trainer's own, on the run's data or, without any, on random tokens."""
     if prepared is not None:
-        return assemble(resolved, prepared, None, facts).updates()
+        return assemble(resolved, prepared, None, facts, old_data=old_data).updates()
     settings = resolved.settings
     decoder = Decoder(settings.model, vocab_size)
     decoder.initialise(settings.seed)

@@ -84,6 +84,13 @@ class RunReader:
         told = [record.data_fingerprint for _, record in self.attempts()]
         return next((each for each in reversed(told) if each), self.run.data_fingerprint)
 
+    @property
+    def replay_fingerprint(self) -> str | None:
+        """Of the old data that the run goes on with; None for a run that mixes none in."""
+        told = [record.replay_fingerprint for _, record in self.attempts()]
+        replay = self.run.replay
+        return next((each for each in reversed(told) if each), replay and replay.fingerprint)
+
     def rows(self, log: Log) -> Iterator[Row]:
         """The logical log, oldest row first: each step once, as the weights really went.
 

@@ -59,6 +59,15 @@ class _Record:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReplayRecord:
+    """The old data of a run that mixes it in."""
+
+    fingerprint: str  # when the run was born
+    seed: int  # that divided it into training and validation
+    data: dict[str, Any] = field(default_factory=dict)  # how it is read, where not as usual
+
+
+@dataclass(frozen=True, kw_only=True)
 class TuneRecord:
     """What a run of preference tuning learns from; examples.jsonl is its own copy of it."""
 
@@ -89,6 +98,7 @@ class RunRecord(_Record):
     data_fingerprint: str | None = None
     parent: str | None = None  # the checkpoint it grew from, as "<run>@<step>"
     tune: TuneRecord | None = None  # of a run of preference tuning
+    replay: ReplayRecord | None = None  # of a run that mixes old data in
     format: int = FORMAT
 
 
@@ -104,6 +114,7 @@ class AttemptRecord(_Record):
     version: str = ""  # of tinychat
     git_commit: str | None = None  # of the source tree, None where it is installed without one
     data_fingerprint: str | None = None  # of the prepared data; later resumes are held to it
+    replay_fingerprint: str | None = None  # of the old data that is mixed in, likewise
     settings: dict[str, Any] = field(default_factory=dict)  # that decide bits and may change
     torch: str = ""
     device: str = ""

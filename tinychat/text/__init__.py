@@ -4,11 +4,20 @@ A file goes from `unpacking` to `records`, `plain` or `turns`, as `formats` deci
 finds the shape of records, `shapes` makes items of them, `reading` counts the rest. `corpus` has
 the files, `split` their sides; a `tokenizer` is trained on a `tokenizer_sample`; `prepare` writes
 `token_files` in a `work` folder, with the ids that a `corpus_encoder` gives; `cache` knows which of
-them may go. `chat` knows our format and those of other models, `prompts` what may be asked in a
+them may go. `built_in` names the corpora that come with tinychat, `old_data` tells what a parent
+has learnt from. `chat` knows our format and those of other models, `prompts` what may be asked in a
 corpus's manner. No torch here, no numpy. The built-in corpus is a room of its own,
 `tinychat.text.smalltalk`.
 """
 
+from tinychat.text.built_in import (
+    PERSONA,
+    SMALL_TALK,
+    is_built_in,
+    learns_small_talk,
+    sample_prompts,
+    title_of,
+)
 from tinychat.text.cache import UnusedCache, remove_cache, unused_caches
 from tinychat.text.chat import (
     ASSISTANT,
@@ -34,6 +43,7 @@ from tinychat.text.chat import (
 from tinychat.text.corpus import Corpus, Progress
 from tinychat.text.describe import CorpusDescription, describe
 from tinychat.text.encoding import encode_whole
+from tinychat.text.old_data import OldData, learnt_by
 from tinychat.text.prepare import (
     CacheSize,
     CorpusSummary,
@@ -69,7 +79,9 @@ __all__ = [
     "CONTROL_TOKENS",
     "END",
     "PAD",
+    "PERSONA",
     "ROLES",
+    "SMALL_TALK",
     "SYSTEM",
     "TEXT_PROMPT_TOKENS",
     "TINYCHAT",
@@ -82,6 +94,7 @@ __all__ = [
     "CorpusSummary",
     "FileReport",
     "Message",
+    "OldData",
     "Prepared",
     "Progress",
     "SideSummary",
@@ -101,14 +114,19 @@ __all__ = [
     "encode_whole",
     "first_questions",
     "given_tokenizer",
+    "is_built_in",
+    "learns_small_talk",
+    "learnt_by",
     "prepare",
     "prompts_of_run",
     "quality",
     "read_tokenizer_file",
     "remove_cache",
+    "sample_prompts",
     "suggest",
     "survey",
     "tinychat_format",
+    "title_of",
     "train_bpe",
     "train_char",
     "train_tokenizer",

@@ -41,6 +41,15 @@ def conversations_of(word: str) -> tuple[Sequence[Conversation], Sequence[Conver
     return train, valid
 
 
+def sample_prompts(paths: Sequence[str]) -> tuple[str, ...]:
+    """What to ask a model of a built-in corpus while it learns; nothing where it learns others."""
+    from tinychat.text import smalltalk
+
+    if not paths or tuple(paths) == (SMALL_TALK,):
+        return smalltalk.SAMPLE_PROMPTS
+    return smalltalk.PERSONA_PROMPTS if PERSONA in paths else ()
+
+
 def learns_small_talk(paths: Sequence[str]) -> bool:
     """Whether a model of this data can be asked what the small talk teaches."""
     return not paths or SMALL_TALK in paths

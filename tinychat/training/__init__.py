@@ -21,6 +21,7 @@ from tinychat.training.events import (
 from tinychat.training.job import Outcome, Plan, train
 from tinychat.training.progress import Progress
 from tinychat.training.recompute import Difference, Recomputation, recompute
+from tinychat.training.replay import prepare_old_data
 from tinychat.training.requests import StopSignals
 from tinychat.training.trainer import Trainer
 
@@ -47,6 +48,7 @@ __all__ = [
     "batch_at",
     "evaluate",
     "make_rows",
+    "prepare_old_data",
     "recompute",
     "train",
 ]

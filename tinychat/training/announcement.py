@@ -22,6 +22,8 @@ def beginning(
     """The events that open an attempt. `before` is whose steps it goes on from, if any."""
     step, rows = parts.progress.step, parts.rows
     yield from (Noted(kind, step, told) for kind, told in _corpus(parts.prepared, step))
+    if parts.old_data is not None:
+        yield Noted("data", step, _old_data(parts, parts.old_data))
     if isinstance(rows, ConversationRows) and (rows.dropped or rows.shortened):
         told = (
             f"{rows.shortened:,} conversations were longer than {rows.context_length} tokens and "
@@ -65,11 +67,11 @@ def _length(parts: Parts) -> str:
             f"{count(settings.batch_size - examples_a_step(settings), 'row')} of its data each, "
             f"{examples / lessons.n_training:,.1f} passes over the examples"
         )
-    rows = parts.max_steps * settings.batch_size
-    tokens = rows * settings.model.context_length
+    tokens = parts.max_steps * settings.batch_size * settings.model.context_length
+    passes = parts.max_steps * settings.own_rows_a_step / parts.rows.count
     parameters = sum(p.numel() for p in parts.decoder.parameters())
     return (
-        f"up to {short(tokens)} tokens, {rows / parts.rows.count:,.2f} passes over the data, "
+        f"up to {short(tokens)} tokens, {passes:,.2f} passes over the data, "
         f"{tokens / parameters:,.1f} tokens for each parameter"
     )
 
@@ -103,6 +105,17 @@ def _resumed(
             "was already going down; their checkpoints stay as weights only"
         )
         yield Noted("resume", step, told)
+
+
+def _old_data(parts: Parts, old: Prepared) -> str:
+    train, valid = old.summary.train, old.summary.valid
+    one = "conversation" if old.form == "chat" else "document"
+    share = parts.settings.replay.share
+    told = f"{share:.0%} of each step's rows are old data" if share else "old data is watched only"
+    return (
+        f"{told}: {count(train.documents, one)} that the weights learnt before, and "
+        f"{valid.documents:,} to see what is forgotten"
+    )
 
 
 def _corpus(prepared: Prepared, step: int) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ A row is context_length + 1 tokens, so that each of its first context_length has
 guessed. Text: documents joined and cut into windows, each epoch at another keyed offset and in
 another keyed order. Conversations: whole, packed best-fit into rows, padded; each epoch the rows,
 and the conversations within a row, come in another keyed order. Micro-batches, accumulation and
-restarts only cut what is defined here.
+restarts only cut what is defined here. A run with old data takes a share of its rows from there.
 """
 
 import random
@@ -62,11 +62,49 @@ class Rows(Protocol):
         ...
 
 
-def batch_at(rows: Rows, seed: int, step: int, batch_size: int) -> Batch:
-    """The batch of the update from `step` to `step + 1`."""
-    first = step * batch_size
-    where = (divmod(i, rows.count) for i in range(first, first + batch_size))
+@dataclass(frozen=True)
+class Replay:
+    """The rows of old data that come with a run's own, and their share of all rows."""
+
+    rows: Rows
+    share: float
+
+    def rows_before(self, step: int, batch_size: int) -> int:
+        """How many of them all steps before this one have seen."""
+        return round(step * batch_size * self.share)
+
+
+def batch_at(
+    rows: Rows, seed: int, step: int, batch_size: int, replay: Replay | None = None
+) -> Batch:
+    """The batch of the update from `step` to `step + 1`; old rows come last in it."""
+    first, last = step * batch_size, (step + 1) * batch_size
+    if replay is None:
+        return _drawn(rows, seed, first, last)
+    old_first, old_last = (replay.rows_before(n, batch_size) for n in (step, step + 1))
+    parts = [
+        _drawn(each, key, start, stop)
+        for each, key, start, stop in (
+            (rows, seed, first - old_first, last - old_last),
+            (replay.rows, draw_key(seed, "old rows"), old_first, old_last),
+        )
+        if start < stop
+    ]
+    return _joined(parts)
+
+
+def _drawn(rows: Rows, seed: int, first: int, last: int) -> Batch:
+    """Of all rows in the order of their epochs, those from `first` to before `last`."""
+    where = (divmod(i, rows.count) for i in range(first, last))
     return read_rows(rows, [rows.row(seed, epoch, index) for epoch, index in where])
+
+
+def _joined(parts: Sequence[Batch]) -> Batch:
+    return Batch(
+        torch.cat([part.ids for part in parts]),
+        torch.cat([part.next_ids for part in parts]),
+        torch.cat([part.is_target for part in parts]),
+    )
 
 
 def evaluation_batches(rows: Rows, batch_size: int) -> Iterator[Batch]:

@@ -9,6 +9,7 @@ from tinychat.runs import RunRecord, RunWriter
 from tinychat.training.lineage import source_commit
 from tinychat.training.parts import Parts
 from tinychat.training.preferences import reference_to_bytes
+from tinychat.training.replay import replay_record
 
 
 def write_birth(writer: RunWriter, parts: Parts) -> None:
@@ -28,6 +29,7 @@ def write_birth(writer: RunWriter, parts: Parts) -> None:
             tokenizer_sha256=parts.tokenizer.sha256,
             data_fingerprint=parts.prepared.fingerprint,
             parent=settings.init_from,
+            replay=replay_record(settings, parts.old_data),
             tune=None if lessons is None else lessons.record(settings.tune.method),
             git_commit=source_commit(),
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from tinychat.config import Settings
 from tinychat.model import History, code
 from tinychat.runs import RunReader
-from tinychat.text import Prepared
+from tinychat.text import SMALL_TALK, Prepared, is_built_in, title_of
 from tinychat.training.events import Evaluated, Event, Sampled
 from tinychat.training.lineage import Facts
 from tinychat.training.progress import Progress
@@ -92,8 +92,11 @@ def _data(settings: Settings, prepared: Prepared) -> list[tuple[str, str]]:
     if len(files) > FILES_SHOWN:
         names += f" and {len(files) - FILES_SHOWN} more"
     licence = code(settings.data.licence) if settings.data.licence else NO_LICENCE
-    if not settings.data.paths:
-        names, licence = "the built-in small talk", BUILT_IN_LICENCE
+    if all(map(is_built_in, settings.data.paths)):
+        names = " and ".join(
+            f"the {title_of(path)}" for path in settings.data.paths or [SMALL_TALK]
+        )
+        licence = BUILT_IN_LICENCE
     train, valid = summary.train, summary.valid
     return [
         ("data", names),

@@ -42,7 +42,7 @@ from tinychat.runs import (
 )
 from tinychat.text import Progress as ReadingProgress
 from tinychat.training.announcement import beginning
-from tinychat.training.batches import make_rows
+from tinychat.training.batches import Rows, make_rows
 from tinychat.training.birth import write_birth
 from tinychat.training.card import Latest
 from tinychat.training.evaluate import Evaluation, evaluate
@@ -59,6 +59,7 @@ from tinychat.training.parts import Parts, assemble, referenced, tuned
 from tinychat.training.preferences import lessons_of, with_preferences
 from tinychat.training.progress import Progress
 from tinychat.training.recorder import RunRecorder, tell
+from tinychat.training.replay import prepare_old_data
 from tinychat.training.requests import AskedToEndError, RunRequests, StopSignals
 from tinychat.training.samples import LiveSampler, prompt_book
 from tinychat.training.space import check_space, checkpoint_sizes
@@ -140,7 +141,15 @@ def train(
             lessons = lessons_of(run, settings, prepared.tokenizer)
             if lessons is not None and team.size > 1:
                 raise SettingsError(ONE_PROCESS)
-            parts = assemble(plan.resolved, prepared, start, facts, lessons)
+            old_data = prepare_old_data(
+                run,
+                settings,
+                prepared.tokenizer,
+                signals.ending(progress),
+                disk,
+                accept_new_data=plan.accept_new_data,
+            )
+            parts = assemble(plan.resolved, prepared, start, facts, lessons, old_data)
             parts = referenced(parts, run, signals.ending(progress))
             if start is None and not RunReader(run).attempts():
                 parts = tuned(parts, run.parent, signals.ending(progress))
@@ -192,6 +201,8 @@ class _Job:
         )
         context_length = self.resolved.settings.model.context_length
         self.valid_rows = make_rows(self.prepared.valid, self.prepared.form, context_length)
+        old = parts.old_data
+        self.old_rows = make_rows(old.valid, old.form, context_length) if old else None
         reader = RunReader(plan.run)
         if self.progress.step > self.max_steps:
             raise SettingsError(
@@ -245,9 +256,12 @@ class _Job:
         )
 
         def evaluate_now(beat: Callable[[], None], rows_at_once: int) -> Evaluation:
-            found = evaluate(
-                self.decoder, self.valid_rows, token_bytes, runtime, rows_at_once, beat
-            )
+            def of(rows: Rows) -> Evaluation:
+                return evaluate(self.decoder, rows, token_bytes, runtime, rows_at_once, beat)
+
+            found = of(self.valid_rows)
+            if self.old_rows is not None:
+                found = replace(found, replay_val_loss=of(self.old_rows).val_loss)
             if (lessons := self.parts.lessons) is None:
                 return found
             pad = self.tokenizer.format.pad
@@ -409,6 +423,7 @@ class _Job:
             version=__version__,
             git_commit=source_commit(),
             data_fingerprint=self.prepared.fingerprint,
+            replay_fingerprint=self.parts.old_data.fingerprint if self.parts.old_data else None,
             settings=deciding(self.resolved),
             changed=self.plan.changed,
             autotune=self.parts.tuning.to_json() if self.parts.tuning else None,

@@ -145,7 +145,7 @@ def source_commit() -> str | None:
 
 
 def _words(name: str, value: Any) -> str:
-    if name in ("data_fingerprint", "git_commit"):
+    if name in ("data_fingerprint", "replay_fingerprint", "git_commit"):
         return str(value)[:12]
     if isinstance(value, float):
         return f"{value:g}"

@@ -14,7 +14,7 @@ from tinychat.runs import CheckpointFiles
 from tinychat.text import Prepared, Tokenizer
 from tinychat.text import Progress as ReadingProgress
 from tinychat.training.autotune import TUNINGS, Tuning, autotune
-from tinychat.training.batches import ConversationRows, TextRows, training_rows
+from tinychat.training.batches import ConversationRows, Replay, TextRows, training_rows
 from tinychat.training.card import Latest, history
 from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import Optimizer
@@ -43,6 +43,7 @@ class Parts:
     optimizer: Optimizer
     progress: Progress
     lessons: Lessons | None = None  # of preference tuning
+    old_data: Prepared | None = None  # of which rows are mixed in
     tuning: Tuning | None = None  # what led to the facts, where ways to compute were tried
 
     @property
@@ -52,6 +53,15 @@ class Parts:
     @property
     def max_steps(self) -> int:
         return self.settings.max_steps or 0
+
+    @property
+    def replay(self) -> Replay | None:
+        """The old rows that come with its own."""
+        share = self.settings.replay.share
+        if self.old_data is None or not share:
+            return None
+        length = self.settings.model.context_length
+        return Replay(training_rows(self.old_data.train, self.old_data.form, length), share)
 
     def updates(self, team: Team | None = None) -> Updates:
         """What makes the next updates, one at a time; without a team, in this process alone."""
@@ -66,7 +76,7 @@ class Parts:
         )
         if self.lessons is not None:
             return PreferenceUpdates(*made_of, lessons=self.lessons)
-        return Updates(*made_of, team=team or Alone())
+        return Updates(*made_of, team=team or Alone(), replay=self.replay)
 
     def files(self, run: str, lineage: str, latest: Latest) -> dict[str, bytes]:
         """A whole checkpoint of the weights as they are now: equal tensors give equal bytes."""
@@ -96,6 +106,7 @@ def assemble(
     start: CheckpointFiles | None,
     facts: Facts,
     lessons: Lessons | None = None,
+    old_data: Prepared | None = None,
 ) -> Parts:
     """Everything for the update after `start`; None: for the first one, with fresh weights.
 
@@ -105,13 +116,13 @@ def assemble(
     rows = training_rows(prepared.train, prepared.form, resolved.settings.model.context_length)
     settings = resolved.settings
     if lessons is None:
-        resolved = _with_max_steps(resolved, rows.count, settings.batch_size)
+        resolved = _with_max_steps(resolved, rows.count, settings.own_rows_a_step)
     else:
         resolved = _with_max_steps(resolved, lessons.n_training, examples_a_step(settings))
     optimizer = Optimizer(decoder, settings.optim)
     progress = restore(optimizer, start, facts.runtime.dtype)
     made = (resolved, prepared, facts, decoder, tokenizer, rows, optimizer, progress)
-    return Parts(*made, lessons=lessons)
+    return Parts(*made, lessons=lessons, old_data=old_data)
 
 
 def referenced(parts: Parts, run: Path, progress: ReadingProgress) -> Parts:
@@ -149,7 +160,7 @@ def tuned(parts: Parts, runs: Path, progress: ReadingProgress) -> Parts:
     return replace(parts, facts=facts, progress=start, tuning=tuning)
 
 
-def _with_max_steps(resolved: Resolved, per_epoch: int, per_step: int) -> Resolved:
+def _with_max_steps(resolved: Resolved, per_epoch: int, per_step: float) -> Resolved:
     """A length in epochs becomes one in steps, before the first step and for good."""
     settings = resolved.settings
     if settings.max_epochs is None:

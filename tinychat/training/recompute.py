@@ -38,6 +38,7 @@ from tinychat.training.lineage import Facts, what_changed
 from tinychat.training.parts import Parts, assemble, referenced
 from tinychat.training.preferences import lessons_of
 from tinychat.training.progress import Progress
+from tinychat.training.replay import prepare_old_data
 from tinychat.training.start import prepare_corpus
 
 Telling = Callable[[str, int, int], None]  # (stage, done, total)
@@ -100,7 +101,7 @@ class _Recomputing:
             if row.get("kind") == "train" and isinstance(row.get("step"), int)
         }
         self._rows_every = _rows_every(reader, self._settings.settings.log.every_steps)
-        self._prepared: tuple[Resolved, Prepared] | None = None
+        self._prepared: tuple[Resolved, Prepared, Prepared | None] | None = None
 
     def run(self, first: int) -> Recomputation:
         state = self._start(first)
@@ -147,24 +148,32 @@ class _Recomputing:
         self._result.other_facts += [each for each in other if each not in self._result.other_facts]
         if state is None and resolved.settings.init_from:
             state = self._inherited()
-        prepared = self._corpus(resolved, stretch)
+        prepared, old_data = self._corpora(resolved, stretch)
         lessons = lessons_of(self._path, resolved.settings, prepared.tokenizer)
-        parts = assemble(resolved, prepared, state, facts, lessons)
+        parts = assemble(resolved, prepared, state, facts, lessons, old_data)
         return referenced(parts, self._path, self._telling)
 
-    def _corpus(self, resolved: Resolved, stretch: Stretch) -> Prepared:
-        if self._prepared is None or self._prepared[0].settings.data != resolved.settings.data:
-            found = prepare_corpus(self._path, resolved.settings, self._telling)
-            self._prepared = (resolved, found)
-        prepared = self._prepared[1]
-        known = stretch.attempt.data_fingerprint or self._reader.run.data_fingerprint
-        if prepared.fingerprint != known:
-            raise RunError(
-                f"steps {stretch.from_step + 1} to {stretch.last_step} were done on other data "
-                f"(fingerprint {str(known)[:12]}) than the run has now "
-                f"({prepared.fingerprint[:12]}), so they cannot be computed again"
-            )
-        return prepared
+    def _corpora(self, resolved: Resolved, stretch: Stretch) -> tuple[Prepared, Prepared | None]:
+        """Its own data and the old, both as they were."""
+        settings = resolved.settings
+        if self._prepared is None or self._prepared[0].settings.data != settings.data:
+            own = prepare_corpus(self._path, settings, self._telling)
+            old = prepare_old_data(self._path, settings, own.tokenizer, self._telling)
+            self._prepared = (resolved, own, old)
+        _, own, old = self._prepared
+        record, attempt = self._reader.run, stretch.attempt
+        known = [(own.fingerprint, attempt.data_fingerprint or record.data_fingerprint)]
+        if old is not None:
+            born_with = record.replay.fingerprint if record.replay else None
+            known.append((old.fingerprint, attempt.replay_fingerprint or born_with))
+        for now, then in known:
+            if now != then:
+                raise RunError(
+                    f"steps {stretch.from_step + 1} to {stretch.last_step} were done on other data "
+                    f"(fingerprint {str(then)[:12]}) than the run has now ({now[:12]}), so they "
+                    "cannot be computed again"
+                )
+        return own, old
 
     def _inherited(self) -> CheckpointFiles:
         """The weights that came from another run, which may be gone, as a whole checkpoint."""

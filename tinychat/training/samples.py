@@ -20,6 +20,7 @@ from tinychat.text import (
     Tokenizer,
     beginnings,
     first_questions,
+    sample_prompts,
 )
 from tinychat.training.events import Sampled
 
@@ -85,10 +86,8 @@ class LiveSampler:
 def prompt_book(settings: Settings, prepared: Prepared) -> PromptBook:
     """The prompts of a round whose settings name none: ten that suit the corpus."""
     chat = prepared.form == "chat"
-    if not settings.data.paths:
-        from tinychat.text.smalltalk import SAMPLE_PROMPTS
-
-        return PromptBook(tuple(SAMPLE_PROMPTS), (), chat)
+    if prompts := sample_prompts(settings.data.paths):
+        return PromptBook(prompts, (), chat)
     file, limit = prepared.valid, settings.model.context_length // 2
     documents = range(min(ROTATING_PROMPTS, file.n_documents))
     if chat:

@@ -15,7 +15,7 @@ from torch import Tensor
 from tinychat.config import Settings, learning_rate
 from tinychat.keys import draw_key
 from tinychat.model import Decoder, Runtime, memory_bytes, synchronize
-from tinychat.training.batches import Batch, Rows, batch_at
+from tinychat.training.batches import Batch, Replay, Rows, batch_at
 from tinychat.training.compiled import CompiledLoss
 from tinychat.training.evaluate import summed_loss
 from tinychat.training.events import Stepped
@@ -46,6 +46,7 @@ class Updates:
     progress: Progress
     pace: Pace = field(default_factory=Pace)
     team: Team = field(default_factory=Alone)
+    replay: Replay | None = None
     _compiled: CompiledLoss | None = None
 
     def use(self, facts: Facts) -> None:
@@ -60,7 +61,8 @@ class Updates:
 
     def batch(self) -> Batch:
         """The whole batch of the next step. Raises DataError if its file is not what it was."""
-        return batch_at(self.rows, self.settings.seed, self.progress.step, self.settings.batch_size)
+        seed, rows = self.settings.seed, self.settings.batch_size
+        return batch_at(self.rows, seed, self.progress.step, rows, self.replay)
 
     def gradients(self, batch: Batch) -> Tensor:
         """Compute the batch's gradients; returns its loss, nats per target token.
