@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 
 from tinychat.cli.app import run as tinychat
-from tinychat.runs import RunPaths, RunReader, list_checkpoints
+from tinychat.config.load import from_json
+from tinychat.errors import SettingsError
+from tinychat.model import load_model
+from tinychat.runs import RunLock, RunPaths, RunReader, list_checkpoints
+from tinychat.training import Plan, train
+from tinychat.training.team import Alone
 
 from .conftest import digests
-from .tuning import digest_of, judge, tune
+from .tuning import asked, digest_of, judge, likelihoods, said, tune
 
 SHORT = ("--max-steps=9", "--eval.every-steps=3", "--checkpoint.every-steps=3")
 
@@ -106,3 +111,172 @@ def test_its_steps_can_be_computed_again(
     assert (again["from_step"], again["to_step"], again["rows_compared"]) == (0, 9, 9)
     assert again["checkpoints_compared"] == [0, 3, 6, 9]
     assert again["differences"] == again["other_facts"] == []
+
+
+def test_forgetting_ends_the_run_and_the_best_lies_within_the_limit(
+    checkpoints: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--optim.learning-rate=0.05", "--replay.share=0", "--replay.max-val-loss-rise=0.1")
+    tune(checkpoints, "talk", "--max-steps=60", "--eval.every-steps=2", *flags)
+    run = RunReader(checkpoints / "talk-tuned")
+    status = run.status
+    assert status is not None
+    assert status.state == "finished"
+    assert 0 < status.step < 60
+    evaluated = {row["step"]: row["val_loss"] for row in rows(run.paths.root, "eval")}
+    assert evaluated[status.step] > evaluated[0] + 0.1
+    assert status.best is not None
+    assert evaluated[status.best.step] <= evaluated[0] + 0.1
+    assert [row["step"] for row in run.rows("events") if row["kind"] == "forgetting"]
+    assert "max_val_loss_rise" in capsys.readouterr().out
+    assert tinychat(["resume", "talk-tuned", "--checkpoints", str(checkpoints)]) == 0
+    again = run.status
+    assert again is not None
+    assert again.step == status.step, "it has ended, until more is allowed"
+
+
+def test_one_pair_said_again_and_again_is_learnt(checkpoints: Path) -> None:
+    """Of two answers the less likely one is chosen; afterwards it is the likelier one."""
+    folder = checkpoints / "talk"
+    before = load_model(RunPaths(folder).checkpoint(20))
+    replies = ["Hello Mia! I like boats too, 7 of them.", "the moon"]
+    values = likelihoods(before, "My name is Mia.", replies)
+    worse, better = sorted(replies, key=lambda each: values[replies.index(each)])
+    pair = {"prompt": asked("My name is Mia."), "chosen": said(worse), "rejected": said(better)}
+    file = checkpoints / "pair.jsonl"
+    file.write_text(json.dumps(pair) + "\n", encoding="utf-8")
+    tune(
+        checkpoints, "talk", f"--feedback={file}", "--max-steps=80", "--replay.share=0",
+        "--optim.learning-rate=1e-2", "--replay.max-val-loss-rise=none", "--batch-size=2",
+    )  # fmt: skip
+    run = checkpoints / "talk-tuned"
+    margins = [row["reward_margin"] for row in rows(run, "train")]
+    assert margins[-1] > margins[len(margins) // 2] > margins[0] + 0.1
+    after = load_model(RunPaths(run).checkpoint(80))
+    chosen, rejected = likelihoods(after, "My name is Mia.", [worse, better])
+    assert chosen > rejected
+
+
+def test_files_of_trl_are_feedback_too(checkpoints: Path) -> None:
+    shutil.rmtree(checkpoints / ".chats")
+    pairs, rated = checkpoints / "pairs.jsonl", checkpoints / "rated.jsonl"
+    lines = [
+        {"prompt": asked(f"hi {i}"), "chosen": said(f"yes {i}"), "rejected": said("no")}
+        for i in range(7)
+    ]
+    pairs.write_text("".join(json.dumps(each) + "\n" for each in lines), encoding="utf-8")
+    lines = [
+        {"prompt": asked(f"ho {i}"), "completion": said(f"so {i}"), "label": bool(i % 2)}
+        for i in range(5)
+    ]
+    rated.write_text("".join(json.dumps(each) + "\n" for each in lines), encoding="utf-8")
+    tune(checkpoints, "talk", "--feedback", str(pairs), str(rated), "--max-steps=2")
+    record = RunReader(checkpoints / "talk-tuned").run.tune
+    assert record is not None
+    assert (record.dpo, record.kto, record.picks, record.thumbs) == (7, 5, 7, 5)
+    tune(checkpoints, "talk", "--feedback", str(pairs), "--method=orpo", "--max-steps=2")
+    record = RunReader(checkpoints / "talk-tuned-2").run.tune
+    assert record is not None
+    assert (record.method, record.orpo, record.dpo) == ("orpo", 7, 0)
+
+
+def test_torn_and_hostile_lines_are_left_out_and_told(
+    checkpoints: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = checkpoints / ".chats" / "feedback.jsonl"
+    whole = file.read_bytes()
+    visitor = json.loads(whole.splitlines()[0])
+    visitor |= {"id": "visitor", "reviewed": False}
+    evil = b'{"kind": "pick", "prompt": ' + b"[" * 5000 + b"\n" + b"\xff\xfe\x00\n" + whole[:99]
+    file.write_bytes(whole + json.dumps(visitor).encode() + b"\n" + evil)
+    tune(checkpoints, "talk", "--max-steps=2")
+    run = RunReader(checkpoints / "talk-tuned")
+    record = run.run.tune
+    assert record is not None
+    assert (record.picks, record.thumbs, record.rewrites) == (20, 4, 2)
+    assert record.left_out["not reviewed"] == 1
+    assert sum(record.left_out.values()) == 4
+    assert "1 not reviewed" in capsys.readouterr().out
+    assert b"visitor" not in run.paths.examples_jsonl.read_bytes()
+
+
+def test_what_cannot_be_learnt_is_refused_before_anything_is_made(
+    checkpoints: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*flags: str, code: int = 2) -> str:
+        capsys.readouterr()
+        tune(checkpoints, "talk", *flags, exit_code=code)
+        told = capsys.readouterr().err
+        assert "Traceback" not in told
+        assert not (checkpoints / "talk-tuned").exists()
+        return told
+
+    assert "is not there" in refused("--feedback=nowhere.jsonl")
+    assert "seed is 0 in talk" in refused("--seed=3")
+    assert "n_layer" in refused("--model.n-layer=9")
+    empty = checkpoints / "empty.jsonl"
+    empty.write_text(json.dumps({"prompt": "a", "chosen": "b", "rejected": "b"}) + "\n")
+    assert "pick, rewrite or rate" in refused(f"--feedback={empty}")
+    assert "pick, rewrite or rate" in refused(f"--feedback={empty}", "--dry-run")
+
+
+def test_several_processes_are_refused(checkpoints: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Two(Alone):
+        size = 2
+
+    tune(checkpoints, "talk", *SHORT)
+    run = checkpoints / "talk-tuned"
+    plan = Plan(run, from_json(RunReader(run).settings))
+    with RunLock(run) as lock, pytest.raises(SettingsError, match="without torchrun"):
+        train(plan, lock, lambda event: None, team=Two())
+    told = {
+        "TORCHELASTIC_RUN_ID": "x", "TORCHELASTIC_RESTART_COUNT": "0", "RANK": "0",
+        "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2",
+    }  # fmt: skip
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    words = ["tune", "talk", "--checkpoints", str(checkpoints)]
+    assert tinychat(words) == 2
+    assert not (checkpoints / "talk-tuned-2").exists()
+
+
+@pytest.mark.parametrize("lost", ["gone", "changed"])
+def test_a_lost_reference_is_computed_again(checkpoints: Path, lost: str) -> None:
+    tune(checkpoints, "talk", "--name=whole", *SHORT)
+    run = checkpoints / "whole"
+    before, step = digests(run, 9), RunPaths(run).checkpoint(9)
+    file = RunPaths(run).reference_json
+    kept = file.read_bytes()
+    shutil.rmtree(step)
+    if lost == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(kept.replace(b"-1", b"-2"))
+    assert tinychat(["resume", "whole", "--checkpoints", str(checkpoints)]) == 0
+    assert digests(run, 9) == before
+    assert file.read_bytes() == kept, "and kept again"
+
+
+def test_examples_that_somebody_changed_are_refused(
+    checkpoints: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tune(checkpoints, "talk", *SHORT)
+    file = RunPaths(checkpoints / "talk-tuned").examples_jsonl
+    file.write_bytes(file.read_bytes().replace(b"the moon", b"the soon"))
+    capsys.readouterr()
+    words = ["resume", "talk-tuned", "--max-steps=12", "--checkpoints", str(checkpoints)]
+    assert tinychat(words) == 1
+    assert "is not what the run began with" in capsys.readouterr().err
+
+
+def test_a_second_copy_goes_on_by_itself(
+    checkpoints: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = tmp_path_factory.mktemp("other")
+    tune(checkpoints, "talk", "--mirror", str(other), *SHORT)
+    run = checkpoints / "talk-tuned"
+    expected = digests(run, 9)
+    shutil.rmtree(run)
+    shutil.rmtree(RunPaths(other / "talk-tuned").checkpoint(9))
+    assert tinychat(["resume", "talk-tuned", "--checkpoints", str(other)]) == 0
+    assert digests(other / "talk-tuned", 9) == expected

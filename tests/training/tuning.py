@@ -4,8 +4,12 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+
 from tinychat.cli.app import run as tinychat
 from tinychat.conversations import Answer, Feedback
+from tinychat.model import LoadedModel
+from tinychat.text import Message, encode_prompt
 
 Tune = Callable[..., Path]
 
@@ -19,6 +23,22 @@ def answer(text: str) -> Answer:
 
 def asked(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
+
+
+def said(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+def likelihoods(model: LoadedModel, prompt: str, replies: Sequence[str]) -> list[float]:
+    """The log-probability of each reply as the answer to a prompt, without what training uses."""
+    tokenizer, found = model.tokenizer, []
+    begin = encode_prompt(tokenizer, [Message("user", prompt)])
+    for reply in replies:
+        ids = [*begin, *tokenizer.encode(reply), tokenizer.format.end]
+        with torch.no_grad():
+            nats = torch.log_softmax(model.decoder(torch.tensor([ids[:-1]])).float(), -1)[0]
+        found.append(sum(nats[i - 1, ids[i]].item() for i in range(len(begin), len(ids))))
+    return found
 
 
 def judge(checkpoints: Path, picks: int = 20, thumbs: int = 4, rewrites: int = 2) -> Path:

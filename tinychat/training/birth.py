@@ -4,12 +4,31 @@ import uuid
 from datetime import UTC, datetime
 
 from tinychat import __version__
+from tinychat.errors import RunError
 from tinychat.model import count_parameters
-from tinychat.runs import RunRecord, RunWriter
+from tinychat.runs import RunReader, RunRecord, RunWriter
 from tinychat.training.lineage import source_commit
 from tinychat.training.parts import Parts
-from tinychat.training.preferences import reference_to_bytes
+from tinychat.training.preferences import digest, reference_to_bytes
 from tinychat.training.replay import replay_record
+
+
+def mend_reference(writer: RunWriter, parts: Parts) -> None:
+    """Write a reference that was lost and is computed again. Raises RunError where it is another
+    one: then it was computed on another machine, and the run would not be the same."""
+    lessons, paths = parts.lessons, writer.paths
+    if lessons is None or lessons.reference is None or not paths.run_json.exists():
+        return
+    record, data = RunReader(paths.root).run.tune, reference_to_bytes(lessons.reference)
+    assert record is not None
+    if digest(data) != record.reference_sha256:
+        raise RunError(
+            f"{paths.reference_json} is lost or damaged, and this machine comes to other last bits "
+            "than it held; copy it back from a backup or the run's second copy, or begin again by "
+            "`tinychat tune`"
+        )
+    if not paths.reference_json.exists() or paths.reference_json.read_bytes() != data:
+        writer.write_lessons(lessons.to_bytes(), data)
 
 
 def write_birth(writer: RunWriter, parts: Parts) -> None:

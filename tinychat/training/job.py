@@ -43,7 +43,7 @@ from tinychat.runs import (
 from tinychat.text import Progress as ReadingProgress
 from tinychat.training.announcement import beginning
 from tinychat.training.batches import Rows, make_rows
-from tinychat.training.birth import write_birth
+from tinychat.training.birth import mend_reference, write_birth
 from tinychat.training.card import Latest
 from tinychat.training.evaluate import Evaluation, evaluate
 from tinychat.training.events import (
@@ -213,6 +213,7 @@ class _Job:
             refuse_new_data(reader, self.prepared, self.max_steps)
         self.remarks = self._check_space()
         self.writer = RunWriter(plan.run, disk)
+        mend_reference(self.writer, parts)
         if start is None:
             write_birth(self.writer, parts)
         else:

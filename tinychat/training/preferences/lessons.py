@@ -112,8 +112,8 @@ class Lessons:
             **self.by_objective(),
             held_out=self.held_out,
             left_out=dict(self.left_out),
-            examples_sha256=_digest(self.to_bytes()),
-            reference_sha256=_digest(reference_to_bytes(self.reference)),
+            examples_sha256=digest(self.to_bytes()),
+            reference_sha256=digest(reference_to_bytes(self.reference)),
         )
 
 
@@ -190,7 +190,7 @@ def _own(run: Path, settings: Settings, tokenizer: Tokenizer) -> Lessons | None:
         data = path.read_bytes()
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}; {_COPY_IT_BACK}") from None
-    if _digest(data) != record.examples_sha256:
+    if digest(data) != record.examples_sha256:
         raise RunError(f"{path} is not what the run began with; {_COPY_IT_BACK}")
     examples = examples_from_bytes(data, str(path))
     encoded: list[EncodedExample] = []
@@ -217,7 +217,7 @@ def _own_reference(run: Path, record: TuneRecord, examples: int) -> tuple[LogPro
         found = reference_from_bytes(data)
     except (OSError, RunError):
         return None
-    is_whole = _digest(data) == record.reference_sha256 and len(found) == examples
+    is_whole = digest(data) == record.reference_sha256 and len(found) == examples
     return tuple(found) if is_whole else None
 
 
@@ -225,5 +225,6 @@ def _key(example: Example) -> str:
     return json.dumps(example.prompt, sort_keys=True)
 
 
-def _digest(data: bytes) -> str:
+def digest(data: bytes) -> str:
+    """As it stands in run.json."""
     return hashlib.sha256(data).hexdigest()
