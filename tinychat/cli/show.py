@@ -1,6 +1,7 @@
 """`tinychat show`: one run on one screen."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,17 @@ from tinychat.cli.runs import state_text
 from tinychat.cli.ways import in_words, lines_of_ways
 from tinychat.config import Settings
 from tinychat.errors import TinychatError
-from tinychat.runs import Row, RunPaths, RunReader, default_checkpoints, find_run, pinned
+from tinychat.runs import (
+    Generation,
+    Row,
+    RunPaths,
+    RunReader,
+    ancestry_of,
+    default_checkpoints,
+    family_words,
+    find_run,
+    pinned,
+)
 from tinychat.runs.layout import OPTIMIZER
 from tinychat.watch.curves import curve, nice_ticks, tick_labels
 from tinychat.watch.history import History
@@ -57,26 +68,44 @@ def show_command(
     as_json
         Print one JSON document instead.
     """
-    folder, _ = find_run(run, checkpoints or default_checkpoints())
+    folder, step = find_run(run, checkpoints or default_checkpoints())
     reader, history = RunReader(folder), History(folder)
     _ = reader.run  # a folder without a whole run.json is no run to show
     while history.share < 1.0 and history.follow(1.0):
         pass
     overview = Watch(folder.parent).look_at(folder)
+    ancestry = _ancestry(reader, step)
     if as_json:
-        print_json(_document(reader, overview, history))
+        print_json(_document(reader, overview, history, ancestry))
     else:
-        _print(reader, overview, history)
+        _print(reader, overview, history, ancestry)
     return 0
 
 
-def _document(reader: RunReader, overview: Overview, history: History) -> Row:
+def _ancestry(reader: RunReader, step: int | None) -> tuple[Generation, ...]:
+    """The family tree of a checkpoint: the one that is asked for, else the best, else the newest;
+    of a run that has none yet, that of its parent."""
+    if step is None:
+        best = reader.best
+        step = best.step if best else reader.latest
+    if step is None:
+        return reader.run.ancestry
+    return ancestry_of(reader.paths.checkpoint(step))
+
+
+def _document(
+    reader: RunReader, overview: Overview, history: History, ancestry: Sequence[Generation]
+) -> Row:
     return {
         **overview.to_json(),
         "best": best_json(reader.best),
         "mirror": _mirror(reader),
         "checkpoints": [_checkpoint(reader, step) for step in reader.checkpoints()],
         "run": dataclasses.asdict(reader.run),
+        "ancestry": [
+            {**dataclasses.asdict(each), "told": words.told}
+            for each, words in zip(ancestry, family_words(ancestry), strict=True)
+        ],
         "settings": _settings(reader).get("settings", {}),
         "changed_settings": [
             {"name": name, "value": value, "source": source}
@@ -90,13 +119,20 @@ def _document(reader: RunReader, overview: Overview, history: History) -> Row:
     }
 
 
-def _print(reader: RunReader, overview: Overview, history: History) -> None:
+def _print(
+    reader: RunReader, overview: Overview, history: History, ancestry: Sequence[Generation]
+) -> None:
     console = screen()
     _print_state(console, overview)
     console.print()
     _print_chart(console, history)
     console.print()
-    for line in table([*_facts(reader, overview, history), *_lineage(reader, overview, history)]):
+    told = [
+        *_facts(reader, overview, history),
+        *_family(ancestry),
+        *_lineage(overview, history),
+    ]
+    for line in table(told):
         console.print(line)
     _print_ways(console, history)
     _print_settings(console, reader)
@@ -156,12 +192,17 @@ def _facts(reader: RunReader, overview: Overview, history: History) -> list[tupl
     return told
 
 
-def _lineage(reader: RunReader, overview: Overview, history: History) -> list[tuple[str, str]]:
-    """Where the weights come from: another run, and the attempts of this one."""
+def _family(ancestry: Sequence[Generation]) -> list[tuple[str, str]]:
+    """What the weights have learnt, one run after the other; nothing of a run with no parent."""
+    if len(ancestry) < 2:
+        return []
+    lines = [f"{each.who}: {each.told}" for each in family_words(ancestry)]
+    return list(zip(["family tree", *[""] * (len(lines) - 1)], lines, strict=True))
+
+
+def _lineage(overview: Overview, history: History) -> list[tuple[str, str]]:
+    """The attempts that led to the weights of now."""
     lines = []
-    parent = reader.run.parent
-    if parent:
-        lines.append(("grew from", parent))
     if overview.lineage:
         lines.append(("lineage", overview.lineage))
     for number_, attempt in history.attempts[-_ATTEMPTS:]:

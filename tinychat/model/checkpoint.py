@@ -24,7 +24,7 @@ from tinychat.model.decoder import Decoder
 from tinychat.model.families import from_hf, generation_config, hf_config, hf_shapes, to_hf
 from tinychat.model.foreign_config import check_bounds
 from tinychat.model.tensor_file import check_header
-from tinychat.runs import CheckpointFiles, read_checkpoint
+from tinychat.runs import CheckpointFiles, Generation, read_ancestry, read_checkpoint
 from tinychat.runs.records import parse
 from tinychat.text import CHAT_TEMPLATE, CONTROL_TOKENS, TINYCHAT, Tokenizer
 
@@ -44,6 +44,7 @@ class ModelCard:
     run: str
     data_fingerprint: str
     lineage: str  # how far back the weights are bit-exact, in one line
+    ancestry: tuple[Generation, ...] = ()  # this model last; empty: an older tinychat made it
 
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, "chat_format": TINYCHAT, **asdict(self)}
@@ -55,7 +56,9 @@ class ModelCard:
                 f"this checkpoint has format {document['format']}, made by a newer tinychat; "
                 f"this one reads up to {FORMAT}"
             )
-        known = {name: document[name] for name in cls.__dataclass_fields__ if name != "model"}
+        others = cls.__dataclass_fields__.keys() - {"model", "ancestry"}
+        known = {name: document[name] for name in others}
+        known["ancestry"] = read_ancestry(document.get("ancestry"))
         fields = ModelSettings.__dataclass_fields__
         shape = {name: value for name, value in document["model"].items() if name in fields}
         card = cls(model=TypeAdapter(ModelSettings).validate_python(shape), **known)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tinychat.model.checkpoint import ModelCard
 from tinychat.model.decoder import count_parameters
 from tinychat.model.families import family_of
+from tinychat.runs import family_words
 from tinychat.words import clip, inert
 
 SAMPLE_CHARACTERS = 400
@@ -38,6 +39,9 @@ def readme_page(card: ModelCard, history: History) -> bytes:
         _table([*_shape(card), *history.results, ("lineage", code(card.lineage))]),
         _LOADING,
     ]
+    if card.ancestry:
+        family = family_words(card.ancestry, code)
+        parts += ["## Where it comes from", _table([(each.who, each.told) for each in family])]
     if history.data:
         parts += ["## What it learnt from", _table(history.data)]
     if history.recipe:

@@ -4,11 +4,21 @@ This room knows where everything lies (`layout`), what stands in it (`records`),
 so that nothing acknowledged is lost (`durable`, `checkpoints`, `writer`), how it is read whatever
 happened (`reader`), which attempt did which steps (`lineage`), what of it is damaged
 (`inspection`), who holds it (`lock`), whether its process lives (`liveness`), which checkpoints
-stay (`retention`) and what else may go (`cleanup`), how a second copy is kept (`mirror`), how much
-it all takes (`space`), and how requests come in (`control`). It knows no tensors: a checkpoint is a
-folder of named bytes here. Standard library and psutil only.
+stay (`retention`), what a model grew from (`ancestry`), what else may go (`cleanup`), how a second
+copy is kept (`mirror`), how much it all takes (`space`), and how requests come in (`control`). It
+knows no tensors: a checkpoint is a folder of named bytes here. Standard library and psutil only.
 """
 
+from tinychat.runs.ancestry import (
+    ELSEWHERE,
+    FINE_TUNING,
+    PREFERENCE_TUNING,
+    PRETRAINING,
+    Forebear,
+    ancestry_of,
+    family_words,
+    read_ancestry,
+)
 from tinychat.runs.checkpoints import (
     CheckpointFiles,
     newest_good,
@@ -71,6 +81,7 @@ from tinychat.runs.records import (
     BestCheckpoint,
     EvalRow,
     EventRow,
+    Generation,
     LastCommand,
     MirrorStatus,
     ReplayRecord,
@@ -95,7 +106,11 @@ from tinychat.runs.writer import RunWriter
 
 __all__ = [
     "COMMANDS",
+    "ELSEWHERE",
+    "FINE_TUNING",
     "FORMAT",
+    "PREFERENCE_TUNING",
+    "PRETRAINING",
     "STATES",
     "AttemptPaths",
     "AttemptRecord",
@@ -110,7 +125,9 @@ __all__ = [
     "Disk",
     "EvalRow",
     "EventRow",
+    "Forebear",
     "Freed",
+    "Generation",
     "Inspection",
     "KeepRule",
     "LastCommand",
@@ -138,12 +155,14 @@ __all__ = [
     "TrainRow",
     "TrueState",
     "TuneRecord",
+    "ancestry_of",
     "breaks",
     "check_mirror",
     "checkpoint_name",
     "checkpoint_step",
     "clean_up",
     "default_checkpoints",
+    "family_words",
     "find_model",
     "find_run",
     "free_at",
@@ -169,6 +188,7 @@ __all__ = [
     "prune",
     "publish_checkpoint",
     "quarantine",
+    "read_ancestry",
     "read_checkpoint",
     "remove_tree",
     "replace_file",

@@ -53,7 +53,7 @@ class _Record:
             raise RunError(f"{where} is damaged ({error}).") from None
         check_format(values, where)
         try:
-            return _build(cls, values)
+            return build(cls, values)
         except ValueError as error:
             raise RunError(f"{where} is damaged: {error}.") from None
 
@@ -86,6 +86,27 @@ class TuneRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Generation:
+    """One run in the family tree of a model: what was learnt up to the checkpoint that the next
+    one grew from. Losses are in nats per token."""
+
+    run: str
+    kind: str  # a constant of `ancestry`
+    step: int | None = None  # of the checkpoint
+    steps: int | None = None  # that the run was planned for
+    data: tuple[str, ...] = ()  # names
+    val_loss: float | None = None  # on its own validation split, as evaluated last
+    old_data: tuple[str, ...] = ()  # names of what the weights had learnt before
+    old_data_share: float = 0.0  # of the rows of each step
+    old_val_loss_before: float | None = None  # on that, at its start
+    old_val_loss_after: float | None = None  # and as evaluated last
+    method: str | None = None  # these four of preference tuning
+    picks: int = 0
+    thumbs: int = 0
+    rewrites: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord(_Record):
     """run.json: what a run is. Written once, last of all when a run is born."""
 
@@ -99,6 +120,7 @@ class RunRecord(_Record):
     parent: str | None = None  # the checkpoint it grew from, as "<run>@<step>"
     tune: TuneRecord | None = None  # of a run of preference tuning
     replay: ReplayRecord | None = None  # of a run that mixes old data in
+    ancestry: tuple[Generation, ...] = ()  # what it grew from, eldest first
     format: int = FORMAT
 
 
@@ -300,8 +322,11 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _build(cls: type, values: Mapping[str, Any]) -> Any:
-    """A dataclass from JSON values: known keys only, each of its declared type."""
+def build(cls: type, values: Mapping[str, Any]) -> Any:
+    """A dataclass from JSON values: known keys only, each of its declared type.
+
+    Raises ValueError for a value of another type, or a key that is missing.
+    """
     hints = typing.get_type_hints(cls)
     known = {each.name for each in fields(cls)}
     chosen = {}
@@ -332,7 +357,7 @@ def _fit(value: Any, hint: Any, name: str) -> Any:
     if origin is dict and isinstance(value, dict):
         return {key: _fit(each, inner[1], name) for key, each in value.items()}
     if is_dataclass(hint) and isinstance(value, dict):
-        return _build(typing.cast(type, hint), value)
+        return build(typing.cast(type, hint), value)
     if hint is float and type(value) in (int, float):
         return float(value)
     if origin is None and type(value) is hint:

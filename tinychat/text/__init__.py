@@ -13,6 +13,7 @@ corpus's manner. No torch here, no numpy. The built-in corpus is a room of its o
 from tinychat.text.built_in import (
     PERSONA,
     SMALL_TALK,
+    data_names,
     is_built_in,
     learns_small_talk,
     sample_prompts,
@@ -105,6 +106,7 @@ __all__ = [
     "beginnings",
     "bytes_per_token",
     "cache_size",
+    "data_names",
     "describe",
     "encode_conversation",
     "encode_conversations",

@@ -1,6 +1,7 @@
 """The corpora that come with tinychat, by the words that name them where a path is asked for."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from tinychat.errors import NoDataError
 from tinychat.text.chat import Conversation
@@ -24,6 +25,12 @@ def title_of(word: str) -> str:
         there = " and ".join(TITLES)
         raise NoDataError(f"There is no built-in corpus {word}; there are {there}.")
     return TITLES[word]
+
+
+def data_names(paths: Sequence[str]) -> tuple[str, ...]:
+    """What the data that lies there is called, in words."""
+    words = paths or (SMALL_TALK,)
+    return tuple(f"the {title_of(w)}" if is_built_in(w) else Path(w).name for w in words)
 
 
 def conversations_of(word: str) -> tuple[Sequence[Conversation], Sequence[Conversation]]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from tinychat import __version__
 from tinychat.errors import RunError
 from tinychat.model import count_parameters
-from tinychat.runs import RunReader, RunRecord, RunWriter
+from tinychat.runs import Generation, RunReader, RunRecord, RunWriter
 from tinychat.training.lineage import source_commit
 from tinychat.training.parts import Parts
 from tinychat.training.preferences import digest, reference_to_bytes
@@ -31,7 +31,7 @@ def mend_reference(writer: RunWriter, parts: Parts) -> None:
         writer.write_lessons(lessons.to_bytes(), data)
 
 
-def write_birth(writer: RunWriter, parts: Parts) -> None:
+def write_birth(writer: RunWriter, parts: Parts, forebears: tuple[Generation, ...]) -> None:
     """The tokenizer, what a tuned run learns from, and last run.json: then it is a run."""
     settings, lessons = parts.settings, parts.lessons
     writer.write_tokenizer(parts.tokenizer.to_json())
@@ -48,6 +48,7 @@ def write_birth(writer: RunWriter, parts: Parts) -> None:
             tokenizer_sha256=parts.tokenizer.sha256,
             data_fingerprint=parts.prepared.fingerprint,
             parent=settings.init_from,
+            ancestry=forebears,
             replay=replay_record(settings, parts.old_data),
             tune=None if lessons is None else lessons.record(settings.tune.method),
             git_commit=source_commit(),

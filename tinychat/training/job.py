@@ -52,6 +52,7 @@ from tinychat.training.events import (
     Noted,
     State,
 )
+from tinychat.training.family import forebears, own_generation
 from tinychat.training.followers import Followers
 from tinychat.training.lineage import Facts, classed, source_commit, with_lost_records
 from tinychat.training.mirror import mirror_of, newer_in_copy
@@ -210,12 +211,13 @@ class _Job:
                 f"{self.max_steps}; leave it out, or name a higher number"
             )
         if start and self.progress.step == self.max_steps:
-            refuse_new_data(reader, self.prepared, self.max_steps)
+            refuse_new_data(reader, self.prepared, old, self.max_steps)
         self.remarks = self._check_space()
         self.writer = RunWriter(plan.run, disk)
         mend_reference(self.writer, parts)
+        self.forebears = forebears(plan.run, self.resolved.settings.init_from)
         if start is None:
-            write_birth(self.writer, parts)
+            write_birth(self.writer, parts, self.forebears)
         else:
             self._drop_other_future(start.step)
         self.before: AttemptRecord | None = None  # whose steps this attempt goes on from
@@ -396,7 +398,9 @@ class _Job:
         self.followers.begin_stretch(step)
 
     def checkpoint_files(self, _: Progress) -> Mapping[str, bytes]:
-        return self.parts.files(self.plan.run.name, self.lineage, self.latest)
+        name = self.plan.run.name
+        ancestry = (*self.forebears, own_generation(self.parts, name, self.latest))
+        return self.parts.files(name, self.lineage, self.latest, ancestry)
 
     def _drop_other_future(self, step: int) -> None:
         """Newer checkpoints than the one we go on from become weights only, so that nobody

@@ -10,7 +10,7 @@ from pathlib import Path
 from tinychat.config import Settings
 from tinychat.config.load import Resolved
 from tinychat.model import Decoder, ModelCard, model_files, readme_page, trainer_files
-from tinychat.runs import CheckpointFiles
+from tinychat.runs import CheckpointFiles, Generation
 from tinychat.text import Prepared, Tokenizer
 from tinychat.text import Progress as ReadingProgress
 from tinychat.training.autotune import TUNINGS, Tuning, autotune
@@ -78,7 +78,9 @@ class Parts:
             return PreferenceUpdates(*made_of, lessons=self.lessons)
         return Updates(*made_of, team=team or Alone(), replay=self.replay)
 
-    def files(self, run: str, lineage: str, latest: Latest) -> dict[str, bytes]:
+    def files(
+        self, run: str, lineage: str, latest: Latest, ancestry: tuple[Generation, ...] = ()
+    ) -> dict[str, bytes]:
         """A whole checkpoint of the weights as they are now: equal tensors give equal bytes."""
         card = ModelCard(
             model=self.decoder.settings,
@@ -89,6 +91,7 @@ class Parts:
             run=run,
             data_fingerprint=self.prepared.fingerprint,
             lineage=lineage,
+            ancestry=ancestry,
         )
         told = history(
             self.settings, self.max_steps, self.prepared, self.facts, self.progress, latest

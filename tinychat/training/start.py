@@ -182,10 +182,13 @@ def prepare_corpus(
     return found if found.tokenizer.sha256 == record.tokenizer_sha256 else prepared_with(own)
 
 
-def refuse_new_data(reader: RunReader, prepared: Prepared, steps: int) -> None:
+def refuse_new_data(
+    reader: RunReader, prepared: Prepared, old_data: Prepared | None, steps: int
+) -> None:
     """Raise SettingsError for data that came after a run's last step: nothing is learnt of it, so
     the run must not say for ever after that it was."""
-    if prepared.fingerprint != reader.data_fingerprint:
+    other_old_data = old_data and old_data.fingerprint != reader.replay_fingerprint
+    if prepared.fingerprint != reader.data_fingerprint or other_old_data:
         raise SettingsError(
             f"{reader.name} has done all its {steps:,} steps, so it would learn nothing of the new "
             "data; name a higher --max-steps"

@@ -1,0 +1,63 @@
+"""The family tree of a run: what it grew from, and its own generation at each checkpoint."""
+
+import math
+from pathlib import Path
+
+from tinychat.runs import (
+    FINE_TUNING,
+    PREFERENCE_TUNING,
+    PRETRAINING,
+    Generation,
+    RunPaths,
+    RunReader,
+    ancestry_of,
+)
+from tinychat.text import data_names
+from tinychat.training.card import Latest
+from tinychat.training.parts import Parts
+
+
+def forebears(run: Path, init_from: str | None) -> tuple[Generation, ...]:
+    """What a run grew from, eldest first: as it wrote down at its birth, else as its parent tells.
+    Nothing of fresh weights."""
+    if RunPaths(run).run_json.exists() and (told := RunReader(run).run.ancestry):
+        return told
+    return ancestry_of(Path(init_from)) if init_from else ()
+
+
+def own_generation(parts: Parts, run: str, latest: Latest) -> Generation:
+    """What the run has learnt up to now."""
+    settings, at, lessons = parts.settings, parts.progress, parts.lessons
+    kind = PRETRAINING
+    if lessons is not None:
+        kind = PREFERENCE_TUNING
+    elif settings.init_from and parts.prepared.form == "chat":
+        kind = FINE_TUNING
+    old, share = (), 0.0
+    if lessons is not None:
+        old, share = data_names(settings.data.paths), settings.replay.share
+    elif parts.old_data is not None:
+        old, share = data_names(settings.replay.paths), settings.replay.share
+    judged = lessons.counts if lessons else None
+    return Generation(
+        run=run,
+        kind=kind,
+        step=at.step,
+        steps=parts.max_steps,
+        data=data_names(settings.data.paths),
+        val_loss=_last_val_loss(parts, latest),
+        old_data=old,
+        old_data_share=share,
+        old_val_loss_before=at.old_val_loss_at_start,
+        old_val_loss_after=at.old_val_loss,
+        method=settings.tune.method if lessons else None,
+        picks=judged.picks if judged else 0,
+        thumbs=judged.thumbs if judged else 0,
+        rewrites=judged.rewrites if judged else 0,
+    )
+
+
+def _last_val_loss(parts: Parts, latest: Latest) -> float | None:
+    found, at = latest.evaluated, parts.progress
+    value = found.val_loss if found else at.best_val_loss
+    return value if value is not None and math.isfinite(value) else None
