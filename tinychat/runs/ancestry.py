@@ -104,12 +104,12 @@ def _told(each: Generation, name: Callable[[str], str]) -> str:
     learnt = " and ".join(map(name, each.data)) or "data that is not told"
     if each.kind == PREFERENCE_TUNING:
         told = f"tuned on {_judgements(each)}{f' by {name(each.method)}' if each.method else ''}"
-    elif each.kind == FINE_TUNING:
-        told = f"fine-tuned on {learnt}"
     else:
-        told = f"pretrained on {learnt}"
+        verb = {FINE_TUNING: "fine-tuned", PRETRAINING: "pretrained"}
+        told = f"{verb.get(each.kind, name(each.kind))} on {learnt}"
     if each.old_data_share:
-        told += f", {each.old_data_share:.0%} of each step from {' and '.join(map(name, each.old_data))}"
+        old = " and ".join(map(name, each.old_data))
+        told += f", {each.old_data_share:.0%} of each step from {old}"
     return f"{told}; {_steps(each)}{_cost(each)}"
 
 
