@@ -1,5 +1,6 @@
 """What the README says is true: its commands run, its settings load, its links lead somewhere."""
 
+import json
 import re
 import shlex
 import shutil
@@ -45,6 +46,13 @@ def test_every_tinychat_command_runs(
         (texts / f"{i}.txt").write_text(f"text {i} tells of {i * i} small things. " * 12, "utf-8")
     (tmp_path / "stick").mkdir()
     write_folder(tmp_path / "path" / "to" / "gpt2", "gpt2")
+    (tmp_path / "my-answers.jsonl").write_text(
+        "".join(
+            json.dumps({"messages": turns(f"Is it {i}?", f"No, {2 * i}.")}) + "\n"
+            for i in range(12)
+        ),
+        "utf-8",
+    )
     ran = set()
     for words in commands():
         if words[0] == "tinychat-monitor":  # as text: there is no terminal here
@@ -66,9 +74,10 @@ def test_every_tinychat_command_runs(
         if words[1] == "control":  # needs a trainer that runs: refused in a sentence
             assert tinychat(words[1:]) == 2, capsys.readouterr().err
             continue
-        if words[1] == "chat":
+        if words[1] in ("chat", "teach"):
+            said = "hello\n" if words[1] == "chat" else "\n1\n\n2\nq\n"
             done = subprocess.run(
-                [sys.executable, "-m", *words], input="hello\n", capture_output=True, text=True,
+                [sys.executable, "-m", *words], input=said, capture_output=True, text=True,
                 check=False,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
@@ -79,8 +88,13 @@ def test_every_tinychat_command_runs(
             extra = ["--max-steps=2", *(f for f in SMALL if not f.startswith(("--model", "--tok")))]
         assert tinychat([shorter.get(w, w) for w in words[1:]] + extra) == 0, words
     assert ran >= {"data", "plan", "train", "chat", "resume", "control", "runs", "show", "eval"}
-    assert "verify" in ran
+    assert ran >= {"verify", "teach", "tune", "feedback"}
+    assert (tmp_path / "checkpoints" / "mine-tuned" / "run.json").exists()
     assert {"monitor ", "monitor mine", "monitor mine --once", "tinychat-ui", "serve"} <= ran
+
+
+def turns(asked: str, answered: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
 
 
 def served(words: list[str]) -> None:
