@@ -53,6 +53,8 @@ def test_a_run_of_its_own_learns_from_every_kind_and_the_parent_is_as_it_was(
     assert status.state == "finished"
     assert status.best is not None
     assert status.best.step > 0
+    RunPaths(run).status_json.unlink()
+    assert RunReader(run).best == status.best, "the rows say the same"
     told = capsys.readouterr().out
     assert "20 picks, 4 thumbs, 2 rewrites" in told
     tune(checkpoints, "talk", *SHORT)
@@ -111,6 +113,12 @@ def test_its_steps_can_be_computed_again(
     assert (again["from_step"], again["to_step"], again["rows_compared"]) == (0, 9, 9)
     assert again["checkpoints_compared"] == [0, 3, 6, 9]
     assert again["differences"] == again["other_facts"] == []
+    assert told["ok"]
+    for name in ("examples.jsonl", "reference.json"):
+        path = checkpoints / "talk-tuned" / name
+        path.write_bytes(path.read_bytes()[:-9])
+        assert tinychat(["verify", "talk-tuned", "--checkpoints", str(checkpoints)]) == 1
+        assert f"{name} is damaged" in capsys.readouterr().err
 
 
 def test_forgetting_ends_the_run_and_the_best_lies_within_the_limit(

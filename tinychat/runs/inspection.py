@@ -142,12 +142,24 @@ def _record_problems(run: Path) -> Iterator[str]:
             )
     except (OSError, ValueError) as error:
         yield f"{paths.tokenizer_json} cannot be read: {error}."
+    if record is not None and record.tune is not None:
+        yield from _other_bytes(paths.examples_jsonl, record.tune.examples_sha256)
+        yield from _other_bytes(paths.reference_json, record.tune.reference_sha256)
     for number in paths.attempt_numbers():
         path = paths.attempt(number).attempt_json
         if path.exists():  # else it was killed before it began, unless it wrote rows
             yield from _unread(lambda path=path: AttemptRecord.from_json(*_read(path)))
         elif number in RunReader(run).lost_attempts():
             yield f"{path} is missing, so nobody can use the logs beside it."
+
+
+def _other_bytes(path: Path, sha256: str) -> Iterator[str]:
+    """A sentence if what a tuned run learns from is not what it began with."""
+    try:
+        if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            yield f"{path} is damaged: its sha256 is not the one in run.json."
+    except OSError as error:
+        yield f"{path} cannot be read: {error.strerror or error}."
 
 
 def _unread(read: Callable[[], object]) -> Iterator[str]:

@@ -137,22 +137,26 @@ class RunReader:
 
     @property
     def best(self) -> BestCheckpoint | None:
-        """The published checkpoint with the lowest validation loss, as far as is known."""
+        """The published checkpoint with the lowest validation loss, as far as is known; of
+        preference tuning, with the lowest loss of what was held out, if any was."""
         steps = set(self.checkpoints())
         status = self.status
         if status is not None and status.best is not None and status.best.step in steps:
             return status.best
         evaluated = [
-            (float(row["val_loss"]), row["step"])
+            row
             for row in self.rows("metrics")
             if row.get("kind") == "eval"
             and row.get("step") in steps
             and isinstance(row.get("val_loss"), int | float)
         ]
-        if not evaluated:
+        tuned = [row for row in evaluated if isinstance(row.get("preference_loss"), int | float)]
+        by = "preference_loss" if tuned else "val_loss"
+        later = [row for row in tuned if row["step"]]  # whoever tunes wants no copy of the parent
+        best = min(later or tuned or evaluated, key=lambda row: row[by], default=None)
+        if best is None:
             return None
-        val_loss, step = min(evaluated)
-        return BestCheckpoint(step=step, val_loss=val_loss)
+        return BestCheckpoint(step=best["step"], val_loss=float(best["val_loss"]))
 
     def log_tail(self, lines: int) -> list[str]:
         """The last lines of train.log, oldest first, as they were written (not made harmless)."""
