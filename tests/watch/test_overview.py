@@ -309,3 +309,54 @@ def test_one_folder_that_is_closed_to_us_hides_no_other_run(make: MakeRun) -> No
             os.seteuid(0)
     finally:
         shutil.rmtree(folder)
+
+
+def test_a_run_that_watches_old_data_tells_how_far_it_is_from_its_start(
+    make: MakeRun, tmp_path: Path
+) -> None:
+    writer = make("salty", "training", step=20)
+    writer.eval_row(step=0, val_loss=4.0, replay_val_loss=1.0)
+    watch = Watch(tmp_path)
+    assert watch.look_at(tmp_path / "salty").old_val_loss_rise == 0.0
+    for step in range(1, 6000):  # beyond what is read backwards
+        train(writer, step, 2.0)
+    writer.eval_row(step=6000, val_loss=2.0, replay_val_loss=1.25)
+    for seen in (watch.look_at(tmp_path / "salty"), Watch(tmp_path).look_at(tmp_path / "salty")):
+        assert seen.old_val_loss_rise == 0.25
+        told = dict(facts(seen))
+        assert told["val loss"] == "2.000 nats per token at step 6,000"
+        words = "val loss 1.250 nats per token at step 6,000, +0.250 since the start"
+        assert told["old data"] == words
+        assert "val loss on the old data 1.250" in run_sentence(seen)
+        document = seen.to_json()
+        assert (document["replay_val_loss"], document["old_val_loss_rise"]) == (1.25, 0.25)
+        assert document["preference_loss"] is None
+
+
+def test_preference_tuning_tells_of_preferences(make: MakeRun, tmp_path: Path) -> None:
+    writer = make("loved", "training", step=20)
+    writer.eval_row(
+        step=0, val_loss=1.5, preference_loss=0.693, preference_accuracy=0.0, reward_margin=0.0
+    )
+    writer.eval_row(
+        step=20, val_loss=1.53, preference_loss=0.4, preference_accuracy=0.875, reward_margin=1.25
+    )
+    seen = Watch(tmp_path).look_at(tmp_path / "loved")
+    told = dict(facts(seen))
+    assert told["val loss"].endswith("at step 20, +0.030 since the start")
+    words = "loss 0.400, accuracy 88%, reward margin +1.25, on those held out"
+    assert told["preferences"] == words
+    assert "old data" not in told
+    assert "reward margin +1.25" in run_sentence(seen)
+    document = seen.to_json()
+    assert (document["preference_accuracy"], document["reward_margin"]) == (0.875, 1.25)
+
+
+def test_an_ordinary_run_tells_nothing_of_that(make: MakeRun, tmp_path: Path) -> None:
+    writer = make("plain", "training", step=20)
+    writer.eval_row(step=10, val_loss=2.0)
+    writer.eval_row(step=20, val_loss=3.0)
+    seen = Watch(tmp_path).look_at(tmp_path / "plain")
+    assert seen.old_val_loss_rise is None
+    assert {"old data", "preferences"} & dict(facts(seen)).keys() == set()
+    assert "since" not in dict(facts(seen))["val loss"]

@@ -68,7 +68,7 @@ def _from_records(checkpoint: Path) -> tuple[Generation, str | None]:
     """What a run's own files tell of the way to this checkpoint, and from which it grew."""
     reader, step = RunReader(checkpoint.parent), checkpoint_step(checkpoint.name)
     try:
-        settings, parent = reader.settings["settings"], reader.run.parent
+        settings, record = reader.settings["settings"], reader.run
         losses = [
             row.get("val_loss")
             for row in reader.rows("metrics")
@@ -76,13 +76,16 @@ def _from_records(checkpoint: Path) -> tuple[Generation, str | None]:
         ]
         told = {
             "run": reader.name,
-            "kind": FINE_TUNING if parent else PRETRAINING,
+            "kind": FINE_TUNING if record.parent else PRETRAINING,
             "step": step,
             "steps": settings.get("max_steps"),
             "data": [Path(str(path)).name for path in settings["data"]["paths"]] or [_NO_PATHS],
             "val_loss": losses[-1] if losses else None,
         }
-        return build(Generation, told), parent
+        if (tune := record.tune) is not None:
+            judged = {"picks": tune.picks, "thumbs": tune.thumbs, "rewrites": tune.rewrites}
+            told |= {"kind": PREFERENCE_TUNING, "method": tune.method, **judged}
+        return build(Generation, told), record.parent
     except (TinychatError, OSError, KeyError, TypeError, ValueError, AttributeError):
         return Generation(run=reader.name, step=step, kind=UNKNOWN), None
 

@@ -78,7 +78,8 @@ def facts(overview: Overview) -> list[tuple[str, str]]:
         told.append(("learning rate", NOTHING if rate is None else format(rate, ".3g")))
         told.append(("gradient norm", overview.loss_word("grad_norm")))
     if overview.eval is not None:
-        told.append(("val loss", _evaluated(overview.eval)))
+        told.append(("val loss", _evaluated(overview.eval) + _risen(overview, "val_loss")))
+        told += _only_some(overview, overview.eval)
     if (best := overview.best) is not None:
         told.append(("best", f"val loss {loss(best.val_loss)} at step {number(best.step)}"))
     if (speed := overview.number("tokens_per_second")) is not None:
@@ -90,6 +91,34 @@ def facts(overview: Overview) -> list[tuple[str, str]]:
     return told
 
 
+def _only_some(overview: Overview, row: Row) -> list[tuple[str, str]]:
+    """What only some runs measure."""
+    told = []
+    if "replay_val_loss" in row:
+        words = f"val loss {_measured(row, 'replay_val_loss')}"
+        told.append(("old data", words + _risen(overview, "replay_val_loss")))
+    if (value := overview.evaluated("preference_loss")) is not None:
+        told.append(("preferences", f"{preference_words(overview, value)}, on those held out"))
+    return told
+
+
+def preference_words(overview: Overview, value: float) -> str:
+    """How well a model likes what people like; `value` is the loss."""
+    words = f"loss {loss(value)}"
+    if (share := overview.evaluated("preference_accuracy")) is not None:
+        words += f", accuracy {share:.0%}"
+    if (margin := overview.evaluated("reward_margin")) is not None:
+        words += f", reward margin {margin:+.2f}"
+    return words
+
+
+def _risen(overview: Overview, key: str) -> str:
+    """How far the loss on old data is from where it was, behind that loss."""
+    rise = overview.old_val_loss_rise
+    is_it = key == "replay_val_loss" or "replay_val_loss" not in (overview.eval or {})
+    return f", {rise:+.3f} since the start" if rise is not None and is_it else ""
+
+
 def run_sentence(overview: Overview) -> str:
     """What a run does in one line without signs, for ears and logs."""
     parts = [overview.state]
@@ -97,9 +126,16 @@ def run_sentence(overview: Overview) -> str:
         parts[0] += f" at step {number(overview.step)}"
         if overview.max_steps:
             parts[0] += f" of {number(overview.max_steps)}{_share(overview)}"
-    for key, name in (("train_loss", "train loss"), ("val_loss", "val loss")):
+    names = {
+        "train_loss": "train loss",
+        "val_loss": "val loss",
+        "replay_val_loss": "val loss on the old data",
+    }
+    for key, name in names.items():
         if (word := overview.loss_word(key)) != NOTHING:
             parts.append(f"{name} {word}")
+    if (value := overview.evaluated("preference_loss")) is not None:
+        parts.append(f"held-out preferences: {preference_words(overview, value)}")
     if overview.state in LIVE:
         if (speed := overview.number("tokens_per_second")) is not None:
             parts.append(f"{short(speed)} tokens/s")

@@ -31,6 +31,8 @@ from tinychat.watch.tail import (
 )
 from tinychat.words import NOT_FINITE, NOTHING, loss, shares
 
+# what only some runs measure when they evaluate
+ONLY_SOME_RUNS = ("replay_val_loss", "preference_loss", "preference_accuracy", "reward_margin")
 _ROWS_BACK = 5000  # how far back the newest evaluation is looked for
 _RECENT_ROWS = 500  # of training, behind the sparkline
 _RECENT_POINTS = 32
@@ -50,6 +52,7 @@ class Overview:
     tokens_seen: int | None = None
     train: Row | None = None  # the newest row of that kind
     eval: Row | None = None
+    start: Row | None = None  # the evaluation before the first step, where there was one
     eta_seconds: float | None = None  # None also when nothing more is coming
     age_seconds: float | None = None  # since the last beat
     status: Status | None = None
@@ -73,6 +76,20 @@ class Overview:
         told = (loss_of(row, key) for row in (self.train, self.eval) if row is not None)
         return next((word for word in told if word != NOTHING), NOTHING)
 
+    def evaluated(self, key: str) -> float | None:
+        """A number of the newest evaluation."""
+        return None if self.eval is None else finite_number(self.eval.get(key))
+
+    @property
+    def old_val_loss_rise(self) -> float | None:
+        """By how much val_loss on what the weights had learnt before has risen since the start, in
+        nats per token; None for a run that does not watch it."""
+        if self.start is None or self.eval is None:
+            return None
+        key = "replay_val_loss" if "replay_val_loss" in self.eval else "val_loss"
+        before, now = finite_number(self.start.get(key)), finite_number(self.eval.get(key))
+        return None if before is None or now is None else now - before
+
     def to_json(self) -> Row:
         """What `tinychat runs --json` and `tinychat-monitor --json` tell of a run."""
         return {
@@ -88,6 +105,8 @@ class Overview:
             "train_loss": self.number("train_loss"),
             "val_loss": self.number("val_loss"),
             "bits_per_byte": self.number("bits_per_byte"),
+            **{key: self.evaluated(key) for key in ONLY_SOME_RUNS},
+            "old_val_loss_rise": self.old_val_loss_rise,
             "tokens_per_second": self.number("tokens_per_second"),
             "nonfinite": [
                 key for key in ("train_loss", "val_loss") if self.loss_word(key) == NOT_FINITE
@@ -241,7 +260,8 @@ class _Kept:
         if not (losses and _same_file(found.metrics, before) and losses.follow()):
             losses = self._losses = _Losses(reader, self._newest[1])
         recent = tuple(shares(tuple(losses.recent), _RECENT_POINTS))
-        return replace(self._told, train=losses.train, eval=losses.eval, recent=recent)
+        found_rows = {"train": losses.train, "eval": losses.eval, "start": losses.start}
+        return replace(self._told, **found_rows, recent=recent)
 
 
 class _Losses:
@@ -250,6 +270,7 @@ class _Losses:
     def __init__(self, reader: RunReader, metrics: Path) -> None:
         self.train: Row | None = None
         self.eval: Row | None = None
+        self.start: Row | None = None
         self.recent: deque[float] = deque(maxlen=_RECENT_ROWS)
         self._tail = LogTail(metrics)
         self._tail.look()
@@ -261,6 +282,8 @@ class _Losses:
                 break
             read.append(row)
             kinds.add(str(row.get("kind")))
+        if (first := next(reader.rows("metrics"), None)) is not None and _is_of_start(first):
+            self.start = first
         self._add(read[::-1])
 
     def follow(self) -> bool:
@@ -283,6 +306,11 @@ class _Losses:
                     self.recent.append(value)
             elif row.get("kind") == "eval":
                 self.eval = row
+                self.start = row if _is_of_start(row) else self.start
+
+
+def _is_of_start(row: Row) -> bool:
+    return row.get("kind") == "eval" and row.get("step") == 0
 
 
 def _judged(overview: Overview, here: ProcessIdentity) -> Overview:

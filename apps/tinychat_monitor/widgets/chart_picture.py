@@ -103,6 +103,11 @@ def _drawn(view: ChartView, width: int, height: int) -> Drawn:
     return Drawn(picture, tuple(shape.legend), said, readout(view))
 
 
+def has_any(table: Table, key: str) -> bool:
+    """Whether any row has that number."""
+    return key in table.columns and table.columns[key].extremes(0, len(table)) is not None
+
+
 def _add(
     shape: _Shape,
     series: Series,
@@ -115,7 +120,7 @@ def _add(
     source, options, palette = view.sources[index], view.options, view.palette
     alone = len(view.sources) == 1
     table: Table = getattr(source.history, series.table)
-    if series.key not in table.columns:
+    if series.key not in table.columns or (series.optional and not has_any(table, series.key)):
         return
     dots = cells * _DOTS_A_CELL[options.marker]
     fit = _fitting_from(source.history.train, options) if series.noisy else -math.inf

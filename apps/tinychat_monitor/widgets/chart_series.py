@@ -21,6 +21,7 @@ class Series:
     style: Literal["line", "dots"] = "line"
     noisy: bool = True  # may be smoothed, and its warm-up clipped
     planned: bool = False  # go on with the schedule, beyond the newest row
+    optional: bool = False  # not named where no row has it
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,20 @@ class ChartView:
 LOSS = (
     Series("train_loss", "train", "train", "train"),
     Series("val_loss", "evals", "val", "val", "dots"),
+    Series("replay_val_loss", "evals", "old data", "old", "dots", optional=True),
 )
 LEARNING_RATE = (
     Series("learning_rate", "train", "learning rate", "lr", noisy=False, planned=True),
 )
 THROUGHPUT = (Series("tokens_per_second", "train", "tokens/s", "tokens_per_second"),)
 GRADIENT = (Series("grad_norm", "train", "gradient norm", "grad_norm"),)
+# of preference tuning: of the examples of a step, and of those that are held out
+MARGIN = (
+    Series("reward_margin", "train", "margin", "train"),
+    Series("reward_margin", "evals", "held out", "val", "dots", optional=True),
+)
+PREFERENCE_LOSS = (
+    Series("preference_loss", "evals", "held-out loss", "val", "dots"),
+    Series("preference_accuracy", "evals", "accuracy", "old", "dots", optional=True),
+)
 MEMORY = (Series("memory_bytes", "train", "memory", "memory", noisy=False),)

@@ -86,6 +86,8 @@ def readout(view: ChartView) -> str:
             row = _row_at(table, options.axis, x)
             if row is None or one.key not in table.columns:
                 continue
+            if one.optional and math.isnan(table.columns[one.key].values[row]):
+                continue
             text = f"{one.label} {value_text(table.columns[one.key].values[row], unit)}"
             if one.style == "line" and one.noisy and options.ema > 0:
                 smooth = table.ema(one.key, options.ema).values[row]

@@ -224,6 +224,8 @@ def _numbers(overview: Overview, width: int, colour: Colour) -> Text:
         Part(0, f"loss {overview.loss_word('train_loss')}{_trend_sign(overview)}", "bold"),
         Part(1, _val(overview)),
         Part(3, best),
+        Part(2, _old_data(overview)),
+        Part(2, _preferences(overview)),
         Part(4, _named("lr", overview.number("learning_rate"), ".2g")),
         Part(5, _named("|g|", overview.number("grad_norm"), ".2f")),
         Part(2, _rate(overview)),
@@ -243,6 +245,20 @@ def _val(overview: Overview) -> str:
     step = None if overview.eval is None else overview.eval.get("step")
     at = f" @{step:,}" if isinstance(step, int) else ""
     return "" if overview.eval is None else f"val {overview.loss_word('val_loss')}{at}"
+
+
+def _old_data(overview: Overview) -> str:
+    """What a fine-tune makes of the data that was learnt before, or how it has changed there."""
+    value, rise = overview.evaluated("replay_val_loss"), overview.old_val_loss_rise
+    if value is None:
+        return "" if rise is None else f"{rise:+.3f} since start"
+    return f"old {words.loss(value)}" + ("" if rise is None else f" ({rise:+.3f})")
+
+
+def _preferences(overview: Overview) -> str:
+    margin, share = overview.evaluated("reward_margin"), overview.evaluated("preference_accuracy")
+    told = [] if margin is None else [f"margin {margin:+.2f}"]
+    return "  ".join(told if share is None else [*told, f"acc {share:.0%}"])
 
 
 def _best(overview: Overview) -> tuple[str, str]:

@@ -1,11 +1,21 @@
-"""The four smaller charts: learning rate, tokens a second, gradient norm, memory."""
+"""The smaller charts: learning rate, tokens a second, gradient norm, memory; and of preference
+tuning the reward margin and the loss on preferences that are held out.
+"""
 
 from textual.app import ComposeResult
 from textual.containers import Container
 
 from tinychat.watch.details import RunLook
 from tinychat_monitor.widgets.chart import Chart
-from tinychat_monitor.widgets.chart_series import GRADIENT, LEARNING_RATE, MEMORY, THROUGHPUT
+from tinychat_monitor.widgets.chart_picture import has_any
+from tinychat_monitor.widgets.chart_series import (
+    GRADIENT,
+    LEARNING_RATE,
+    MARGIN,
+    MEMORY,
+    PREFERENCE_LOSS,
+    THROUGHPUT,
+)
 from tinychat_monitor.widgets.panes import Pane
 
 # (what it draws, title, unit)
@@ -14,7 +24,10 @@ _RATES = (
     (THROUGHPUT, "speed", "tokens/s"),
     (GRADIENT, "gradient norm", ""),
     (MEMORY, "memory", "bytes"),
+    (MARGIN, "reward margin", "nats"),
+    (PREFERENCE_LOSS, "preferences", ""),
 )
+_OF_ANY_RUN = 4  # the first ones
 
 
 def _charts(place: str, count: int) -> list[Chart]:
@@ -37,20 +50,26 @@ class RatesRow(Container):
 
 
 class RatesPane(Pane):
-    """All four, two by two. The screen draws them, in the view of the loss chart."""
+    """Two by two, and a third row for a run of preference tuning. The screen draws them, in the
+    view of the loss chart."""
 
     DEFAULT_CSS = """
-    RatesPane { layout: grid; grid-size: 2 2; }
+    RatesPane { layout: grid; grid-size: 2; grid-rows: 1fr; }
+    RatesPane .preferences { display: none; }
+    RatesPane.-tuned .preferences { display: block; }
     """
 
     def __init__(self) -> None:
         super().__init__("rates")
 
     def compose(self) -> ComposeResult:
-        yield from _charts("pane", 4)
+        for number, chart in enumerate(_charts("pane", len(_RATES))):
+            chart.set_class(number >= _OF_ANY_RUN, "preferences")
+            yield chart
 
     def depends_on(self, look: RunLook) -> object:
-        return None
+        return has_any(look.history.train, "reward_margin")
 
     def draw(self, look: RunLook) -> None:
-        """Nothing: the charts are drawn with all others."""
+        """Only which charts there are: they are drawn with all others."""
+        self.set_class(has_any(look.history.train, "reward_margin"), "-tuned")

@@ -30,8 +30,8 @@ from tinychat_monitor.widgets.chart_series import (
 
 PALETTE = Palette(
     series={
-        "train": "#56B4E9", "val": "#E69F00", "lr": "#009E73", "grad_norm": "#CC79A7",
-        "tokens_per_second": "#F0E442", "memory": "#D55E00",
+        "train": "#56B4E9", "val": "#E69F00", "old": "#009E74", "lr": "#009E73",
+        "grad_norm": "#CC79A7", "tokens_per_second": "#F0E442", "memory": "#D55E00",
     },
     runs=("#000001", "#000002", "#000003"),
     background="#000000",
@@ -71,6 +71,21 @@ def test_the_raw_loss_stands_faint_behind_its_average_and_evaluations_before_it(
     assert average.colour == PALETTE.series["train"] != raw.colour
     assert (evals.xs, evals.ys, evals.marker) == ([50.0, 100.0], [2.0, 1.5], "o")
     assert [sign for sign, _, _ in made.legend] == ["━", "o"]
+
+
+def test_evaluations_of_old_data_are_dots_of_their_own_where_there_are_some() -> None:
+    made = history(range(1, 101), {50: 2.0, 100: 1.5}, train_loss=falling)
+    assert [label for _, label, _ in chart(made).legend] == ["train", "val"]
+    fine_tune = history(range(1, 101), train_loss=falling)
+    rows = [{"val_loss": 2.0, "replay_val_loss": 1.0}, {"val_loss": 1.5, "replay_val_loss": 1.1}]
+    fine_tune.evals.extend(rows, [50, 100], [5e4, 1e5], [100.0, 200.0])
+    seen = chart(fine_tune, options=ChartOptions(crosshair=100.0))
+    assert [label for _, label, _ in seen.legend] == ["train", "val", "old data"]
+    own, old = lines(seen, "dots")
+    assert (own.ys, old.ys) == ([2.0, 1.5], [1.0, 1.1])
+    assert old.colour == PALETTE.series["old"]
+    assert "old data 1.100 @100" in seen.reads
+    assert "old data" not in chart(made, options=ChartOptions(crosshair=100.0)).reads
 
 
 def test_without_smoothing_the_raw_loss_is_the_line() -> None:

@@ -201,3 +201,19 @@ def test_it_says_how_far_back_the_run_is_bit_exact(training: RunLook) -> None:
     broken = replace(training, attempts=[(number, attempt), (number + 1, later)])
     assert "bit-exact until 1,200" in rows(broken, 100)[0]
     assert "bit-exact" not in rows(broken, 44)[0], "it goes first where there is no room"
+
+
+def test_what_a_fine_tune_forgets_and_a_tuned_run_prefers_stands_in_the_numbers(
+    training: RunLook,
+) -> None:
+    start = {"kind": "eval", "step": 0, "val_loss": 3.0, "replay_val_loss": 1.0}
+    now = {"kind": "eval", "step": 50, "val_loss": 1.5, "replay_val_loss": 1.125}
+    child = with_overview(training, eval=now, start=start)
+    assert "old 1.125 (+0.125)" in rows(child, 120)[2]
+    start = {"kind": "eval", "step": 0, "val_loss": 3.0}
+    now = {"kind": "eval", "step": 50, "val_loss": 3.25, "preference_accuracy": 0.8}
+    tuned = with_overview(training, eval=now | {"reward_margin": 1.5}, start=start)
+    numbers = rows(tuned, 120)[2]
+    assert "+0.250 since start" in numbers
+    assert "margin +1.50  acc 80%" in numbers
+    assert "val 3.250" in rows(tuned, 40)[2], "what every run has stays longest"

@@ -73,6 +73,44 @@ def test_a_baseline_is_drawn_with_its_difference(
     drive(MonitorApp(tmp_path, tmp_path / "demo"), play, (200, 50))
 
 
+def test_preference_tuning_has_charts_of_its_own(
+    record: Record, train: Train, tmp_path: Path
+) -> None:
+    writer = record("plain")
+    fill(writer, train, 1300)
+    writer = record("tuned")
+    for step in (1251, 1252):
+        row = {"train_loss": 2.0, "learning_rate": 1e-4, "grad_norm": 1.0, "tokens_seen": step}
+        writer.train_row(
+            step=step,
+            tokens_per_second=1.0,
+            step_seconds=1.0,
+            reward_margin=0.25 * (step - 1250),
+            preference_accuracy=0.5,
+            **row,
+        )  # type: ignore[typeddict-item]
+    writer.eval_row(
+        step=1252, val_loss=1.5, preference_loss=0.5, preference_accuracy=1.0, reward_margin=0.75
+    )
+
+    def charts(run: str) -> set[str]:
+        seen: set[str] = set()
+
+        async def play(pilot: Pilot[None]) -> None:
+            await until(pilot, lambda: "loss" in head(pilot))
+            await pilot.press("4")
+            names = {"reward margin", "held-out loss"}
+            drawn = {"gradient norm", *(names if run == "tuned" else ())}
+            await until(pilot, lambda: all(name in screen_text(pilot) for name in drawn))
+            seen.update(name for name in names if name in screen_text(pilot))
+
+        drive(MonitorApp(tmp_path, tmp_path / run), play, (100, 40))
+        return seen
+
+    assert charts("tuned") == {"reward margin", "held-out loss"}
+    assert charts("plain") == set()
+
+
 def test_checkpoints_can_be_pinned(record: Record, tmp_path: Path) -> None:
     record("demo")
     run = tmp_path / "demo"

@@ -227,9 +227,11 @@ def _primer(random: Random) -> Iterator[Conversation]:
 
 
 def _talk(random: Random) -> Conversation:
+    """A few exchanges, now and then one of small talk: somebody who adds is still the captain."""
     talk = Talk(random)
     for _ in range(random.choice((1, 1, 2, 2, 3, 4))):
-        talk.add(_any(random).exchange(random))
+        plain = random.random() < 0.15
+        talk.add(_small_talk(random) if plain else _any(random).exchange(random))
     return talk.conversation()
 
 
