@@ -256,7 +256,8 @@ def test_commands_and_signals_reach_all(
     until(in_state(run, "paused"), launched.said)
     paused_at = time.monotonic()
     step = RunReader(run).status.step  # type: ignore[union-attr]
-    until(lambda: time.monotonic() - paused_at > 11)
+    if number == signal.SIGINT:  # once is enough
+        until(lambda: time.monotonic() - paused_at > 11)
     assert RunReader(run).status.step == step  # type: ignore[union-attr]
     assert launched.process.poll() is None, launched.said()
     send_command(run, "resume", by="test")
