@@ -10,6 +10,10 @@ from tinychat.cli.app import run as tinychat
 from tinychat.runs import list_runs
 
 
+# what is looked at does not depend on how fast a step is
+SOON = ("--runtime.autotune=false", "--runtime.threads=1", "--sample.max-new-tokens=1")
+
+
 def planned(
     capsys: pytest.CaptureFixture[str], folder: Path, *words: str, exit_code: int = 0
 ) -> str:
@@ -44,6 +48,7 @@ def test_without_data_the_preset_s_vocabulary_is_taken(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ["--preset", "dolly-7m", "--model.context-length", "16", "--model.n-layer", "1"]
+    flags += ["--batch-size=1", "--micro-batch-size=1", *SOON]
     told = planned(capsys, tmp_path, *flags)
     assert "the vocabulary of 50,257 tokens" in told
     assert "10 epochs of data that nobody has seen" in told
@@ -55,7 +60,7 @@ def test_a_source_s_claims_stand_beside_the_truth(
 ) -> None:
     small = [
         "--model.context-length=32", "--model.n-layer=1", "--model.n-embd=32", "--model.n-head=1",
-        "--micro-batch-size=1", "--batch-size=1",
+        "--micro-batch-size=1", "--batch-size=1", *SOON,
     ]  # fmt: skip
     told = planned(capsys, tmp_path, "--preset", "vidya-33m", *small)
     assert "said  about 25M parameters" in told

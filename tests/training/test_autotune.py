@@ -233,6 +233,7 @@ def test_a_compiled_run_goes_on_bit_for_bit(train: Train, resume: Train) -> None
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
 
 
+@pytest.mark.slow
 def test_a_compiled_loss_depends_on_no_batch_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch._inductor.config, "force_disable_caches", True)
     decoder = Decoder(ModelSettings(n_layer=1, n_head=1, n_embd=32, context_length=64), 4096)

@@ -1,5 +1,6 @@
 """What happens to a run whose clocks jump, or that is asked to end at a bad moment."""
 
+import re
 import shutil
 import signal
 import subprocess
@@ -36,20 +37,20 @@ QUIET = ("--eval.every-steps=none", "--sample.every-steps=none")
 def test_a_process_that_was_stopped_tells_of_the_gap(
     train: Train, spawn: Spawn, tmp_path: Path
 ) -> None:
-    flags = ("--max-steps=1200", *QUIET)
+    flags = ("--max-steps=500", *QUIET)
     reference = train("reference", *flags)
     process = spawn("train", "held", *flags)
     run = tmp_path / "held"
-    until_alive(process, lambda: len(train_rows(run)) > 60)
+    until_alive(process, lambda: len(train_rows(run)) > 40)
     process.send_signal(signal.SIGSTOP)
     time.sleep(2.0)  # what is tested is that this very time is told, and not counted
     process.send_signal(signal.SIGCONT)
     assert process.wait(120) == 0
     told = [row["message"] for row in events(run, "gap")]
-    assert len(told) == 1
-    assert "held up for" in told[0]
+    held = [float(re.search(r"held up for ([0-9.]+) s", each)[1]) for each in told]  # type: ignore[index]
+    assert 2.0 <= max(held) < 30.0, "other programs may have held it up too, not as long"
     assert max(row["step_seconds"] for row in train_rows(run)[5:]) < 2.0
-    assert digests(run, 1200) == digests(reference, 1200)
+    assert digests(run, 500) == digests(reference, 500)
 
 
 def test_what_clocks_tell() -> None:
