@@ -9,7 +9,6 @@ from tests.conftest import tiny, write_corpora
 from tinychat.cli.app import run as tinychat
 from tinychat.runs import list_runs
 
-
 # what is looked at does not depend on how fast a step is
 SOON = ("--runtime.autotune=false", "--runtime.threads=1", "--sample.max-new-tokens=1")
 
