@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from tinychat.config import Settings, TuneSettings
+from tinychat.config import ModelSettings, RuntimeSettings, Settings, TuneSettings
 from tinychat.config.load import from_json
 from tinychat.conversations import Example, Reply
-from tinychat.model import load_model
+from tinychat.model import Decoder, choose_runtime, load_model
 from tinychat.runs import RunPaths, RunReader
 from tinychat.text import Tokenizer
 from tinychat.training.parts import Parts, assemble, referenced
 from tinychat.training.preferences import PreferenceUpdates, lessons_of, losses
 from tinychat.training.preferences.lessons import held_out_prompts
-from tinychat.training.preferences.objective import Lesson, Objective
+from tinychat.training.preferences.objective import Lesson, Objective, estimate_kl
+from tinychat.training.preferences.objective import judge as losses_of
 from tinychat.training.preferences.reference import LogProbs
 from tinychat.training.preferences.sequences import (
     EncodedExample,
@@ -121,12 +122,12 @@ def test_what_is_too_long_is_shortened_and_a_pair_keeps_one_prompt(tokenizer: To
 
 def test_a_mismatched_reply_is_of_another_prompt(tokenizer: Tokenizer) -> None:
     examples = [rated("a", "one", True), rated("a", "two", False), rated("b", "three", True)]
-    found = with_mismatched([encoded(each, tokenizer) for each in examples])
+    found = with_mismatched([encoded(each, tokenizer) for each in examples], 64)
     replies = [each.judged[0].reply for each in found]
     mismatched = [each.mismatched for each in found]
     assert [each and each.reply for each in mismatched] == [replies[2], replies[2], replies[1]]
     assert [each and each.prompt for each in mismatched] == [e.judged[0].prompt for e in found]
-    alone = with_mismatched([encoded(each, tokenizer) for each in examples[:2]])
+    alone = with_mismatched([encoded(each, tokenizer) for each in examples[:2]], 64)
     assert [each.mismatched for each in alone] == [None, None], "nothing to compare with"
 
 
@@ -136,12 +137,29 @@ def test_padding_and_neighbours_change_no_log_probability(
     decoder = load_model(RunPaths(trained_runs / "talk").checkpoint(20)).decoder
     found = encoded(pair("Hello", "I like cats and boats and the moon", "no"), tokenizer)
     pad = tokenizer.format.pad
-    together = log_probs(decoder, batch_of(found.judged, pad))
+    together = log_probs(decoder, batch_of(found.judged, pad, 64))
     for each, value in zip(found.judged, together, strict=True):
         ids = torch.tensor([each.ids])
         nats = torch.log_softmax(decoder(ids[:, :-1]).float(), -1)[0].detach()
         own = sum(nats[i - 1, each.ids[i]] for i in range(len(each.prompt), len(each.ids)))
         assert value.detach().item() == pytest.approx(float(own), abs=1e-4)
+
+
+def test_no_row_is_longer_than_the_context_which_may_be_all_positions_there_are(
+    tokenizer: Tokenizer,
+) -> None:
+    shape = ModelSettings(n_layer=1, n_head=2, n_embd=32, context_length=40, position="learned")
+    decoder = Decoder(shape, tokenizer.vocab_size)
+    decoder.initialise(0)
+    examples = [rated("cats " * 99, "no", True), rated("a", "boats " * 99, False)]
+    found = with_mismatched([encoded(each, tokenizer, 40) for each in examples], 40)
+    assert found[0].mismatched is not None
+    assert len(found[0].mismatched.ids) == 41, "the other's reply, as far as there is room"
+    lessons = [Lesson(each, LogProbs(0.0, 0.0, 0.0)) for each in found]
+    pad, runtime = tokenizer.format.pad, choose_runtime(RuntimeSettings(device="cpu"))
+    kl = estimate_kl(decoder, lessons, pad, runtime, 8)
+    judged = losses_of(decoder, lessons, Objective(0.1, 0.0), kl, pad)
+    assert torch.isfinite(judged.losses).all()
 
 
 def test_prompts_are_held_out_whole_whatever_their_order() -> None:

@@ -55,7 +55,7 @@ class Both:
             found = encode_example(example, self.model.tokenizer, self.length)
             assert isinstance(found, EncodedExample)
             encoded.append(found)
-        encoded = with_mismatched(encoded)
+        encoded = with_mismatched(encoded, self.length)
         found = reference_of(self.reference.decoder, encoded, self.pad, RUNTIME, 2)
         return [Lesson(*each) for each in zip(encoded, found, strict=True)]
 

@@ -156,7 +156,9 @@ def lessons_from_feedback(settings: Settings, tokenizer: Tokenizer) -> Lessons:
     return Lessons(
         examples=tuple(example for example, _ in (*train, *held_out)),
         encoded=tuple(
-            each for side in (train, held_out) for each in with_mismatched([ids for _, ids in side])
+            each
+            for side in (train, held_out)
+            for each in with_mismatched([ids for _, ids in side], settings.model.context_length)
         ),
         held_out=len(held_out),
         counts=judgements.counts,
@@ -199,10 +201,13 @@ def _own(run: Path, settings: Settings, tokenizer: Tokenizer) -> Lessons | None:
         if isinstance(ids, str):
             raise RunError(f"{path} cannot be used with the run's tokenizer: {ids}.")
         encoded.append(ids)
-    training = len(encoded) - record.held_out
+    training, length = len(encoded) - record.held_out, settings.model.context_length
     return Lessons(
         examples=tuple(examples),
-        encoded=(*with_mismatched(encoded[:training]), *with_mismatched(encoded[training:])),
+        encoded=(
+            *with_mismatched(encoded[:training], length),
+            *with_mismatched(encoded[training:], length),
+        ),
         held_out=record.held_out,
         counts=Counts(record.picks, record.thumbs, record.rewrites),
         left_out=record.left_out,

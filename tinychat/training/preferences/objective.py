@@ -84,7 +84,8 @@ class _Judging:
         self._lessons, self._objective = lessons, objective
         replied = [each for lesson in lessons for each in lesson.example.judged]
         self._device = decoder.embedding.weight.device
-        self._log_probs = log_probs(decoder, batch_of(replied, pad).to(self._device))
+        batch = batch_of(replied, pad, decoder.settings.context_length)
+        self._log_probs = log_probs(decoder, batch.to(self._device))
         self._tokens = self._tensor([float(len(each.reply)) for each in replied])
         starts, at = [], 0
         for lesson in lessons:
@@ -170,8 +171,9 @@ def estimate_kl(
     try:
         parts = []
         for some in in_parts(replied, at_once):
+            batch = batch_of(some, pad, decoder.settings.context_length)
             with runtime.autocast():
-                parts.append(log_probs(decoder, batch_of(some, pad).to(runtime.torch_device)))
+                parts.append(log_probs(decoder, batch.to(runtime.torch_device)))
     finally:
         decoder.train(was_training)
     said = torch.tensor([each.reference.mismatched for each in asked], device=runtime.torch_device)

@@ -51,7 +51,7 @@ def reference_of(
     try:
         for some in in_parts(wanted, max(1, min(at_once, ROWS_AT_ONCE))):
             telling(len(found), len(wanted))
-            batch = batch_of(some, pad).to(runtime.torch_device)
+            batch = batch_of(some, pad, decoder.settings.context_length).to(runtime.torch_device)
             with runtime.autocast():
                 values = log_probs(decoder, batch)
             found |= zip(some, values.tolist(), strict=True)

@@ -94,8 +94,11 @@ def _prompt(example: Example, tokenizer: Tokenizer, limit: int) -> tuple[int, ..
     return fit_conversation(messages, turns, chat, limit).ids
 
 
-def with_mismatched(examples: Sequence[EncodedExample]) -> list[EncodedExample]:
-    """The same; each of kto has the reply of the nearest one before it with another prompt.
+def with_mismatched(
+    examples: Sequence[EncodedExample], context_length: int
+) -> list[EncodedExample]:
+    """The same; each of kto has the reply of the nearest one before it with another prompt, cut
+    where the row ends.
 
     Where all prompts are different this is what TRL makes of a batch, by turning its replies round
     by one. It is settled once and not in each batch, so that the reference has to be asked once.
@@ -111,16 +114,17 @@ def with_mismatched(examples: Sequence[EncodedExample]) -> list[EncodedExample]:
                 objective="kto",
                 chosen=examples[i].chosen,
                 rejected=examples[i].rejected,
-                mismatched=Replied(own.prompt, other.reply),
+                mismatched=Replied(own.prompt, other.reply[: context_length + 1 - len(own.prompt)]),
                 source=examples[i].source,
             )
     return found
 
 
-def batch_of(replied: Sequence[Replied], pad: int) -> Batch:
-    """One row each, padded at its right, where causal attention does not see it."""
+def batch_of(replied: Sequence[Replied], pad: int, context_length: int) -> Batch:
+    """One row each, padded at its right, where causal attention does not see it; none is longer
+    than the context, as a model may know no position beyond."""
     longest = max(len(each.ids) for each in replied)
-    length = -(-(longest - 1) // LENGTHS) * LENGTHS + 1
+    length = min(-(-(longest - 1) // LENGTHS) * LENGTHS, context_length) + 1
     ids = torch.full((len(replied), length), pad, dtype=torch.long)
     wanted = torch.zeros((len(replied), length), dtype=torch.bool)
     for i, each in enumerate(replied):
