@@ -41,7 +41,7 @@ THEMES = (
 _DARK = {
     "train": "#56B4E9",
     "val": "#E69F00",
-    "old": "#009E73",
+    "old": "#B39DFF",
     "lr": "#009E73",
     "grad_norm": "#CC79A7",
     "tokens_per_second": "#F0E442",
@@ -50,7 +50,7 @@ _DARK = {
 _LIGHT = {
     "train": "#0072B2",
     "val": "#D55E00",
-    "old": "#009E73",
+    "old": "#6A3FB5",
     "lr": "#009E73",
     "grad_norm": "#CC79A7",
     "tokens_per_second": "#000000",

@@ -19,7 +19,7 @@ from tinychat_monitor.screens.runs import RunsScreen
 from tinychat_monitor.widgets.runs_table import RunsTable
 
 Record = Callable[..., RunWriter]
-ROLES = ("train", "val", "lr", "grad_norm", "tokens_per_second", "memory")
+ROLES = ("train", "val", "old", "lr", "grad_norm", "tokens_per_second", "memory")
 
 
 def contrast(colour: str, theme: Theme) -> float:
