@@ -50,15 +50,16 @@ def _serve(given: argparse.Namespace) -> None:
     _keep_quiet()
 
     from tinychat.config import RuntimeSettings
-    from tinychat.conversations import Conversations, Feedback, Votes
+    from tinychat.conversations import Conversations, Feedback, Teaching, Votes
     from tinychat.engine import Engine, Shelf
     from tinychat.server import API_ROUTES, check_exposure, create_app, serve
+    from tinychat_ui.coach import Coach
     from tinychat_ui.context import Limits, PageContext, Runs
     from tinychat_ui.page import build_page, mount_page
     from tinychat_ui.routes import OPEN
 
     check_exposure(given.host, token)
-    with Engine() as engine:
+    with Engine() as engine, Coach(checkpoints) as coach:
         settings = RuntimeSettings(device=given.device, dtype=given.dtype)
         shelf = Shelf(checkpoints, settings, int8=given.int8)
         context = PageContext(
@@ -67,7 +68,9 @@ def _serve(given: argparse.Namespace) -> None:
             conversations=Conversations(checkpoints),
             feedback=Feedback(checkpoints),
             votes=Votes(checkpoints),
+            teaching=Teaching(checkpoints),
             runs=Runs(checkpoints),
+            coach=coach,
             limits=Limits(deadline_seconds=None if token is None else 120.0),
             first=first,
             local=token is None,

@@ -110,14 +110,15 @@ def ask(
     sampling: Sampling,
     system: str = "",
     *,
+    before: Sequence[Message] = (),
     news: threading.Event | None = None,
 ) -> Answer:
-    """The answer of a chat model, or how a base model continues the text. `news` is set whenever
-    more of it is there. Raises EngineBusyError."""
+    """The answer of a chat model, or how a base model continues the text. `before` are turns before
+    the question. `news` is set whenever more of it is there. Raises EngineBusyError."""
     prompt: str | list[Message] = question
     if model.is_chat:
         told = [Message("system", system)] if system else []
-        prompt = [*told, Message("user", question)]
+        prompt = [*told, *before, Message("user", question)]
     return context.engine.ask(
         model.text,
         model.text.fit(prompt, sampling.max_new_tokens),

@@ -15,6 +15,7 @@ import gradio as gr
 from tinychat.conversations import Side, Tally, Verdict
 from tinychat.engine import Sampling
 from tinychat.errors import SettingsError, TinychatError
+from tinychat.text import Message
 from tinychat.words import count
 from tinychat_ui.asking import Asking, Growing, ask, follow, question_of
 from tinychat_ui.chat_tab import QUIET
@@ -166,10 +167,12 @@ def compare(
     rail: Sequence[Any],
     *,
     blind: bool,
+    before: Sequence[Message] = (),
     swap: Callable[[], bool] = lambda: bool(secrets.randbelow(2)),
 ) -> Iterator[None]:
     """Ask both (a model's name and its controls' values each) and follow their answers. Yields
-    whenever there is more to show; what went wrong is told in `match.notice`."""
+    whenever there is more to show; what went wrong is told in `match.notice`. `before` are turns
+    before the question."""
     if not match.asking.begin():
         return
     try:
@@ -187,7 +190,10 @@ def compare(
             if match.asking.stopped:
                 break
             question = match.question
-            answer = ask(context, model, question.text, side.sampling, question.system, news=news)
+            answer = ask(
+                context, model, question.text, side.sampling, question.system,
+                before=before, news=news,
+            )  # fmt: skip
             match.answers.append(match.asking.add(answer))
         yield from follow(match.answers, news)
     except TinychatError as error:

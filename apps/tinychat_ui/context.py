@@ -12,11 +12,12 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tinychat.conversations import Conversations, Feedback, Votes
+from tinychat.conversations import Conversations, Feedback, Teaching, Votes
 from tinychat.engine import Answer, Engine, Shelf, TokenDetail
 from tinychat.errors import TinychatError
 from tinychat.runs import RunReader
 from tinychat.watch.overview import Overview, Watch, finite_number
+from tinychat_ui.coach import Coach
 
 FLUSH_SECONDS = 0.05
 """Time between two pieces that a browser is sent: 20 a second look smooth, and cost a tenth of
@@ -145,7 +146,9 @@ class PageContext:
     conversations: Conversations
     feedback: Feedback
     votes: Votes
+    teaching: Teaching
     runs: Runs
+    coach: Coach
     limits: Limits = field(default_factory=Limits)
     first: str | None = None
     """The run or checkpoint that the page was started for, or the path of one from elsewhere."""

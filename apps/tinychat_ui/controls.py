@@ -44,7 +44,7 @@ def build_sampling(*, compact: bool = False, name: str = "Sampling") -> Sampling
     """The controls, drawn where this is called. `compact` leaves out seed and system text."""
     made = component(
         "controls",
-        {**PLAIN, "preset": "Balanced"},
+        value={**PLAIN, "preset": "Balanced"},
         elem_classes=["tc-controls"],
         presets={
             name.capitalize(): {**PLAIN, **{key: value or 0 for key, value in values.items()}}

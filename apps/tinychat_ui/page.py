@@ -40,7 +40,7 @@ def build_page(context: PageContext) -> gr.Blocks:
                 with gr.Tab("Time travel"):
                     travel.build_travel(context, picker, controls)
                 with gr.Tab("Teach"):
-                    teach.build_teach(context, chat, controls)
+                    teach.build_teach(context, chat, picker, controls)
                 with gr.Tab("API & about"):
                     build_about(page)
             with rail:
@@ -99,10 +99,15 @@ def _keep_true(context: PageContext, picker: Picker, chat: ChatTab, top: gr.HTML
         pick(context, session, event._data or {})
         yield from look(session, chosen=True)
 
+    def choose_wanted(session: Session, wanted: Any) -> Iterator[list[Any]]:
+        pick(context, session, wanted if isinstance(wanted, Mapping) else {})
+        yield from look(session, chosen=True)
+
     quiet = {**QUIET, "concurrency_limit": None}
     clock = gr.Timer(_TICK_SECONDS)
     clock.tick(look, chat.session, outputs, **quiet)
     chat.conversation.change(look, chat.session, outputs, **quiet)  # its model may be another one
+    picker.wanted.change(choose_wanted, [chat.session, picker.wanted], outputs, **quiet)
     picker.component.pick(choose, chat.session, outputs, trigger_mode="multiple", **quiet)
 
 

@@ -28,7 +28,7 @@ const skip = key("S", "Skip", () => ask(""));
 const halt = key("Esc", "Stop", stop, "Escape");
 halt.id = "teach-stop";
 const rewrite = key("R", "Rewrite", () => edit(current()));
-const undo = key("U", "Undo", () => trigger("undo", {}));
+const undo = key("U", "Undo", () => trigger("judge", { do: "undo" }));
 const own = key("P", "Own prompt", () => box.focus());
 const keys = h("input", { type: "checkbox", id: "teach-keys", checked: stored("teach-keys") !== false, onchange: () => {
   store("teach-keys", keys.checked, ["localStorage"]);
@@ -102,7 +102,7 @@ function stop() {
 function pick(number) {
   if (!shown.can_pick || editing) return;
   stage.focus({ preventScroll: true });
-  trigger("pick", { number });
+  trigger("judge", { number });
 }
 
 function typed(event) {
@@ -146,13 +146,13 @@ function close() {
 function keep() {
   const { card, field } = editing;
   if (!field.value.trim()) return;
-  trigger("better", { number: card.number, text: field.value });
+  trigger("judge", { do: "better", number: card.number, text: field.value });
 }
 
 // --- the keys ---
 
 const acts = { n: next, s: () => { if (shown.can_pick) ask(""); }, r: () => edit(current()), p: () => box.focus(),
-  u: () => { if (shown.can_undo) trigger("undo", {}); } };
+  u: () => { if (shown.can_undo) trigger("judge", { do: "undo" }); } };
 
 document.addEventListener("keydown", (event) => {
   if (!keys.checked || element.offsetParent === null || event.defaultPrevented) return;

@@ -32,6 +32,7 @@ class Picker:
 
     component: gr.HTML
     current: gr.State  # str | None: what `shelf.open` takes, e.g. "demo@300"
+    wanted: gr.State  # of others: {"run", "step", "n": anything}, to be chosen
 
 
 def build_picker(context: PageContext) -> Picker:
@@ -41,7 +42,7 @@ def build_picker(context: PageContext) -> Picker:
     was started for since.
     """
     begun = context.shown(context.first or "")
-    return Picker(component("picker", begun_with=begun), gr.State(None))
+    return Picker(component("picker", begun_with=begun), gr.State(None), gr.State(None))
 
 
 def model_choices(context: PageContext) -> list[tuple[str, str]]:
@@ -177,8 +178,18 @@ def _first_choice(context: PageContext) -> tuple[str | None, str]:
         if run and run in _names(context):
             return run, {"latest": NEWEST}.get(step, step)
         return context.first, NEWEST  # without a step, or a folder from elsewhere
-    having = (run.name for run in context.runs.look() if context.runs.stops(run.name))
-    return next(having, None), NEWEST
+    having = [run for run in context.runs.look() if context.runs.stops(run.name)]
+    # what was taught answers once it is accepted, and not by being the newest
+    found = next((run.name for run in having if run.tune is None), None)
+    if found is None:
+        return (having[0].name if having else None), NEWEST
+    try:
+        taught = context.teaching.newest_accepted(found)
+    except TinychatError:
+        taught = None
+    if taught is not None and any(s.step == taught.step for s in context.runs.stops(taught.run)):
+        return taught.run, str(taught.step)
+    return found, NEWEST
 
 
 def _names(context: PageContext) -> dict[str, str]:

@@ -17,23 +17,23 @@ _SANS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "
 _MONO = ["ui-monospace", "SF Mono", "Cascadia Mono", "Menlo", "Consolas", "monospace"]
 
 
-def script(name: str) -> str:
-    """What a component of ours runs when it appears: `core.js` and the script of that name.
+def script(*names: str) -> str:
+    """What a component of ours runs when it appears: `core.js` and the scripts of these names.
 
     Together in one piece, because Gradio promises no order between the page's scripts and its
     components.
     """
-    parts = [(_HERE / f"{part}.js").read_text(encoding="utf-8") for part in ("core", name)]
+    parts = [(_HERE / f"{part}.js").read_text(encoding="utf-8") for part in ("core", *names)]
     return "\n".join(parts)
 
 
-def component(drawn_by: str, value: Any = None, **properties: Any) -> gr.HTML:
-    """A component that its script draws, from a JSON value that the server sends."""
+def component(*drawn_by: str, value: Any = None, **properties: Any) -> gr.HTML:
+    """A component that its scripts draw, from a JSON value that the server sends."""
     return gr.HTML(
         value={} if value is None else value,
         html_template="",
         apply_default_css=False,
-        js_on_load=script(drawn_by),
+        js_on_load=script(*drawn_by),
         **properties,
     )
 

@@ -16,6 +16,8 @@ from tinychat.runs import (
     Row,
     RunReader,
     Status,
+    TuneRecord,
+    checkpoint_step,
     process_identity,
     true_state,
 )
@@ -61,6 +63,8 @@ class Overview:
     lineage: str = ""  # how far back the weights are bit-exact, in one line
     parameters: int | None = None
     created_at: str | None = None
+    parent: str | None = None  # the checkpoint it grew from: demo@300, or a model folder's name
+    tune: TuneRecord | None = None  # what it learns from, in preference tuning
     recent: tuple[float, ...] = ()  # the last training losses, at most 32 means, oldest first
 
     def number(self, key: str) -> float | None:
@@ -138,6 +142,15 @@ def finite_number(value: Any) -> float | None:
 def best_json(best: BestCheckpoint | None) -> Row | None:
     """A best checkpoint as JSON."""
     return None if best is None else {"step": best.step, "val_loss": best.val_loss}
+
+
+def parent_label(parent: str | None) -> str | None:
+    """A parent as run.json names it, as people do: demo@300 for the checkpoint's folder."""
+    if parent is None:
+        return None
+    folder = Path(parent)
+    step = checkpoint_step(folder.name)
+    return folder.name if step is None else f"{folder.parent.name}@{step}"
 
 
 def runs_json(checkpoints: Path, overviews: Sequence[Overview]) -> Row:
@@ -239,6 +252,8 @@ class _Kept:
             self._unread(),
             parameters=record.parameters.get("total"),
             created_at=record.created_at,
+            parent=parent_label(record.parent),
+            tune=record.tune,
             latest=max(steps, default=None),
         )
         if status is None and found.status is not None:

@@ -16,8 +16,9 @@ from playwright.sync_api import Browser, Page
 
 from tinychat.cli.app import run as tinychat
 from tinychat.config import RuntimeSettings
-from tinychat.conversations import Conversations, Feedback, Votes
+from tinychat.conversations import Conversations, Feedback, Teaching, Votes
 from tinychat.engine import Engine, Shelf
+from tinychat_ui.coach import Coach
 from tinychat_ui.context import PageContext, Runs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -102,8 +103,16 @@ def page_context(tmp_path: Path) -> Iterator[OpenContext]:
 
         def open_(checkpoints: Path) -> PageContext:
             shelf = Shelf(checkpoints, RuntimeSettings(device="cpu", dtype="fp32", threads=1))
-            kept = (Conversations(tmp_path), Feedback(tmp_path), Votes(tmp_path))
-            return PageContext(engine, shelf, *kept, Runs(checkpoints))
+            return PageContext(
+                engine=engine,
+                shelf=shelf,
+                conversations=Conversations(tmp_path),
+                feedback=Feedback(tmp_path),
+                votes=Votes(tmp_path),
+                teaching=Teaching(tmp_path),
+                runs=Runs(checkpoints),
+                coach=Coach(checkpoints),
+            )
 
         yield open_
 

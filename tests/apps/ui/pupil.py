@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from tests.apps.ui.conftest import train
+from tinychat.conversations import Answer, Feedback
 
 NAMES = ["Anna", "Tom", "Mia", "Leo", "Ida", "Max", "Eva", "Ben", "Ada", "Kai"]
 NAMES += ["Zoe", "Jan", "Lea", "Tim", "Uma", "Sam", "Ina", "Rob", "Amy", "Noa"]
@@ -38,3 +39,20 @@ def train_pupil(folder: Path, steps: int = 250) -> Path:
     every = [f"--{kind}.every-steps={steps // 2}" for kind in ("sample", "eval", "checkpoint")]
     train(runs, "pupil", data, f"--max-steps={steps}", *every)
     return runs / "pupil"
+
+
+def pick_questions(runs: Path, prompts: int) -> None:
+    """Judgements of a teacher who likes answers that ask: a pick for so many prompts."""
+    feedback = Feedback(runs)
+    for number in range(prompts):
+        name, thing = NAMES[number % len(NAMES)], THINGS[number // len(NAMES) % len(THINGS)]
+        asked = [{"role": "user", "content": f"I am {name} and have two {thing}."}]
+        said = [f"Two {thing}! I have none.", f"Why do you have two {thing}?", f"I like {thing}."]
+        feedback.pick(asked, [_answer(text) for text in said], 1)
+
+
+def _answer(text: str) -> Answer:
+    return Answer(
+        text=text, prompt_ids=[], answer_ids=[], run="pupil", step=250, seed=1, settings={},
+        finish_reason="end",
+    )  # fmt: skip

@@ -75,6 +75,15 @@ def open_review(page: Page) -> None:
     page.locator("#teach-said").wait_for(state="visible")
 
 
+def open_training(page: Page) -> None:
+    """The part that makes a better model."""
+    open_teach(page)
+    page.get_by_role("tab", name="Train", exact=True).click()
+    wait_for(
+        page, "document.querySelector('.train section:not([hidden]), .train > p:not([hidden])')"
+    )
+
+
 def ask_four(page: Page, text: str) -> None:
     """Four answers that can be picked from."""
     page.locator("#teach-prompt textarea").fill(text)
