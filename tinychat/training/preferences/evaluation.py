@@ -28,6 +28,7 @@ def with_preferences(
     aside = lessons.kept_aside
     if not aside:
         return found
+    objective = lessons.objective(settings)
     was_training = decoder.training
     decoder.eval()
     try:
@@ -36,7 +37,7 @@ def with_preferences(
         for start in range(0, len(aside), at_once):
             some = aside[start : start + at_once]
             with runtime.autocast():
-                parts.append(judge(decoder, some, lessons.objective(settings), kl, pad))
+                parts.append(judge(decoder, some, objective, kl, pad))
             beat()
     finally:
         decoder.train(was_training)

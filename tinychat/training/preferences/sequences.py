@@ -4,7 +4,7 @@ A prompt is written as the engine writes it, so that what is learnt is what will
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -104,19 +104,18 @@ def with_mismatched(
     by one. It is settled once and not in each batch, so that the reference has to be asked once.
     """
     kto = [i for i, each in enumerate(examples) if each.objective == "kto"]
+    judged = [examples[i].judged[0] for i in kto]
     found = list(examples)
-    for place, i in enumerate(kto):
-        (own,) = examples[i].judged
-        before = (examples[kto[place - back]].judged[0] for back in range(1, len(kto)))
-        other = next((each for each in before if each.prompt != own.prompt), None)
-        if other is not None:
-            found[i] = EncodedExample(
-                objective="kto",
-                chosen=examples[i].chosen,
-                rejected=examples[i].rejected,
-                mismatched=Replied(own.prompt, other.reply[: context_length + 1 - len(own.prompt)]),
-                source=examples[i].source,
-            )
+    # from where prompts change on, so that each place knows what its neighbour found
+    first = next((n for n, own in enumerate(judged) if own.prompt != judged[n - 1].prompt), None)
+    if first is None:
+        return found
+    other = judged[first - 1]
+    for n in range(first, first + len(kto)):
+        i, own, before = kto[n % len(kto)], judged[n % len(kto)], judged[(n - 1) % len(kto)]
+        other = before if before.prompt != own.prompt else other
+        reply = other.reply[: context_length + 1 - len(own.prompt)]
+        found[i] = replace(examples[i], mismatched=Replied(own.prompt, reply))
     return found
 
 
