@@ -79,6 +79,7 @@ function write(text) {
 function ask(text) {
   if (shown.busy) return;
   stage.focus({ preventScroll: true });
+  shown = { ...shown, busy: true, can_pick: false };  // until the server says more
   trigger("ask", { text });
 }
 
@@ -102,6 +103,7 @@ function stop() {
 function pick(number) {
   if (!shown.can_pick || editing) return;
   stage.focus({ preventScroll: true });
+  shown = { ...shown, can_pick: false };
   trigger("judge", { number });
 }
 

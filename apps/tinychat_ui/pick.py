@@ -75,6 +75,7 @@ def ask_four(
     """Ask the model of that name, four seeds in a row; a blank text: a prompt in the manner of its
     data. Yields whenever there is more to show; what went wrong is told in `picking.notice`."""
     if not picking.asking.begin():
+        yield
         return
     try:
         picking.notice, picking.give_back = "", text if isinstance(text, str) else ""

@@ -23,7 +23,9 @@ from tinychat_ui.theme import component
 from tinychat_ui.training import Trainee
 from tinychat_ui.trial import Trial
 
-STREAMS: dict[str, Any] = {**QUIET, "concurrency_limit": None}
+_SWIFT: dict[str, Any] = {**QUIET, "trigger_mode": "multiple"}
+"""For what keys do: "once" would pass over a key while the last event is being taken leave of."""
+_STREAMS: dict[str, Any] = {**_SWIFT, "concurrency_limit": None}
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,10 @@ def _connect_picking(context: PageContext, tab: _Teach) -> None:
     four, said, session = tab.four, tab.said, tab.chat.session
     looking, news = [tab.reviewing, session], [said, tab.counts]
     judging, shown = [tab.picking, *looking], [four, *news]
-    four.ask(asked, [tab.picking, session, tab.controls.component], four, **STREAMS)
+    four.ask(asked, [tab.picking, session, tab.controls.component], four, **_STREAMS)
     four.halt(halted, tab.picking, queue=False, **QUIET)
-    four.judge(judged, judging, shown, **QUIET)
-    said.act(reviewed, judging, shown, trigger_mode="multiple", **QUIET)
+    four.judge(judged, judging, shown, **_SWIFT)
+    said.act(reviewed, judging, shown, **_SWIFT)
     tab.counts.look(looked, looking, news, **QUIET)
     tab.counts.tick(lambda session: _counts(context, session), session, tab.counts, **QUIET)
     tab.chat.changed.change(looked, looking, news, **QUIET)
@@ -144,12 +146,12 @@ def _connect_training(context: PageContext, tab: _Teach) -> None:
     train, panes, session = tab.train, tab.trial, tab.chat.session
     comparing = [match, tab.controls.component]
     after = [train, tab.counts, tab.picker.wanted]
-    train.act(acted, [trainee, session], after, trigger_mode="multiple", **QUIET)
-    train.compare(opened, comparing, panes, **STREAMS)
-    panes.next(went_on, comparing, panes, **STREAMS)
-    panes.act(judged, match, panes, **QUIET)
-    panes.vote(voted, match, panes, **QUIET)
-    panes.undo(unvoted, match, panes, **QUIET)
+    train.act(acted, [trainee, session], after, **_SWIFT)
+    train.compare(opened, comparing, panes, **_STREAMS)
+    panes.next(went_on, comparing, panes, **_STREAMS)
+    panes.act(judged, match, panes, **_SWIFT)
+    panes.vote(voted, match, panes, **_SWIFT)
+    panes.undo(unvoted, match, panes, **_SWIFT)
     panes.halt(halted, match, queue=False, **QUIET)
     tab.picker.current.change(  # a training starts from what is chosen there
         lambda trainee, session: training_view.view(context, session, trainee),

@@ -115,7 +115,7 @@ follow(props, watch, (value) => {
   if (value.run) drawRun(value.run);
   const past_ = value.earlier || [];
   list.replaceChildren(...past_.map(past));
-  earlier.hidden = past_.length === 0;
+  earlier.hidden = past_.length === 0 || phase !== "idle";
   if (was && was !== phase && element.contains(before)) {  // the button that was pressed is gone
     parts[phase].setAttribute("tabindex", "-1");
     parts[phase].focus({ preventScroll: true });
