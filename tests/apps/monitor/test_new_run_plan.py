@@ -130,7 +130,13 @@ def test_the_child_s_own_words_are_raised(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param((80, 24), id="80x24"),
+        pytest.param((120, 40), id="120x40", marks=pytest.mark.slow),
+    ],
+)
 def test_the_plan_stands_in_a_real_terminal(tmp_path: Path, size: tuple[int, int]) -> None:
     talks, _ = write_corpora(tmp_path)
     screen = Terminal(size, "--checkpoints", str(tmp_path / "runs"), COLUMNS=str(size[0]))

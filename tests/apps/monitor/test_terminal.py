@@ -174,7 +174,13 @@ def terminal(run: Run) -> Iterator[Callable[..., Terminal]]:
         each.kill()
 
 
-@pytest.mark.parametrize("size", SIZES, ids=["80x24", "160x48"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(SIZES[0], id="80x24"),
+        pytest.param(SIZES[1], id="160x48", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_is_watched_and_steered(
     run: Run, terminal: Callable[..., Terminal], size: tuple[int, int]
 ) -> None:
