@@ -30,6 +30,7 @@ SHAPE = [
     "--model.n-layer=2", "--model.n-head=2", "--model.n-embd=48", "--model.context-length=128",
     "--tokenizer.vocab-size=320", "--batch-size=8", "--optim.learning-rate=6e-3",
     "--checkpoint.every-minutes=none", "--runtime.threads=1", "--runtime.dtype=fp32",
+    "--runtime.autotune=false",
 ]  # fmt: skip
 NAMES = ["Anna", "Tom", "Mia", "Leo", "Ida", "Max", "Eva", "Ben"]
 THINGS = ["boats", "cats", "apples", "stars", "trains"]

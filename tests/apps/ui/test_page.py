@@ -24,7 +24,13 @@ def test_it_has_one_heading_and_its_parts_are_landmarks(talked: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "dark"), [(390, True), (768, False), (1280, False), (1280, True)]
+    ("width", "dark"),
+    [
+        (390, True),
+        pytest.param(768, False, marks=pytest.mark.slow),
+        (1280, False),
+        pytest.param(1280, True, marks=pytest.mark.slow),
+    ],
 )
 def test_every_tab_is_sound(server: Server, open_page: OpenPage, width: int, dark: bool) -> None:
     """With answers on each, in both colours, from a phone to a desktop."""
