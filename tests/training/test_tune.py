@@ -208,6 +208,16 @@ def test_torn_and_hostile_lines_are_left_out_and_told(
     assert b"visitor" not in run.paths.examples_jsonl.read_bytes()
 
 
+def test_a_file_of_settings_names_other_data(checkpoints: Path, tmp_path: Path) -> None:
+    lines = [{"messages": [*asked(f"hi {i}"), *said(f"yes {i}")]} for i in range(60)]
+    talks, settings = tmp_path / "other.jsonl", tmp_path / "settings.toml"
+    talks.write_text("".join(json.dumps(each) + "\n" for each in lines), encoding="utf-8")
+    settings.write_text(f"seed = 3\n[data]\npaths = [{str(talks)!r}]\n", encoding="utf-8")
+    tune(checkpoints, "talk", "--config", str(settings), "--max-steps=1")
+    found = RunReader(checkpoints / "talk-tuned").settings["settings"]
+    assert (found["data"]["paths"], found["seed"]) == ([str(talks)], 3)
+
+
 def test_what_cannot_be_learnt_is_refused_before_anything_is_made(
     checkpoints: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -221,6 +231,9 @@ def test_what_cannot_be_learnt_is_refused_before_anything_is_made(
 
     assert "is not there" in refused("--feedback=nowhere.jsonl")
     assert "seed is 0 in talk" in refused("--seed=3")
+    settings = checkpoints / "settings.toml"
+    settings.write_text("seed = 3\n")
+    assert "seed is 0 in talk" in refused("--config", str(settings)), "it is not passed over"
     assert "n_layer" in refused("--model.n-layer=9")
     empty = checkpoints / "empty.jsonl"
     empty.write_text(json.dumps({"prompt": "a", "chosen": "b", "rejected": "b"}) + "\n")

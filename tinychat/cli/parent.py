@@ -146,8 +146,7 @@ def _shape(data: bytes, folder: Path) -> dict[str, Any]:
 
 def _refuse_contradictions(flags: Mapping[str, Any], values: Mapping[str, Any], name: str) -> None:
     problems = [
-        f"{flag} is {_spelled(values[flag])} in {name} and cannot become {asked}; leave the "
-        "flag out"
+        f"{flag} is {_spelled(values[flag])} in {name} and cannot become {asked}; leave it out"
         for flag, asked in flags.items()
         if flag in values
         and flag not in _FREE

@@ -150,16 +150,16 @@ def layered_settings(
     inherited: Sequence[Any] = (),
 ) -> tuple[Any, str]:
     """All layers as one, and what a run of it is called. `short` are flags by another name, and
-    `inherited` layers between files and flags."""
+    `inherited` layers between the preset and a file."""
     from tinychat.config.load import FLAGS, Layer, nest, read_preset, read_toml, resolve
 
     layers = []
     label = preset or (config.stem if config else "demo")
     if preset or not config:
         layers.append(read_preset(preset or "demo"))
+    layers += inherited
     if config:
         layers.append(read_toml(config))
-    layers += inherited
     flags: dict[str, Any] = dict(given.values)
     if data is not None:
         flags["data.paths"] = tuple(data)

@@ -113,8 +113,8 @@ def _layered(
     root: Path,
     given: Any,
 ) -> Any:
-    """The settings: of the preset and a file, then what the parent decides, then flags. What cannot
-    be read is refused here, before anything heavy is imported."""
+    """The settings: of the preset, of the parent's data, of a file, then flags; the shape is the
+    parent's. What cannot be read is refused here, before anything heavy is imported."""
     from tinychat.cli.parent import checkpoint_folder, inherited_layer
     from tinychat.cli.train import layered_settings
     from tinychat.conversations import feedback_file, read_feedback
@@ -122,8 +122,7 @@ def _layered(
     told = feedback or _words(given.values.get("tune.feedback")) or [str(root)]
     files = [feedback_file(Path(path)).absolute() for path in told]
     folder = checkpoint_folder(run, root).absolute()
-    flags = dict(given.values) | ({} if data is None else {"data.paths": data})
-    inherited = inherited_layer(folder, flags)
+    inherited = inherited_layer(folder, _asked(config, data, given))
     short |= {"init_from": str(folder), "tune.feedback": tuple(map(str, files))}
     read_feedback(files)
     resolved, _ = layered_settings(PRESET, config, data, short, root, given, [inherited])
@@ -134,6 +133,14 @@ def _words(value: Any) -> list[str]:
     if value is None:
         return []
     return [value] if isinstance(value, str) else list(value)
+
+
+def _asked(config: Path | None, data: list[str] | None, given: Any) -> dict[str, Any]:
+    """What a person wants otherwise than the parent, in a file or by flags."""
+    from tinychat.config.load import flatten, read_toml
+
+    named = flatten(read_toml(config).values) if config else {}
+    return named | dict(given.values) | ({} if data is None else {"data.paths": data})
 
 
 def free_name(parent: Path, root: Path) -> str:

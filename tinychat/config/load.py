@@ -134,6 +134,17 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
+def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """{"model": {"n_layer": 2}} as {"model.n_layer": 2}: what `nest` undoes."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= {f"{key}.{name}": each for name, each in flatten(value).items()}
+        else:
+            found[key] = value
+    return found
+
+
 def setting_names() -> list[str]:
     """Every setting by its dotted name."""
     return [name for name, _ in _leaves(Settings())]
