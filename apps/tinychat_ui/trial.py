@@ -54,6 +54,8 @@ def begin(context: PageContext, trial: Trial) -> None:
         return
     trial.match, trial.open, trial.place, trial.same = Match(), True, 0, 0
     try:
+        if not context.local:  # what was kept aside is of others' conversations
+            raise RunError("Only whoever is at the machine itself looks at a training.")
         overview = newest_tuning(context.runs.look())
         result = None if overview is None else look_at_tuning(overview).result
         if overview is None or result is None:
@@ -77,7 +79,8 @@ def go_on(context: PageContext, trial: Trial, rail: Values) -> Iterator[None]:
         return
     for _ in range(_MOST_SAME):
         if trial.place >= len(trial.prompts):
-            trial.match.notice = "These were all prompts."
+            if trial.prompts:  # else it was told why there are none
+                trial.match.notice = "These were all prompts."
             break
         asked = trial.prompts[trial.place]
         trial.place += 1
@@ -136,7 +139,15 @@ def _kept_aside(overview: Overview) -> list[Asked]:
         return []
     path = RunPaths(overview.path).examples_jsonl
     examples = examples_from_bytes(path.read_bytes(), path.name)[-overview.tune.held_out :]
-    return list(dict.fromkeys(_asked(example.prompt) for example in examples))
+    prompts = (example.prompt for example in examples)
+    return list(dict.fromkeys(_asked(each) for each in prompts if _can_be_asked(each)))
+
+
+def _can_be_asked(prompt: Sequence[Mapping[str, str]] | str) -> bool:
+    """Whether a person could have typed it: answers may be judged that nobody asked for."""
+    if isinstance(prompt, str):
+        return bool(prompt.strip())
+    return bool(prompt) and prompt[-1]["role"] == "user"
 
 
 def _asked(prompt: Sequence[Mapping[str, str]] | str) -> Asked:

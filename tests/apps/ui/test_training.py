@@ -279,6 +279,19 @@ def test_whatever_a_visitor_sends_starts_and_decides_nothing(context: PageContex
     assert context.teaching.decisions() == []
 
 
+def test_a_visitor_is_shown_no_prompt_that_others_have_judged(
+    page_context: OpenContext, trained: Path, tmp_path: Path
+) -> None:
+    runs = shutil.copytree(trained, tmp_path / "checkpoints")
+    make_training(runs, [example(("user", "My secret"))], held_out=1)
+    visiting, trial = PageContext(**{**vars(page_context(runs)), "local": False}), Trial()
+    begin(visiting, trial)
+    for _ in go_on(visiting, trial, {}):
+        pass
+    assert "at the machine itself" in trial_view(visiting, trial)["notice"]
+    assert trial.prompts == []
+
+
 def test_there_is_nothing_to_decide_or_stop_before_a_training(context: PageContext) -> None:
     session, trainee = Session(model=PARENT), Trainee()
     for do in ("stop", "resume", "accept", "back"):
@@ -319,8 +332,9 @@ def test_old_and_new_are_asked_what_was_kept_aside_first(
 ) -> None:
     runs = shutil.copytree(trained, tmp_path / "checkpoints")
     kept = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello."), ("user", "And you?")]
-    examples = [example(("user", "Trained on")), example(*kept), example(*kept)]
-    make_training(runs, examples, held_out=2)
+    unasked = [example(), example(("assistant", "Nobody asked"))]
+    examples = [example(("user", "Trained on")), example(*kept), example(*kept), *unasked]
+    make_training(runs, examples, held_out=4)
     context, trial = page_context(runs), Trial()
     begin(context, trial)
     assert (trial.old, trial.new) == (PARENT, f"pupil-tuned@{STEP}")
@@ -346,6 +360,8 @@ def test_a_training_whose_parent_is_gone_is_told(
     make_training(runs, [], held_out=0, parent="gone@7")
     context, trial = page_context(runs), Trial()
     begin(context, trial)
+    for _ in go_on(context, trial, {}):
+        pass
     assert "gone@7 is not here any more" in trial_view(context, trial)["notice"]
     trainee, session = Trainee(), Session(model=PARENT)
     assert act(context, session, trainee, {"do": "back"}) == {"run": "gone", "step": "newest"}
