@@ -278,6 +278,20 @@ def test_a_lost_reference_is_computed_again(checkpoints: Path, lost: str) -> Non
     assert file.read_bytes() == kept, "and kept again"
 
 
+def test_a_lost_reference_that_would_be_another_one_is_refused(
+    checkpoints: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tune(checkpoints, "talk", "--dtype=fp32", *SHORT)
+    run = checkpoints / "talk-tuned"
+    RunPaths(run).reference_json.unlink()
+    shutil.rmtree(RunPaths(run).checkpoint(9))
+    words = ["resume", "talk-tuned", "--checkpoints", str(checkpoints)]
+    assert tinychat([*words, "--dtype=bf16"]) == 1
+    assert "as this machine computes now (cpu bf16" in capsys.readouterr().err
+    assert not RunPaths(run).reference_json.exists()
+    assert tinychat(words) == 0, "as it began, it goes on"
+
+
 def test_examples_that_somebody_changed_are_refused(
     checkpoints: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,21 +11,23 @@ from tinychat.training.lineage import source_commit
 from tinychat.training.parts import Parts
 from tinychat.training.preferences import digest, reference_to_bytes
 from tinychat.training.replay import replay_record
+from tinychat.words import count
 
 
 def mend_reference(writer: RunWriter, parts: Parts) -> None:
     """Write a reference that was lost and is computed again. Raises RunError where it is another
-    one: then it was computed on another machine, and the run would not be the same."""
+    one, of another machine or another way to compute: the run would not be the same."""
     lessons, paths = parts.lessons, writer.paths
     if lessons is None or lessons.reference is None or not paths.run_json.exists():
         return
     record, data = RunReader(paths.root).run.tune, reference_to_bytes(lessons.reference)
     assert record is not None
     if digest(data) != record.reference_sha256:
+        runtime, rows = parts.facts.runtime, count(parts.facts.micro_batch_size, "row")
         raise RunError(
-            f"{paths.reference_json} is lost or damaged, and this machine comes to other last bits "
-            "than it held; copy it back from a backup or the run's second copy, or begin again by "
-            "`tinychat tune`"
+            f"{paths.reference_json} is lost or damaged, and as this machine computes now "
+            f"({runtime.device} {runtime.dtype}, {rows} at once) it has other last bits than it held; copy it back from a backup or the run's "
+            "second copy, go on as the run began, or begin again by `tinychat tune`"
         )
     if not paths.reference_json.exists() or paths.reference_json.read_bytes() != data:
         writer.write_lessons(lessons.to_bytes(), data)
