@@ -26,8 +26,9 @@ def mend_reference(writer: RunWriter, parts: Parts) -> None:
         runtime, rows = parts.facts.runtime, count(parts.facts.micro_batch_size, "row")
         raise RunError(
             f"{paths.reference_json} is lost or damaged, and as this machine computes now "
-            f"({runtime.device} {runtime.dtype}, {rows} at once) it has other last bits than it held; copy it back from a backup or the run's "
-            "second copy, go on as the run began, or begin again by `tinychat tune`"
+            f"({runtime.device} {runtime.dtype}, {rows} at once) it has other last bits than it "
+            "held; copy it back from a backup or the run's second copy, go on as the run began, or "
+            "begin again by `tinychat tune`"
         )
     if not paths.reference_json.exists() or paths.reference_json.read_bytes() != data:
         writer.write_lessons(lessons.to_bytes(), data)
