@@ -116,7 +116,7 @@ def view(context: PageContext, reviewing: Reviewing) -> dict[str, Any]:
         "hidden": max(0, len(wanted) - reviewing.most),
         "waiting": [_line(mark) for mark in waiting[:_LISTED]],
         "waiting_words": f"{count(len(waiting), 'judgement')} of visitors" if waiting else "",
-        "file": context.told(context.checkpoints / ".chats" / "feedback.jsonl"),
+        "file": context.told(context.feedback.path),
         "can_restore": reviewing.deleted is not None,
         "notice": reviewing.notice,
     }

@@ -50,9 +50,10 @@ def _plan(context: PageContext, session: Session, trainee: Trainee, asked: Any) 
     running = newest_tuning(context.runs.look())
     if running is not None and running.state in GOING:
         raise RunError(f"{running.name} is being trained: wait for it, or stop it first.")
-    feedback = context.checkpoints / ".chats" / "feedback.jsonl"
     device = [f"--device={context.shelf.settings.device}"]
-    arguments = tune_arguments(session.model, feedback, context.checkpoints, None, device)
+    arguments = tune_arguments(
+        session.model, context.feedback.path, context.checkpoints, None, device
+    )
     context.coach.plan(context.shown(session.model), arguments)
 
 

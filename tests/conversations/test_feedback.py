@@ -37,20 +37,17 @@ def test_undoing_appends_and_never_rewrites(
     feedback: Feedback, checkpoints: Path, make_answer: MakeAnswer
 ) -> None:
     path = checkpoints / ".chats" / "feedback.jsonl"
-    feedback.rewrite(PROMPT, make_answer(), "one")
+    first = feedback.rewrite(PROMPT, make_answer(), "one")
     last = feedback.rewrite(PROMPT, make_answer(), "two")
     before = path.read_bytes()
-    undone = feedback.undo_last()
-    assert undone is not None
-    assert undone.id == last
+    feedback.undo(last)
     assert path.read_bytes().startswith(before)
     assert [entry.text for entry in Feedback(checkpoints).entries()] == ["one"]
     with pytest.raises(ConversationError, match="undone already"):
         feedback.undo(last)
     with pytest.raises(ConversationError, match="not there"):
         feedback.undo("never")
-    assert feedback.undo_last() is not None
-    assert feedback.undo_last() is None
+    feedback.undo(first)
     assert str(feedback.counts()) == "0 picks, 0 thumbs, 0 rewrites"
 
 

@@ -1,6 +1,7 @@
 """`tinychat feedback`: what people said of answers; taking it in, and letting it out."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,7 +9,6 @@ from cyclopts import Parameter
 
 from tinychat.cli.output import Waiting, print_json, screen, tell
 from tinychat.conversations import (
-    Counts,
     Feedback,
     Form,
     Judgement,
@@ -201,7 +201,7 @@ def _document(
     document: dict[str, Any] = {
         "format": 1,
         "files": [str(file) for file in files],
-        **_counts(judged.counts),
+        **asdict(judged.counts),
         "examples": _teaches(judged),
         "left_out": {reason: each.count for reason, each in unused.items()},
         "places": {reason: list(each.places) for reason, each in unused.items()},
@@ -224,10 +224,6 @@ def _document(
             "left_out": {reason: each.count for reason, each in not_held.items()},
         }
     return document
-
-
-def _counts(counts: Counts) -> dict[str, int]:
-    return {"picks": counts.picks, "thumbs": counts.thumbs, "rewrites": counts.rewrites}
 
 
 def _teaches(judged: Judgements) -> dict[str, int]:

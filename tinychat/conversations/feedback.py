@@ -101,6 +101,11 @@ class Counts:
     thumbs: int = 0
     rewrites: int = 0
 
+    @classmethod
+    def of(cls, kinds: Sequence[Kind]) -> "Counts":
+        """How many there are of each."""
+        return cls(kinds.count("pick"), kinds.count("thumb"), kinds.count("rewrite"))
+
     @property
     def total(self) -> int:
         return self.picks + self.thumbs + self.rewrites
@@ -117,9 +122,9 @@ class Feedback:
     """
 
     def __init__(self, checkpoints: Path, *, disk: Disk | None = None) -> None:
-        self._path = checkpoints / CHATS / "feedback.jsonl"
+        self.path = checkpoints / CHATS / "feedback.jsonl"
         self._disk = disk or Disk()
-        self._file = RowFile(self._path, self._disk)
+        self._file = RowFile(self.path, self._disk)
         self._lock = threading.Lock()
         self._marks: dict[str, Mark] = {}  # of every judgement, also of the undone ones
         self._undone: set[str] = set()
@@ -195,15 +200,6 @@ class Feedback:
                 )
             self._file.append({"undo": id, "time": time.time()})
 
-    def undo_last(self, *, by_visitor: bool = False) -> Mark | None:
-        """Take back the newest judgement of whoever is here, or of the visitors; returns it, None
-        if there is none."""
-        marks = [mark for mark in self.marks() if mark.reviewed != by_visitor]
-        if not marks:
-            return None
-        self.undo(marks[-1].id, by_visitor=by_visitor)
-        return marks[-1]
-
     def review(self, id: str) -> None:
         """Accept a judgement that came from elsewhere: from now on it may be learnt from.
 
@@ -222,7 +218,7 @@ class Feedback:
         """The judgements that count, oldest first, complete: reads the whole file."""
         living = {mark.id: mark for mark in self.marks()}
         entries = []
-        for row in RowFile(self._path, self._disk).news()[0]:
+        for row in RowFile(self.path, self._disk).news()[0]:
             try:
                 entry = entry_from_row(row)
             except ValueError:
@@ -235,10 +231,8 @@ class Feedback:
     def counts(self, *, reviewed: bool | None = None) -> Counts:
         """How many judgements there are by kind: all, the reviewed ones, or those that wait for
         review."""
-        kinds = [mark.kind for mark in self.marks() if reviewed in (None, mark.reviewed)]
-        return Counts(
-            picks=kinds.count("pick"), thumbs=kinds.count("thumb"), rewrites=kinds.count("rewrite")
-        )
+        marks = self.marks()
+        return Counts.of([each.kind for each in marks if reviewed in (None, each.reviewed)])
 
     def marks(self, conversation: str | None = None) -> list[Mark]:
         """What the judgements that count say, of one conversation if it is named; oldest first."""

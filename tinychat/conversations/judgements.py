@@ -64,10 +64,7 @@ class Judgements:
     @property
     def counts(self) -> Counts:
         """How many count, by kind."""
-        kinds = [each.kind for each in self.judged]
-        return Counts(
-            picks=kinds.count("pick"), thumbs=kinds.count("thumb"), rewrites=kinds.count("rewrite")
-        )
+        return Counts.of([each.kind for each in self.judged])
 
 
 class LeaveOut:

@@ -17,7 +17,6 @@ from tinychat.text.built_in import (
     is_built_in,
     learns_small_talk,
     sample_prompts,
-    title_of,
 )
 from tinychat.text.cache import UnusedCache, remove_cache, unused_caches
 from tinychat.text.chat import (
@@ -128,7 +127,6 @@ __all__ = [
     "suggest",
     "survey",
     "tinychat_format",
-    "title_of",
     "train_bpe",
     "train_char",
     "train_tokenizer",

@@ -8,7 +8,7 @@ from pathlib import Path
 from tinychat.config import Settings
 from tinychat.model import History, code
 from tinychat.runs import RunReader
-from tinychat.text import SMALL_TALK, Prepared, is_built_in, title_of
+from tinychat.text import Prepared, data_names, is_built_in
 from tinychat.training.events import Evaluated, Event, Sampled
 from tinychat.training.lineage import Facts
 from tinychat.training.progress import Progress
@@ -93,10 +93,7 @@ def _data(settings: Settings, prepared: Prepared) -> list[tuple[str, str]]:
         names += f" and {len(files) - FILES_SHOWN} more"
     licence = code(settings.data.licence) if settings.data.licence else NO_LICENCE
     if all(map(is_built_in, settings.data.paths)):
-        names = " and ".join(
-            f"the {title_of(path)}" for path in settings.data.paths or [SMALL_TALK]
-        )
-        licence = BUILT_IN_LICENCE
+        names, licence = " and ".join(data_names(settings.data.paths)), BUILT_IN_LICENCE
     train, valid = summary.train, summary.valid
     return [
         ("data", names),

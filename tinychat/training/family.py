@@ -1,6 +1,7 @@
 """The family tree of a run: what it grew from, and its own generation at each checkpoint."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 from tinychat.runs import (
@@ -33,12 +34,8 @@ def own_generation(parts: Parts, run: str, latest: Latest) -> Generation:
         kind = PREFERENCE_TUNING
     elif settings.init_from and parts.prepared.form == "chat":
         kind = FINE_TUNING
-    old, share = (), 0.0
-    if lessons is not None:
-        old, share = data_names(settings.data.paths), settings.replay.share
-    elif parts.old_data is not None:
-        old, share = data_names(settings.replay.paths), settings.replay.share
-    judged = lessons.counts if lessons else None
+    old_paths = settings.data.paths if lessons else settings.replay.paths
+    has_old_data = lessons is not None or parts.old_data is not None
     return Generation(
         run=run,
         kind=kind,
@@ -46,14 +43,12 @@ def own_generation(parts: Parts, run: str, latest: Latest) -> Generation:
         steps=parts.max_steps,
         data=data_names(settings.data.paths),
         val_loss=_last_val_loss(parts, latest),
-        old_data=old,
-        old_data_share=share,
+        old_data=data_names(old_paths) if has_old_data else (),
+        old_data_share=settings.replay.share if has_old_data else 0.0,
         old_val_loss_before=at.old_val_loss_at_start,
         old_val_loss_after=at.old_val_loss,
         method=settings.tune.method if lessons else None,
-        picks=judged.picks if judged else 0,
-        thumbs=judged.thumbs if judged else 0,
-        rewrites=judged.rewrites if judged else 0,
+        **(asdict(lessons.counts) if lessons else {}),
     )
 
 
