@@ -204,4 +204,5 @@ def test_the_answer_is_waited_for(
 
 
 def test_every_command_of_the_contract_exists() -> None:
-    assert set(COMMANDS) == {"pause", "resume", "checkpoint", "sample", "evaluate", "stop", "set"}
+    known = {"pause", "resume", "checkpoint", "sample", "evaluate", "undo", "stop", "set"}
+    assert set(COMMANDS) == known

@@ -32,6 +32,7 @@ def control_command(
     /,
     *,
     prompt: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    judgement: str | None = None,
     save: Annotated[bool, Parameter(name="--save", negative="--no-save")] = True,
     free: Annotated[bool, Parameter(negative="")] = False,
     wait: Annotated[bool, Parameter(negative="")] = False,
@@ -40,8 +41,8 @@ def control_command(
 ) -> int:
     """Ask a running trainer for something: it answers between two steps.
 
-    COMMAND is pause, resume, checkpoint, sample, evaluate, stop or set. What decides the weights
-    cannot be set while they are being trained; intervals, samples and what is kept can.
+    COMMAND is pause, resume, checkpoint, sample, evaluate, undo, stop or set. What decides the
+    weights cannot be set while they are being trained; intervals, samples and what is kept can.
 
         tinychat control demo sample --prompt "Who are you?" --wait
         tinychat control demo set sample.every_steps 100
@@ -52,13 +53,16 @@ def control_command(
     run
         A run's name or folder.
     command
-        pause, resume, checkpoint, sample, evaluate, stop, set.
+        pause, resume, checkpoint, sample, evaluate, undo, stop, set.
     setting
         With set: a setting's name, as `tinychat train --help` spells it.
     value
         With set: its new value; "none" is off.
     prompt
         With sample: what to say to the model (else the usual round).
+    judgement
+        With undo, which takes back the last step of a run that learns from judgements as they come:
+        the judgement that the step must be of.
     save
         With stop: save before stopping, or lose what came after the last checkpoint.
     free
@@ -71,7 +75,7 @@ def control_command(
         Folder where runs live (else $TINYCHAT_CHECKPOINTS, else ./checkpoints).
     """
     folder, _ = find_run(run, checkpoints or default_checkpoints())
-    args = _arguments(command, setting, value, prompt, save, free)
+    args = _arguments(command, setting, value, prompt, judgement, save, free)
     if not lock_is_held(folder):
         raise SettingsError(_nobody_there(folder))
     sent = send_command(folder, command, args, by="shell")
@@ -88,6 +92,7 @@ def _arguments(
     setting: str | None,
     value: str | None,
     prompt: str | None,
+    judgement: str | None,
     save: bool,
     free: bool,
 ) -> dict[str, Any]:
@@ -100,6 +105,7 @@ def _arguments(
     given = {
         "set": {"setting": setting, "value": value},
         "sample": {"prompt": prompt},
+        "undo": {"judgement": judgement},
         "stop": {} if save else {"save": False},
         "pause": {"free": True} if free else {},
     }

@@ -13,6 +13,7 @@ from tinychat.cli.flags import (
     with_absolute_mirror,
 )
 from tinychat.cli.hub import is_on_hub, lasting, local_paths
+from tinychat.cli.until_eof import stop_at_eof
 from tinychat.errors import RunError, SettingsError
 from tinychat.launch import launch_of
 from tinychat.words import number
@@ -29,6 +30,7 @@ def resume_command(
     start: Annotated[str | None, Parameter(name="--from")] = None,
     rewarm: Annotated[bool, Parameter(negative="")] = False,
     accept_new_data: Annotated[bool, Parameter(negative="")] = False,
+    until_eof: Annotated[bool, Parameter(negative="")] = False,
     settings: SettingsFlags = SETTINGS,
     given: GivenFlags,
 ) -> int:
@@ -57,10 +59,14 @@ def resume_command(
         When extending cosine or linear: plan the whole curve anew over the longer run.
     accept_new_data
         Go on although the data is another than before; the run says so for ever after.
+    until_eof
+        Stop as soon as standard input ends, for programs that start this one.
     """
     from tinychat.runs import default_checkpoints
 
     root = checkpoints or default_checkpoints()
+    if until_eof:
+        stop_at_eof()
     return go_on(
         run,
         root,

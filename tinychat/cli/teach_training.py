@@ -17,7 +17,7 @@ from tinychat.cli.teach_compare import Comparison
 from tinychat.cli.teach_view import View
 from tinychat.cli.terminal import interrupts
 from tinychat.cli.tune import plan_rows
-from tinychat.conversations import Teaching
+from tinychat.conversations import FEEDBACK, Teaching
 from tinychat.errors import RunError, SettingsError
 from tinychat.runs import RunReader
 from tinychat.words import inert
@@ -111,7 +111,7 @@ class Training:
 
     @property
     def _feedback(self) -> str:
-        return str(self._shelf.checkpoints / ".chats" / "feedback.jsonl")
+        return str(self._shelf.checkpoints / FEEDBACK)
 
     @property
     def _where(self) -> list[str]:

@@ -16,13 +16,15 @@ from tinychat.cli.flags import (
     command_line,
 )
 from tinychat.cli.output import Waiting, print_json, screen
-from tinychat.errors import SettingsError
+from tinychat.cli.until_eof import stop_at_eof
+from tinychat.errors import NoDataError, SettingsError
 from tinychat.words import count, long_duration, number, size, table
 
 if TYPE_CHECKING:  # it imports torch
     from tinychat.planning.tuning import TuneOutlook
 
 PRESET = "tune"
+FOLLOWING = "follow"  # the preset for learning from judgements as they come
 _TUNED = re.compile(r"-tuned(-[0-9]+)?$")
 
 
@@ -39,6 +41,8 @@ def tune_command(
     device: str | None = None,
     dtype: str | None = None,
     mirror: str | None = None,
+    follow: Annotated[bool, Parameter(negative="")] = False,
+    until_eof: Annotated[bool, Parameter(negative="")] = False,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     reading: Reading = READING_FLAGS,
@@ -77,6 +81,12 @@ def tune_command(
         Short for --runtime.dtype.
     mirror
         Short for --checkpoint.mirror.
+    follow
+        Learn from nothing that was said before, but from each judgement as it comes, one step each;
+        wait for the next one until stopped. Each step is evaluated and saved, and `tinychat control
+        RUN undo` takes the last one back.
+    until_eof
+        Stop as soon as standard input ends, for programs that start this one.
     dry_run
         Tell what it would learn from, and measure how long it would take; starts nothing.
     as_json
@@ -97,7 +107,12 @@ def tune_command(
         "checkpoint.mirror": mirror,
         "tune.method": method,
     }
-    resolved = _layered(run, feedback, config, data, short, root, given)
+    if follow and dry_run:
+        raise SettingsError("--dry-run tells of a training with an end; --follow has none")
+    preset = FOLLOWING if follow else PRESET
+    resolved = _layered(run, preset, feedback, config, data, short, root, given)
+    if until_eof:
+        stop_at_eof()
     folder = root / (name or free_name(Path(resolved.settings.init_from), root))
     if dry_run:
         return _show(folder, resolved, as_json)
@@ -106,6 +121,7 @@ def tune_command(
 
 def _layered(
     run: str,
+    preset: str,
     feedback: list[str] | None,
     config: Path | None,
     data: list[str] | None,
@@ -117,16 +133,29 @@ def _layered(
     parent's. What cannot be read is refused here, before anything heavy is imported."""
     from tinychat.cli.parent import checkpoint_folder, inherited_layer
     from tinychat.cli.train import layered_settings
-    from tinychat.conversations import feedback_file, read_feedback
+    from tinychat.conversations import read_feedback
 
     told = feedback or _words(given.values.get("tune.feedback")) or [str(root)]
-    files = [feedback_file(Path(path)).absolute() for path in told]
+    files = [_file(Path(path), may_come=preset == FOLLOWING).absolute() for path in told]
     folder = checkpoint_folder(run, root).absolute()
     inherited = inherited_layer(folder, _asked(config, data, given))
     short |= {"init_from": str(folder), "tune.feedback": tuple(map(str, files))}
-    read_feedback(files)
-    resolved, _ = layered_settings(PRESET, config, data, short, root, given, [inherited])
+    read_feedback([file for file in files if file.exists()])
+    resolved, _ = layered_settings(preset, config, data, short, root, given, [inherited])
     return resolved
+
+
+def _file(path: Path, *, may_come: bool) -> Path:
+    """The file of feedback that a path means. Raises NoDataError if it is not there, unless the
+    first judgement `may_come` later."""
+    from tinychat.conversations import FEEDBACK, feedback_file
+
+    try:
+        return feedback_file(path)
+    except NoDataError:
+        if not may_come:
+            raise
+        return path / FEEDBACK if path.is_dir() else path
 
 
 def _words(value: Any) -> list[str]:

@@ -92,8 +92,29 @@ def _run(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             ("tune.feedback", "replay.paths"),
             "where feedback is learnt from, the old data is data.paths; leave out replay.paths",
         )
+    if tune.follow:
+        yield from _following(settings)
     if settings.checkpoint.every_steps is None and settings.checkpoint.every_minutes is None:
         yield (
             ("checkpoint.every_steps", "checkpoint.every_minutes"),
             "a run must be saved by steps or by minutes; give one of the two",
+        )
+
+
+def _following(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What a step for each judgement needs: to be looked at and saved, so that it can be undone."""
+    each = {"eval.every_steps": settings.eval, "checkpoint.every_steps": settings.checkpoint}
+    names = tuple(name for name, group in each.items() if group.every_steps != 1)
+    if names:
+        told = "each step must be evaluated and saved, so that it can be taken back; set"
+        yield ((*names, "tune.follow"), f"{told} {' and '.join(names)} to 1")
+    if len(settings.tune.feedback) != 1:
+        yield (
+            ("tune.follow", "tune.feedback"),
+            "judgements can be waited for in one file; name just one",
+        )
+    if settings.max_epochs is not None:
+        yield (
+            ("tune.follow", "max_epochs"),
+            "nobody knows how many judgements will come; give max_steps as the most",
         )

@@ -153,6 +153,7 @@ SETTINGS: tuple[Rule, ...] = (
             "optim.max_grad_norm",
             "replay.share",
             "tune.method",
+            "tune.follow",
             "tune.beta",
             "tune.chosen_weight",
         ),

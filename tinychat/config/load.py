@@ -24,7 +24,11 @@ from tinychat.errors import SettingsError
 
 DEFAULT = "default"
 FLAGS = "command line"
-RECIPES = ("chat", "tune")  # presets for weights that are there: they name no shape of a model
+RECIPES = (
+    "chat",
+    "follow",
+    "tune",
+)  # presets for weights that are there: they name no shape of a model
 
 
 @dataclass(frozen=True)

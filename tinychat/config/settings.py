@@ -247,6 +247,8 @@ class TuneSettings:
     learns from its data alone)."""
     method: Literal["auto", "sft", "dpo", "kto", "orpo"] = "auto"
     """How to learn from them (auto: rewrites by sft, picks by dpo, thumbs by kto)."""
+    follow: bool = False
+    """Learn from each judgement as it comes, one a step, and wait for the next one."""
     beta: PositiveFloat = 0.1
     """How strongly dpo and kto hold the model to its reference; in orpo the weight of the odds."""
     chosen_weight: NotNegativeFloat = 0.0

@@ -37,7 +37,7 @@ from tinychat.conversations.judgements import (
 )
 from tinychat.conversations.learnt import not_learnt_yet
 from tinychat.conversations.reading import feedback_file, read_feedback
-from tinychat.conversations.store import Conversations, Found, Summary
+from tinychat.conversations.store import FEEDBACK, Conversations, Found, Summary
 from tinychat.conversations.teaching import Taught, Teaching
 from tinychat.conversations.tree import Conversation, Node
 from tinychat.conversations.trl import FORMS, Form, method_of, to_trl, trl_to_bytes
@@ -48,6 +48,7 @@ __all__ = [
     "DOWN_REASONS",
     "EXCERPT",
     "FAILED",
+    "FEEDBACK",
     "FORMS",
     "Answer",
     "Conversation",

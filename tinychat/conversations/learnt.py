@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tinychat.conversations.feedback import Feedback
 from tinychat.conversations.reading import feedback_file
-from tinychat.conversations.store import CHATS
+from tinychat.conversations.store import FEEDBACK
 from tinychat.errors import TinychatError
 from tinychat.runs import RunReader, list_runs
 
@@ -33,7 +33,7 @@ def _trained_on(checkpoints: Path, run: str) -> Iterator[RunReader]:
     """The runs of a family that learn from the feedback of this folder."""
     readers = {reader.name: reader for reader in list_runs(checkpoints)}
     parents = {name: _parent(reader) for name, reader in readers.items()}
-    ours = checkpoints / CHATS / "feedback.jsonl"
+    ours = checkpoints / FEEDBACK
     for name, reader in readers.items():
         if _root(name, parents) != _root(run, parents):
             continue

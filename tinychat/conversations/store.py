@@ -19,6 +19,7 @@ from tinychat.runs.durable import Disk
 from tinychat.words import inert
 
 CHATS = ".chats"
+FEEDBACK = f"{CHATS}/feedback.jsonl"  # in a folder of runs
 _KEPT_OPEN = 8  # conversations whose messages stay in memory
 _EXCERPT = 120  # characters
 _ID = re.compile(r"[0-9a-f]{16}")

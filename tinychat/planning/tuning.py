@@ -97,7 +97,7 @@ def _seconds(parts: Parts, root: Path, progress: Progress) -> float:
     """From the first step to the end."""
     pace, updates, runtime = Pace(), parts.updates(), parts.facts.runtime
     lessons, settings = parts.lessons, parts.settings
-    assert lessons is not None
+    assert isinstance(lessons, Lessons)
     at_once = parts.facts.micro_batch_size
     progress("measuring steps, an evaluation, samples and a save", 0, 0)
     updates.decoder.train()

@@ -3,10 +3,11 @@
 This room knows where everything lies (`layout`), what stands in it (`records`), how it is written
 so that nothing acknowledged is lost (`durable`, `checkpoints`, `writer`), how it is read whatever
 happened (`reader`), which attempt did which steps (`lineage`), what of it is damaged
-(`inspection`), who holds it (`lock`), whether its process lives (`liveness`), which checkpoints
-stay (`retention`), what a model grew from (`ancestry`), what else may go (`cleanup`), how a second
-copy is kept (`mirror`), how much it all takes (`space`), and how requests come in (`control`). It
-knows no tensors: a checkpoint is a folder of named bytes here. Standard library and psutil only.
+(`inspection`), how a line proves those before it (`chain`), who holds it (`lock`), whether its
+process lives (`liveness`), which checkpoints stay (`retention`), what a model grew from
+(`ancestry`), what else may go (`cleanup`), how a second copy is kept (`mirror`), how much it all
+takes (`space`), and how requests come in (`control`). It knows no tensors: a checkpoint is a folder
+of named bytes here. Standard library and psutil only.
 """
 
 from tinychat.runs.ancestry import (
@@ -19,6 +20,7 @@ from tinychat.runs.ancestry import (
     family_words,
     read_ancestry,
 )
+from tinychat.runs.chain import chained, read_chain
 from tinychat.runs.checkpoints import (
     CheckpointFiles,
     newest_good,
@@ -157,6 +159,7 @@ __all__ = [
     "TuneRecord",
     "ancestry_of",
     "breaks",
+    "chained",
     "check_mirror",
     "checkpoint_name",
     "checkpoint_step",
@@ -189,6 +192,7 @@ __all__ = [
     "publish_checkpoint",
     "quarantine",
     "read_ancestry",
+    "read_chain",
     "read_checkpoint",
     "remove_tree",
     "replace_file",

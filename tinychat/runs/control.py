@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, Mapping[str, _Argument]] = {
     "checkpoint": {},
     "sample": {"prompt": _Argument((str, type(None)))},
     "evaluate": {},
+    "undo": {"judgement": _Argument((str, type(None)))},  # its id; none: whatever came last
     "stop": {"save": _Argument((bool,), True)},
     "set": {
         "setting": _Argument((str,), optional=False),

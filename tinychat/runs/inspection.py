@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tinychat.errors import CheckpointError, TinychatError
+from tinychat.runs.chain import read_chain
 from tinychat.runs.checkpoints import read_checkpoint, read_manifest
 from tinychat.runs.layout import (
     DELETED,
@@ -142,7 +143,9 @@ def _record_problems(run: Path) -> Iterator[str]:
             )
     except (OSError, ValueError) as error:
         yield f"{paths.tokenizer_json} cannot be read: {error}."
-    if record is not None and record.tune is not None:
+    if record is not None and record.tune is not None and record.tune.follows:
+        yield from _broken_chain(paths.examples_jsonl)
+    elif record is not None and record.tune is not None:
         yield from _other_bytes(paths.examples_jsonl, record.tune.examples_sha256)
         yield from _other_bytes(paths.reference_json, record.tune.reference_sha256)
     for number in paths.attempt_numbers():
@@ -158,6 +161,18 @@ def _other_bytes(path: Path, sha256: str) -> Iterator[str]:
     try:
         if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
             yield f"{path} is damaged: its sha256 is not the one in run.json."
+    except OSError as error:
+        yield f"{path} cannot be read: {error.strerror or error}."
+
+
+def _broken_chain(path: Path) -> Iterator[str]:
+    """A sentence if a file that grows is not what was written."""
+    try:
+        list(read_chain(path.read_bytes(), str(path)))
+    except ValueError as error:
+        yield f"{path} is damaged: {error}."
+    except TinychatError as error:
+        yield str(error)
     except OSError as error:
         yield f"{path} cannot be read: {error.strerror or error}."
 

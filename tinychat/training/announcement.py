@@ -11,7 +11,7 @@ from tinychat.training.events import Began, Event, Noted
 from tinychat.training.lineage import other_code
 from tinychat.training.optimizer import split_parameters
 from tinychat.training.parts import Parts
-from tinychat.training.preferences import examples_a_step
+from tinychat.training.preferences import Followed, examples_a_step
 from tinychat.training.space import checkpoint_sizes, peak_of, state_bytes
 from tinychat.words import count, short, size
 
@@ -60,7 +60,10 @@ def beginning(
 def _length(parts: Parts) -> str:
     """What a plan would say of the run's length."""
     settings = parts.settings
-    if (lessons := parts.lessons) is not None:
+    if isinstance(lessons := parts.lessons, Followed):
+        rows = settings.batch_size - examples_a_step(settings)
+        return f"a judgement and {count(rows, 'row')} of its data each, at most"
+    if lessons is not None:
         examples = parts.max_steps * examples_a_step(settings)
         return (
             f"{examples_a_step(settings)} examples and "

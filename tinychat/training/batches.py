@@ -220,6 +220,24 @@ class ConversationRows:
         return [tuple((start + a, start + b) for a, b in spans)]
 
 
+class SomeRows:
+    """A few rows of a split, evenly spread over it and always the same, for a quick look."""
+
+    def __init__(self, rows: Rows, most: int) -> None:
+        self.file, self.context_length = rows.file, rows.context_length
+        self._spans = list(rows.in_order())
+        self.of = len(self._spans)
+        if self.of > most:
+            self._spans = [self._spans[i * self.of // most] for i in range(most)]
+        self.count = len(self._spans)
+
+    def row(self, seed: int, epoch: int, index: int) -> Row:
+        return self._spans[index]
+
+    def in_order(self) -> Iterator[Row]:
+        return iter(self._spans)
+
+
 def windows(start: int, stop: int, context_length: int) -> Iterator[Row]:
     """Non-overlapping windows in which every token but the first is a target exactly once."""
     for at in range(start, stop - 1, context_length):

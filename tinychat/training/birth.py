@@ -9,7 +9,7 @@ from tinychat.model import count_parameters
 from tinychat.runs import Generation, RunReader, RunRecord, RunWriter
 from tinychat.training.lineage import source_commit
 from tinychat.training.parts import Parts
-from tinychat.training.preferences import digest, reference_to_bytes
+from tinychat.training.preferences import Lessons, digest, reference_to_bytes
 from tinychat.training.replay import replay_record
 from tinychat.words import count
 
@@ -18,7 +18,7 @@ def mend_reference(writer: RunWriter, parts: Parts) -> None:
     """Write a reference that was lost and is computed again. Raises RunError where it is another
     one, of another machine or another way to compute: the run would not be the same."""
     lessons, paths = parts.lessons, writer.paths
-    if lessons is None or lessons.reference is None or not paths.run_json.exists():
+    if not isinstance(lessons, Lessons) or lessons.reference is None or not paths.run_json.exists():
         return
     record, data = RunReader(paths.root).run.tune, reference_to_bytes(lessons.reference)
     assert record is not None
@@ -40,8 +40,8 @@ def write_birth(writer: RunWriter, parts: Parts, forebears: tuple[Generation, ..
     writer.write_tokenizer(parts.tokenizer.to_json())
     if writer.paths.run_json.exists():
         return  # a start that was killed before its first checkpoint
-    if lessons is not None and lessons.reference is not None:
-        writer.write_lessons(lessons.to_bytes(), reference_to_bytes(lessons.reference))
+    if lessons is not None:
+        writer.write_lessons(lessons.to_bytes(), lessons.reference_to_bytes())
     writer.write_run(
         RunRecord(
             id=str(uuid.uuid4()),

@@ -103,6 +103,16 @@ class CheckpointSaved:
 
 
 @dataclass(frozen=True)
+class WentBack:
+    """The weights are those of an earlier checkpoint again; what came after counts no more."""
+
+    step: int
+    tokens_seen: int
+    best_step: int | None
+    best_val_loss: float | None
+
+
+@dataclass(frozen=True)
 class CommandAnswered:
     """A command from outside was applied or refused."""
 
@@ -132,6 +142,7 @@ Event = (
     | Evaluated
     | Sampled
     | CheckpointSaved
+    | WentBack
     | CommandAnswered
     | Noted
 )

@@ -33,16 +33,18 @@ from tinychat.runs import (
     CheckpointFiles,
     Disk,
     RunLock,
+    RunPaths,
     RunReader,
     RunWriter,
     list_checkpoints,
     maker,
     prune,
+    read_checkpoint,
     sweep,
 )
 from tinychat.text import Progress as ReadingProgress
 from tinychat.training.announcement import beginning
-from tinychat.training.batches import Rows, make_rows
+from tinychat.training.batches import Rows, SomeRows, make_rows
 from tinychat.training.birth import mend_reference, write_birth
 from tinychat.training.card import Latest
 from tinychat.training.evaluate import Evaluation, evaluate
@@ -57,7 +59,13 @@ from tinychat.training.followers import Followers
 from tinychat.training.lineage import Facts, classed, source_commit, with_lost_records
 from tinychat.training.mirror import mirror_of, newer_in_copy
 from tinychat.training.parts import Parts, assemble, referenced, tuned
-from tinychat.training.preferences import lessons_of, with_preferences
+from tinychat.training.preferences import (
+    Followed,
+    Lessons,
+    lessons_of,
+    step_to_go_on_from,
+    with_preferences,
+)
 from tinychat.training.progress import Progress
 from tinychat.training.recorder import RunRecorder, tell
 from tinychat.training.replay import prepare_old_data
@@ -76,6 +84,7 @@ from tinychat.training.team import Alone, Team
 from tinychat.training.trackers import Subject, Tracking, require_packages
 from tinychat.training.trainer import Trainer
 
+FOLLOWED_ROWS = 128  # of the validation split, that are evaluated after each judgement
 ONE_PROCESS = "preference tuning is computed by one process; start it without torchrun"
 
 
@@ -125,7 +134,8 @@ def train(
     disk, team = disk or Disk(), team or Alone()
     with signals or StopSignals() as signals:
         leftovers = sweep(run, disk=disk)
-        start, problems = find_start(run, plan.from_step, disk)
+        from_step = step_to_go_on_from(run) if plan.from_step is None else plan.from_step
+        start, problems = find_start(run, from_step, disk)
         step = start.step if start else 0
         writer, old = RunWriter(run, disk), RunReader(run).status
         tell(writer, "starting", step, "reading the data", old)
@@ -201,7 +211,9 @@ class _Job:
             anew=plan.new_mirror,
         )
         context_length = self.resolved.settings.model.context_length
-        self.valid_rows = make_rows(self.prepared.valid, self.prepared.form, context_length)
+        self.valid_rows: Rows = make_rows(self.prepared.valid, self.prepared.form, context_length)
+        if self.resolved.settings.tune.follow:  # somebody waits for each evaluation
+            self.valid_rows = SomeRows(self.valid_rows, FOLLOWED_ROWS)
         old = parts.old_data
         self.old_rows = make_rows(old.valid, old.form, context_length) if old else None
         reader = RunReader(plan.run)
@@ -214,6 +226,8 @@ class _Job:
             refuse_new_data(reader, self.prepared, old, self.max_steps)
         self.remarks = self._check_space()
         self.writer = RunWriter(plan.run, disk)
+        if isinstance(parts.lessons, Followed):
+            parts.lessons.append = self.writer.add_lesson
         mend_reference(self.writer, parts)
         self.forebears = forebears(plan.run, self.resolved.settings.init_from)
         if start is None:
@@ -265,7 +279,8 @@ class _Job:
             found = of(self.valid_rows)
             if self.old_rows is not None:
                 found = replace(found, replay_val_loss=of(self.old_rows).val_loss)
-            if (lessons := self.parts.lessons) is None:
+            lessons = self.parts.lessons
+            if not isinstance(lessons, Lessons):
                 return found
             pad = self.tokenizer.format.pad
             return with_preferences(
@@ -325,6 +340,9 @@ class _Job:
             self.emit(event)
         for told in ranks:
             self.emit(Noted("ranks", step, told))
+        if isinstance(few := self.valid_rows, SomeRows) and few.count < few.of:
+            told = f"val_loss is of {few.count:,} of {few.of:,} validation rows, always the same"
+            self.emit(Noted("feedback", step, told))
 
     def run(self) -> Outcome:
         state = self.progress
@@ -374,6 +392,14 @@ class _Job:
         good, problems = newest_before_bad_steps(self.plan.run)
         for problem in problems:
             self.emit(Noted("warning", self.progress.step, str(problem)))
+        return self._go_back_to(good)
+
+    def take_back(self, step: int, forget: Callable[[], object]) -> Progress:
+        good = read_checkpoint(RunPaths(self.plan.run).checkpoint(step))
+        forget()
+        return self._go_back_to(good)
+
+    def _go_back_to(self, good: CheckpointFiles) -> Progress:
         self.decoder.load_state_dict(open_model(good).decoder.state_dict())
         self._drop_other_future(good.step)
         return restore(self.parts.optimizer, good, self.facts.runtime.dtype)

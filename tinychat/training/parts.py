@@ -4,6 +4,7 @@ A run that trains (`job`) and a recomputation that checks it (`recompute`) diffe
 where results go; what a step does may not differ, so both begin here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +20,11 @@ from tinychat.training.card import Latest, history
 from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import Optimizer
 from tinychat.training.preferences import (
+    EncodedExample,
+    Followed,
+    FollowUpdates,
     Lessons,
+    LogProbs,
     PreferenceUpdates,
     examples_a_step,
     reference_of,
@@ -42,7 +47,7 @@ class Parts:
     rows: TextRows | ConversationRows
     optimizer: Optimizer
     progress: Progress
-    lessons: Lessons | None = None  # of preference tuning
+    lessons: Lessons | Followed | None = None  # of preference tuning
     old_data: Prepared | None = None  # of which rows are mixed in
     tuning: Tuning | None = None  # what led to the facts, where ways to compute were tried
 
@@ -74,6 +79,8 @@ class Parts:
             self.facts,
             self.progress,
         )
+        if isinstance(self.lessons, Followed):
+            return FollowUpdates(*made_of, followed=self.lessons)
         if self.lessons is not None:
             return PreferenceUpdates(*made_of, lessons=self.lessons)
         return Updates(*made_of, team=team or Alone(), replay=self.replay)
@@ -108,7 +115,7 @@ def assemble(
     prepared: Prepared,
     start: CheckpointFiles | None,
     facts: Facts,
-    lessons: Lessons | None = None,
+    lessons: Lessons | Followed | None = None,
     old_data: Prepared | None = None,
 ) -> Parts:
     """Everything for the update after `start`; None: for the first one, with fresh weights.
@@ -118,7 +125,7 @@ def assemble(
     decoder, tokenizer = build_model(resolved.settings, prepared, start, facts.runtime)
     rows = training_rows(prepared.train, prepared.form, resolved.settings.model.context_length)
     settings = resolved.settings
-    if lessons is None:
+    if lessons is None or isinstance(lessons, Followed):
         resolved = _with_max_steps(resolved, rows.count, settings.own_rows_a_step)
     else:
         resolved = _with_max_steps(resolved, lessons.n_training, examples_a_step(settings))
@@ -134,6 +141,9 @@ def referenced(parts: Parts, run: Path, progress: ReadingProgress) -> Parts:
     That is done once; only a run that lost it does it again.
     """
     lessons, runtime = parts.lessons, parts.facts.runtime
+    if isinstance(lessons, Followed):
+        lessons.ask_reference = _Reference(parts, run)
+        return parts
     if lessons is None or lessons.reference is not None:
         return parts
     decoder = parts.decoder
@@ -148,6 +158,22 @@ def referenced(parts: Parts, run: Path, progress: ReadingProgress) -> Parts:
         lambda done, total: progress(f"asking the reference model, {done:,} of {total:,}", 0, 0),
     )
     return replace(parts, lessons=lessons.with_reference(found))
+
+
+class _Reference:
+    """Asks the weights that a run began with, which are read when they are asked first."""
+
+    def __init__(self, parts: Parts, run: Path) -> None:
+        self._parts, self._run = parts, run
+        self._decoder: Decoder | None = None
+
+    def __call__(self, examples: Sequence[EncodedExample]) -> list[LogProbs]:
+        parts = self._parts
+        if self._decoder is None:
+            vocab_size, runtime = parts.decoder.vocab_size, parts.facts.runtime
+            self._decoder = first_weights(self._run, parts.settings, vocab_size, runtime)
+        pad, at_once = parts.tokenizer.format.pad, parts.facts.micro_batch_size
+        return reference_of(self._decoder, examples, pad, parts.facts.runtime, at_once)
 
 
 def tuned(parts: Parts, runs: Path, progress: ReadingProgress) -> Parts:

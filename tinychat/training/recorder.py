@@ -42,6 +42,7 @@ from tinychat.training.events import (
     Sampled,
     StateChanged,
     Stepped,
+    WentBack,
 )
 from tinychat.training.patience import DiskPatience
 from tinychat.training.progress import Progress
@@ -135,6 +136,8 @@ class RunRecorder:
                 )
             case CheckpointSaved():
                 self._saved(event)
+            case WentBack():
+                self._went_back(event)
             case CommandAnswered():
                 self._answered(event)
             case Noted():
@@ -272,6 +275,15 @@ class RunRecorder:
             seconds=event.seconds,
         )
         self._pruned(event.step, event.pruned)
+
+    def _went_back(self, event: WentBack) -> None:
+        self._now |= {
+            "step": event.step,
+            "tokens_seen": event.tokens_seen,
+            "latest": event.step,
+            "best": best_of(event.best_step, event.best_val_loss),
+        }
+        self._beat(at_once=True)
 
     def _pruned(self, step: int, steps: Sequence[int]) -> None:
         if steps:

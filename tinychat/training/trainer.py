@@ -18,8 +18,9 @@ from tinychat.config import CheckpointSettings, Settings
 from tinychat.config.schedule import decay_start
 from tinychat.errors import DataError, TinychatError, TrainingError
 from tinychat.model import is_out_of_memory, release_memory
-from tinychat.runs import Command, State
+from tinychat.runs import State
 from tinychat.training.alerts import Alerts
+from tinychat.training.commands import do
 from tinychat.training.estimate import Estimate
 from tinychat.training.evaluate import Evaluation
 from tinychat.training.events import (
@@ -31,7 +32,9 @@ from tinychat.training.events import (
     Noted,
     Sampled,
     StateChanged,
+    WentBack,
 )
+from tinychat.training.following import WAITING, take_back, waits
 from tinychat.training.gaps import Clocks
 from tinychat.training.judgement import forgotten, judge, keep_as_best
 from tinychat.training.lineage import Facts
@@ -64,6 +67,11 @@ class Store(Protocol):
         the bad steps if there is one."""
         ...
 
+    def take_back(self, step: int, forget: Callable[[], object]) -> Progress:
+        """Put them back to the checkpoint of `step`, once it is read and `forget` was called.
+        Raises CheckpointError if it cannot be read."""
+        ...
+
     def begin_stretch(self, step: int, facts: Facts, why: str) -> None:
         """Write down that from `step` on other facts decide the bits, and which."""
         ...
@@ -93,6 +101,7 @@ class Trainer:
         self.alerts, self.estimate = Alerts(), Estimate()
         self.clocks = Clocks()
         self.paused = False
+        self.waiting = False  # for something to learn from
         self.stop: bool | None = None  # None: go on; else stop, True = save first
         self.saved_step: int | None = None
         self.saved_at = time.monotonic()
@@ -126,15 +135,17 @@ class Trainer:
             self.evaluate()
             self.checkpoint()
         while True:
-            self._turn_to("training")
+            self.turn_to("training")
             self.obey()
-            while self.paused and self.stop is None:
+            while self.stop is None and self._waits():
                 time.sleep(POLL_SECONDS)
                 self.emit(Beat())
                 self.obey()
             for told in self.clocks.look():
-                self._note("gap", told)
+                self.note("gap", told)
             told = forgotten(self.progress, self.settings)
+            if told and self.settings.tune.follow and self.progress.step:
+                take_back(self, None, "too much was forgotten")
             if self.stop is None and self.progress.step < self.updates.max_steps and not told:
                 self.update()
             elif self.stop is False or self.checkpoint() or self.stop:
@@ -142,8 +153,14 @@ class Trainer:
         if self.stop is not None:
             return "stopped"
         if told:
-            self._note("forgetting", told)
+            self.note("forgetting", told)
         return "finished"
+
+    def _waits(self) -> bool:
+        """Until somebody says so, or until there is something to learn from."""
+        if self.paused or self.progress.step == self.updates.max_steps:
+            return self.paused
+        return not forgotten(self.progress, self.settings) and waits(self)
 
     def update(self) -> None:
         """One optimizer update, and what is due after it."""
@@ -158,13 +175,14 @@ class Trainer:
         self.emit(stepped)
         if stepped.held_up_seconds:
             held_up = f"the process was held up for {stepped.held_up_seconds:,.1f} s; "
-            self._note("gap", held_up + "that time is not counted")
+            self.note("gap", held_up + "that time is not counted")
         for alert in self.alerts.look(stepped):
             self.emit(alert)
-        if told := self.estimate.look(stepped, self.pace, self.updates.max_steps, self.settings):
-            self._note("estimate", told)
+        told = self.estimate.look(stepped, self.pace, self.updates.max_steps, self.settings)
+        if told and not self.settings.tune.follow:
+            self.note("estimate", told)
         if stepped.skipped and self.progress.bad_steps_in_a_row:
-            self._note("skipped", "loss or gradient not finite: the update was skipped")
+            self.note("skipped", "loss or gradient not finite: the update was skipped")
         bad = self.progress.bad_steps_in_a_row
         if bad and bad >= self.settings.optim.max_bad_steps:
             self.roll_back(f"{bad} steps in a row had no finite loss or gradient")
@@ -187,7 +205,7 @@ class Trainer:
         self.saved_step, self.save_is_owed = self.progress.step, False
         self.updates.spread()  # whoever is lost now, these are the weights of this step
         self._begin_stretch(replace(self.facts, rate_factor=factor), "roll-back")
-        self._note(
+        self.note(
             "roll_back",
             f"{why} up to step {step}: back to step {self.progress.step}, with the learning rate "
             f"at {factor:g} of its plan from here on",
@@ -214,10 +232,22 @@ class Trainer:
             )
         release_memory(self.facts.runtime.device)
         self._begin_stretch(replace(self.facts, micro_batch_size=rows // 2), "out of memory")
-        self._note(
+        self.note(
             "out_of_memory",
             f"memory ran out: micro_batch_size {rows} -> {rows // 2}; batches stay the same, bits "
             "may differ from here on",
+        )
+
+    def go_back(self, before: Progress, why: str) -> None:
+        """The weights are those of `before` again: go on from there, with the facts as they are."""
+        progress = self.progress
+        progress.become(before)
+        self.saved_step, self.save_is_owed, self.waiting = progress.step, False, False
+        self._begin_stretch(self.facts, why)
+        self.emit(
+            WentBack(
+                progress.step, progress.tokens_seen, progress.best_step, progress.best_val_loss
+            )
         )
 
     def _begin_stretch(self, facts: Facts, why: str) -> None:
@@ -253,7 +283,7 @@ class Trainer:
 
     def evaluate(self) -> bool:
         """Evaluate now; True when no earlier evaluation was as good."""
-        self._turn_to("evaluating")
+        self.turn_to("evaluating")
         began = self._clock()
         try:
             result = self._sparing_memory(
@@ -285,7 +315,7 @@ class Trainer:
                 result.reward_margin,
             )
         )
-        self._turn_to("training")
+        self.turn_to("training")
         return is_best
 
     def _beat_in_evaluation(self) -> None:
@@ -298,7 +328,7 @@ class Trainer:
 
     def sample(self, prompt: str | None) -> None:
         """A round of live samples, or one of a prompt that somebody typed."""
-        self._turn_to("sampling")
+        self.turn_to("sampling")
         began = self._clock()
         try:
             for sampled in self.sampler(self.progress.step, prompt, self._asked_to_end):
@@ -310,9 +340,9 @@ class Trainer:
             told = "memory ran out" if out_of_memory else str(error)
             if prompt is not None:
                 raise TrainingError(f"no sample: {told}") from None
-            self._note("warning", f"no samples: {told}")
+            self.note("warning", f"no samples: {told}")
         self.pace.note("sample", self._clock() - began)
-        self._turn_to("training")
+        self.turn_to("training")
 
     def checkpoint(self) -> bool:
         """Publish the weights as they are now, unless that has been done already.
@@ -325,7 +355,7 @@ class Trainer:
         if not self._all_finite():
             self.roll_back("the weights are not finite")
             return False
-        self._turn_to("saving")
+        self.turn_to("saving")
         began = self._clock()
         size, pruned = self.store.publish(progress, self.settings.checkpoint, self._pinned())
         seconds = self._clock() - began
@@ -337,7 +367,7 @@ class Trainer:
                 progress.step, seconds, size, progress.best_step, progress.best_val_loss, pruned
             )
         )
-        self._turn_to("training")
+        self.turn_to("training")
         return True
 
     def _clock(self) -> float:
@@ -364,7 +394,7 @@ class Trainer:
             )
         for command in commands:
             try:
-                result, applied = self._do(command), True
+                result, applied = do(self, command), True
             except TinychatError as error:
                 result, applied = str(error), False
             step = self.progress.step
@@ -376,50 +406,18 @@ class Trainer:
         elif signals and self.stop is None:
             self.stop = True
 
-    def _do(self, command: Command) -> str:
-        step = self.progress.step
-        match command.command:
-            case "pause":
-                if command.args.get("free"):
-                    raise TrainingError("giving memory back in a pause is not built yet")
-                self.paused = True
-                self._turn_to("paused", "until told to resume")
-                return f"paused at step {step}"
-            case "resume":
-                self.paused = False
-                self._turn_to("training")
-                return f"going on at step {step}"
-            case "checkpoint":
-                if not self.checkpoint():
-                    raise TrainingError(f"the weights of step {step} were not finite: rolled back")
-                return f"checkpoint of step {step} is saved"
-            case "sample":
-                self.sample(command.args.get("prompt"))
-                return f"sampled at step {step}"
-            case "evaluate":
-                if self.evaluate():
-                    self.checkpoint()
-                return f"evaluated at step {step}"
-            case "stop":
-                self.stop = bool(command.args.get("save", True))
-                return f"stopping at step {step}"
-            case "set":
-                name, value = command.args.get("setting"), command.args.get("value")
-                self.updates.settings = self.requests.change(str(name), value)
-                return f"{name} is now {value}"
-        raise TrainingError(f"there is no command {command.command!r}")
-
     def _pinned(self) -> set[int]:
         """Where an extended run may go on from: the last weights before the decay."""
         start = decay_start(self.updates.max_steps, self.settings.optim)
-        return set() if start is None else {start}
+        first = {0} if self.settings.tune.follow else set()  # judgements to come ask it
+        return first if start is None else {*first, start}
 
-    def _note(self, kind: str, message: str) -> None:
+    def note(self, kind: str, message: str) -> None:
         self.emit(Noted(kind, self.progress.step, message))
 
-    def _turn_to(self, state: State, message: str = "") -> None:
-        if self.paused and state == "training":
-            state = "paused"
+    def turn_to(self, state: State, message: str = "") -> None:
+        if (self.paused or self.waiting) and state == "training":
+            state, message = "paused", message or (WAITING if self.waiting else "")
         self.emit(StateChanged(state, self.progress.step, message))
 
 

@@ -2,21 +2,32 @@
 
 `lessons` has the examples and which of them are held out, `sequences` makes ids of them,
 `reference` asks the model that training began with, `losses` are the formulas, `objective` puts
-them together, `updates` is a step, `evaluation` looks at what was held out.
+them together, `updates` is a step, `evaluation` looks at what was held out. `followed` stands for
+`lessons` in a run that learns from judgements as they come.
 """
 
 from tinychat.training.preferences.evaluation import with_preferences
+from tinychat.training.preferences.followed import Followed, step_to_go_on_from
 from tinychat.training.preferences.lessons import (
     Lessons,
     digest,
     lessons_from_feedback,
     lessons_of,
 )
-from tinychat.training.preferences.reference import reference_of, reference_to_bytes
-from tinychat.training.preferences.updates import PreferenceUpdates, examples_a_step
+from tinychat.training.preferences.reference import LogProbs, reference_of, reference_to_bytes
+from tinychat.training.preferences.sequences import EncodedExample
+from tinychat.training.preferences.updates import (
+    FollowUpdates,
+    PreferenceUpdates,
+    examples_a_step,
+)
 
 __all__ = [
+    "EncodedExample",
+    "FollowUpdates",
+    "Followed",
     "Lessons",
+    "LogProbs",
     "PreferenceUpdates",
     "digest",
     "examples_a_step",
@@ -24,5 +35,6 @@ __all__ = [
     "lessons_of",
     "reference_of",
     "reference_to_bytes",
+    "step_to_go_on_from",
     "with_preferences",
 ]

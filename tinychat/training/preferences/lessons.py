@@ -24,6 +24,7 @@ from tinychat.errors import RunError, SettingsError
 from tinychat.keys import draw_key
 from tinychat.runs import RunPaths, RunReader, TuneRecord
 from tinychat.text import Tokenizer
+from tinychat.training.preferences.followed import Followed
 from tinychat.training.preferences.objective import Lesson, Objective
 from tinychat.training.preferences.reference import (
     LogProbs,
@@ -101,15 +102,23 @@ class Lessons:
         """examples.jsonl: the same examples always give the same bytes."""
         return examples_to_bytes(self.examples)
 
+    def reference_to_bytes(self) -> bytes | None:
+        """reference.json."""
+        return None if self.reference is None else reference_to_bytes(self.reference)
+
     def record(self, method: str) -> TuneRecord:
         """For run.json."""
         assert self.reference is not None
+        made = self.by_objective()
         return TuneRecord(
             method=method,
             picks=self.counts.picks,
             thumbs=self.counts.thumbs,
             rewrites=self.counts.rewrites,
-            **self.by_objective(),
+            sft=made["sft"],
+            dpo=made["dpo"],
+            kto=made["kto"],
+            orpo=made["orpo"],
             held_out=self.held_out,
             left_out=dict(self.left_out),
             examples_sha256=digest(self.to_bytes()),
@@ -117,7 +126,7 @@ class Lessons:
         )
 
 
-def lessons_of(run: Path, settings: Settings, tokenizer: Tokenizer) -> Lessons | None:
+def lessons_of(run: Path, settings: Settings, tokenizer: Tokenizer) -> Lessons | Followed | None:
     """What the run learns from beside its data; None for a run that is not tuned.
 
     A run that exists has its own copy, and feedback is not read again. Raises SettingsError where
@@ -127,6 +136,8 @@ def lessons_of(run: Path, settings: Settings, tokenizer: Tokenizer) -> Lessons |
         return _own(run, settings, tokenizer)
     if not settings.tune.feedback:
         return None
+    if settings.tune.follow:
+        return Followed.begin(settings, tokenizer)
     return lessons_from_feedback(settings, tokenizer)
 
 
@@ -177,7 +188,7 @@ def held_out_prompts(examples: Sequence[Example], settings: Settings) -> set[str
     return set(keys[: min(max(1, wanted), len(keys) - 1)])
 
 
-def _own(run: Path, settings: Settings, tokenizer: Tokenizer) -> Lessons | None:
+def _own(run: Path, settings: Settings, tokenizer: Tokenizer) -> Lessons | Followed | None:
     """The run's own copy."""
     record = RunReader(run).run.tune
     if (record is None) != (not settings.tune.feedback):
@@ -187,6 +198,8 @@ def _own(run: Path, settings: Settings, tokenizer: Tokenizer) -> Lessons | None:
         )
     if record is None:
         return None
+    if record.follows:
+        return Followed.of(run, settings, tokenizer)
     path = RunPaths(run).examples_jsonl
     try:
         data = path.read_bytes()

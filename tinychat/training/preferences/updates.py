@@ -15,6 +15,7 @@ from tinychat.config import Settings
 from tinychat.keys import draw_key
 from tinychat.training.batches import Batch, Order, batch_at
 from tinychat.training.events import Stepped
+from tinychat.training.preferences.followed import Followed
 from tinychat.training.preferences.lessons import Lessons
 from tinychat.training.preferences.objective import Lesson, estimate_kl, judge
 from tinychat.training.team import Work
@@ -92,12 +93,16 @@ class PreferenceUpdates(Updates):
             some = lessons[start : start + at_once]
             with runtime.autocast():
                 judged = judge(self.decoder, some, self._objective, kl, self._pad)
-            part = judged.losses.sum() / self.settings.batch_size
+            part = judged.losses.sum() / self._divisor(lessons)
             (part * self.progress.loss_scale).backward()
             loss += part.detach()
             margins.append(judged.margins)
         self._margins = torch.cat(margins)
         return loss
+
+    def _divisor(self, lessons: Sequence[Lesson]) -> float:
+        """What their summed losses are divided by, to weigh as much as their units."""
+        return self.settings.batch_size
 
     def _work(self, targets: float) -> Work:
         scale = self.progress.loss_scale
@@ -111,6 +116,42 @@ class PreferenceUpdates(Updates):
         seen, computed = super()._tokens(batch.replay) if batch.replay else (0, 0)
         said = sum(len(each.ids) for one in batch.lessons for each in one.example.judged)
         return seen + said, computed + said
+
+
+@dataclass
+class FollowUpdates(PreferenceUpdates):
+    """Updates of a run that learns from judgements as they come, one a step.
+
+    However many examples a judgement makes, together they weigh as much as the examples of any
+    other run of preference tuning.
+    """
+
+    followed: Followed | None = None
+
+    def __post_init__(self) -> None:
+        assert self.followed is not None
+        self._objective = self.followed.objective()
+        self._pad = self.rows.file.format.pad
+        self._margins = torch.zeros(0)
+
+    def ready(self) -> bool:
+        assert self.followed is not None
+        return self.followed.n_steps > self.progress.step
+
+    def batch(self) -> MixedBatch:  # type: ignore[override]
+        """Raises DataError if the data's file is not what it was."""
+        assert self.followed is not None
+        seed, step, rows = self.settings.seed, self.progress.step, replay_rows(self.settings)
+        return MixedBatch(
+            replay=batch_at(self.rows, seed, step, rows) if rows else None,
+            lessons=self.followed.of_step(step),
+        )
+
+    def apply(self, batch: MixedBatch, loss: Tensor, began: float) -> Stepped:  # type: ignore[override]
+        return replace(super().apply(batch, loss, began), eta_seconds=None)  # nobody knows
+
+    def _divisor(self, lessons: Sequence[Lesson]) -> float:
+        return len(lessons) * self.settings.batch_size / examples_a_step(self.settings)
 
 
 def told_of(margins: Tensor) -> dict[str, float | None]:
