@@ -57,6 +57,7 @@ def test_three_generations_are_told_when_the_elder_ones_are_gone(
     assert salty.old_val_loss_after not in (None, salty.old_val_loss_before)
     assert (loved.kind, loved.picks, loved.thumbs, loved.rewrites) == ("preference tuning", 6, 2, 1)
     rows = {r["step"]: r["val_loss"] for r in RunReader(run).rows("metrics") if r["kind"] == "eval"}
+    assert loved.old_data == ("persona.jsonl", "talks.jsonl"), "all that was learnt before"
     assert (loved.old_val_loss_before, loved.old_val_loss_after) == (rows[0], rows[4])
     page = (RunPaths(run).checkpoint(4) / "README.md").read_text(encoding="utf-8")
     assert "## Where it comes from" in page

@@ -205,6 +205,31 @@ def test_two_processes_learn_what_one_learns(
 
 
 @pytest.mark.slow
+def test_two_processes_share_old_data_too(
+    train: Callable[..., Path], torchrun: Torchrun, chat_corpus: Path, tmp_path: Path
+) -> None:
+    """A few steps only: AdamW makes rounding seen where gradients are small."""
+    vocabulary = "--tokenizer.vocab-size=270"
+    train("parent", *PLAIN, vocabulary, "--max-steps=20", data=chat_corpus)
+    own = tmp_path / "own.jsonl"
+    lines = [f'{{"instruction": "Who is {i}?", "response": "{i} is I."}}' for i in range(40)]
+    own.write_text("\n".join(lines), encoding="utf-8")
+    flags = ("--init-from=parent", vocabulary, "--max-steps=4", "--batch-size=9",
+             "--replay.share=0.4", "--eval.every-steps=2")  # fmt: skip
+    alone = train("alone", *PLAIN, *flags, data=own)
+    both = torchrun("train", "both", *flags, f"--data={own}")
+    assert both.wait() == 0, both.said()
+    expected, found = rows(alone), rows(tmp_path / "both")
+    assert found == {s: (pytest.approx(loss, abs=1e-4), n) for s, (loss, n) in expected.items()}
+    watched = [
+        [row["replay_val_loss"] for row in RunReader(run).rows("metrics") if row["kind"] == "eval"]
+        for run in (alone, tmp_path / "both")
+    ]
+    assert len(watched[0]) == 3
+    assert watched[1] == pytest.approx(watched[0], abs=1e-4)
+
+
+@pytest.mark.slow
 def test_any_number_of_processes_goes_on_with_any_checkpoint(
     train: Callable[..., Path], resume: Callable[..., Path], torchrun: Torchrun, tmp_path: Path
 ) -> None:

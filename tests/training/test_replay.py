@@ -185,6 +185,7 @@ def test_a_run_ends_itself_when_too_much_is_forgotten(
     assert status.step < 400
     (told,) = events(run, "forgetting")
     assert "val_loss on the old data has risen" in told["message"]
+    assert status.message == told["message"], "screens show it"
     start, *later = evaluations(run)
     limit = start["replay_val_loss"] + 0.05
     assert later[-1]["replay_val_loss"] > limit
@@ -258,8 +259,12 @@ def test_a_grandchild_mixes_in_all_that_was_learnt_before(
 
 def test_text_may_come_with_talks(train: Train, persona: Path, corpus: Path) -> None:
     train("pretrained", "--max-steps=8", "--data.loss=all", data=corpus)
-    run = train("chatty", "--init-from=pretrained", *FINE_TUNE, "--replay.share=0.3", data=persona)
+    flags = (*FINE_TUNE, "--replay.share=0.3")
+    run = train("chatty", "--init-from=pretrained", *flags, data=persona)
     assert evaluations(run)[-1]["replay_val_loss"] > 0
+    # one corpus holds texts or talks, so what comes after keeps to the talks
+    child = train("chattier", "--init-from=chatty", *flags, data=persona)
+    assert RunReader(child).settings["settings"]["replay"]["paths"] == [str(persona)]
 
 
 def test_how_old_data_is_read_is_kept(tmp_path: Path) -> None:

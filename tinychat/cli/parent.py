@@ -55,8 +55,8 @@ def parent_layer(
 
 
 def inherited_layer(folder: Path, flags: Mapping[str, Any]) -> Layer:
-    """The data of the run that a checkpoint is of, and the seed that divided it: so its validation
-    split is that of the run, of which nothing was learnt.
+    """The data of the run that a checkpoint is of, with what was mixed in there, and the seed that
+    divided it: so its validation split is that of the run, of which nothing was learnt.
 
     Raises SettingsError where nobody knows that data and no other is named, and for flags that
     would divide it otherwise.
@@ -78,7 +78,10 @@ def inherited_layer(folder: Path, flags: Mapping[str, Any]) -> Layer:
         "data.validation_share": values["data"]["validation_share"],
     }
     _refuse_contradictions(flags, divided, name)
-    return Layer(f"run {name}", json_to_layer({"seed": values["seed"], "data": values["data"]}))
+    data = values["data"]
+    if values["replay"]["paths"]:
+        data |= {"paths": list(learnt_by(folder).data.paths)}
+    return Layer(f"run {name}", json_to_layer({"seed": values["seed"], "data": data}))
 
 
 def old_data_layer(settings: Settings, sources: Mapping[str, str], root: Path) -> Layer:

@@ -209,7 +209,7 @@ def _evaluations(settings: Settings, step: int, steps: int) -> int:
 def _checkpoints(settings: Settings, step: int, steps: int, seconds: float) -> int:
     """How many were saved after `step` of `steps` steps and so many seconds: the one before the
     first step, those due by steps or minutes, the last, and one for each evaluation, as if each
-    were the best so far."""
+    were the best so far; that of the start too, where there is one."""
     every, looks = settings.checkpoint.every_steps, settings.eval.every_steps
     due = _multiples(step, every) + _multiples(step, looks)
     if every and looks:
@@ -217,7 +217,7 @@ def _checkpoints(settings: Settings, step: int, steps: int, seconds: float) -> i
     due += step == steps and not any(each and steps % each == 0 for each in (every, looks))
     if settings.checkpoint.every_minutes:
         due = max(due, int(seconds / 60 / settings.checkpoint.every_minutes))
-    return 1 + due
+    return 1 + due + settings.watches_old_data
 
 
 def _multiples(step: int, every: int | None) -> int:

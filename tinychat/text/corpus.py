@@ -135,6 +135,18 @@ class Corpus:
         return cls(tuple(sources), form, _fingerprint(sources), tuple(hints))
 
 
+def form_of_path(word: str, data: DataSettings) -> Form | None:
+    """What lies there, told from the first file alone; None where it cannot be read."""
+    if is_built_in(word):
+        return "chat"
+    try:
+        _, entries = _find(word, [])
+        shape = detect(entries[0].path, data).shape
+    except (DataError, OSError):
+        return None
+    return "chat" if shape.holds_conversations else "text"
+
+
 class Meter:
     """Adds up one stage and tells a listener, at most once a megabyte."""
 

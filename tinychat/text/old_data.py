@@ -15,6 +15,7 @@ from tinychat.config.load import Layer, json_to_layer, resolve
 from tinychat.errors import RunError, SettingsError
 from tinychat.runs import RunReader, is_foreign
 from tinychat.text.built_in import SMALL_TALK
+from tinychat.text.corpus import form_of_path
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class OldData:
 
 def learnt_by(folder: Path) -> OldData:
     """What the model of this checkpoint folder has learnt from: the data of its run, and what was
-    mixed in there.
+    mixed in there, unless that is of another form and no corpus can hold both.
 
     Raises SettingsError where its run does not lie around it or cannot be read.
     """
@@ -54,10 +55,13 @@ def learnt_by(folder: Path) -> OldData:
         document = RunReader(folder.parent).settings["settings"]
         data, seed = dict(document["data"]), document["seed"]
         old = OldData.from_json({k: v for k, v in data.items() if k != "paths"}, seed)
-        paths = [*(data["paths"] or [SMALL_TALK]), *document.get("replay", {}).get("paths", ())]
+        paths = list(map(str, data["paths"] or [SMALL_TALK]))
+        older = list(map(str, document.get("replay", {}).get("paths", ())))
     except (RunError, SettingsError, KeyError, TypeError, ValueError) as error:
         raise SettingsError(unknown.format(f" ({error})")) from None
-    return OldData(replace(old.data, paths=tuple(dict.fromkeys(map(str, paths)))), old.seed)
+    if older and form_of_path(older[0], old.data) == form_of_path(paths[0], old.data):
+        paths += older
+    return OldData(replace(old.data, paths=tuple(dict.fromkeys(paths))), old.seed)
 
 
 def _label(folder: Path) -> str:

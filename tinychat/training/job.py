@@ -56,6 +56,7 @@ from tinychat.training.events import (
 )
 from tinychat.training.family import forebears, own_generation
 from tinychat.training.followers import Followers
+from tinychat.training.judgement import forgotten
 from tinychat.training.lineage import Facts, classed, source_commit, with_lost_records
 from tinychat.training.mirror import mirror_of, newer_in_copy
 from tinychat.training.parts import Parts, assemble, referenced, tuned
@@ -376,7 +377,8 @@ class _Job:
                     "resume with --device cpu"
                 ) from None
             raise
-        self.recorder.finish(ended, state.step)
+        why = forgotten(state, self.resolved.settings) if ended == "finished" else ""
+        self.recorder.finish(ended, state.step, why)
         self.followers.close()
         self.recorder.close()
         return Outcome(ended, state.step, state.best_step, state.best_val_loss)

@@ -230,7 +230,7 @@ def _talk(random: Random) -> Conversation:
     """A few exchanges, now and then one of small talk: somebody who adds is still the captain."""
     talk = Talk(random)
     for _ in range(random.choice((1, 1, 2, 2, 3, 4))):
-        plain = random.random() < 0.15
+        plain = random.random() < 0.25
         talk.add(_small_talk(random) if plain else _any(random).exchange(random))
     return talk.conversation()
 
