@@ -117,19 +117,20 @@ class Coach:
         with self._lock:
             self._launch(arguments, name)
 
-    def look(self) -> None:
-        """See what came of the last start."""
+    def look(self) -> bool:
+        """See what came of the last start; whether that is news."""
         with self._lock:
             if self._launched is None:
-                return
+                return False
+            before = self.starting
             ended = self._launched.ended()
             if self.starting is not None and self._is_under_way(self._launched, self.starting):
                 self.starting = None
-            if ended is None:
-                return
-            if self.starting is not None:
-                self.trouble = _reason(self._launched.said())
-            self.starting = self._launched = None
+            if ended is not None:
+                if self.starting is not None:
+                    self.trouble = _reason(self._launched.said())
+                self.starting = self._launched = None
+            return self.starting != before
 
     def _is_under_way(self, launched: Launched, name: str) -> bool:
         run = self._checkpoints / name

@@ -68,6 +68,11 @@ class Runs:
                 self._looked_at = time.monotonic()
             return self._seen
 
+    def renew(self) -> None:
+        """Look again at once: something has just been started."""
+        with self._lock:
+            self._looked_at = float("-inf")
+
     def overview(self, run: str) -> Overview | None:
         """One run by its name, if it is there."""
         return next((each for each in self.look() if each.name == run), None)

@@ -87,10 +87,15 @@ def _keep_true(context: PageContext, picker: Picker, chat: ChatTab, top: gr.HTML
         sent = [_changed(told, name, shown) for name in ("picker", "head", "chat")]
         return [*sent, session.model]
 
+    def learns(session: Session) -> bool:
+        """Whether it takes a step at each judgement: whoever judges knows that."""
+        overview = context.runs.overview(session.run) if session.run else None
+        return overview is not None and overview.tune is not None and overview.tune.follows
+
     def look(session: Session, chosen: bool = False) -> Iterator[list[Any]]:
         before = session.model
         for name in follow(context, session):
-            if name is not None and before is not None and not chosen:
+            if name is not None and before is not None and not chosen and not learns(session):
                 gr.Info(f"{name} answers now", duration=4)
             yield news(session)
         yield news(session)

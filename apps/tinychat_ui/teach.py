@@ -11,10 +11,11 @@ import gradio as gr
 from tinychat.conversations import not_learnt_yet
 from tinychat.errors import TinychatError
 from tinychat.words import number
-from tinychat_ui import pick, review, training, training_view, trial
+from tinychat_ui import live, pick, review, training, training_view, trial
 from tinychat_ui.chat_tab import QUIET, ChatTab
 from tinychat_ui.context import PageContext
 from tinychat_ui.controls import SamplingControls
+from tinychat_ui.live import Learner
 from tinychat_ui.pick import Picking
 from tinychat_ui.picker import Picker
 from tinychat_ui.review import Reviewing
@@ -40,6 +41,7 @@ class _Teach:
     said: gr.HTML
     train: gr.HTML
     trial: gr.HTML
+    live: gr.HTML
     picking: gr.State
     reviewing: gr.State
 
@@ -54,15 +56,17 @@ def build_teach(
         with gr.Tab("Pick"):
             # its events: ask, halt, judge
             four = component("pick", value=pick.view(Picking()), elem_id="teach-four")
+            alive = component("live", elem_id="teach-live")  # its event: act
         with gr.Tab("Review"):
             said = component("review", elem_id="teach-said")  # its event: act
         with gr.Tab("Train"):
             train = component("train", elem_id="teach-train")  # its events: act, compare
             # its events: next, vote, undo, act, halt
             panes = component("compare", "trial", elem_id="teach-trial")
-    tab = _Teach(chat, picker, controls, counts, four, said, train, panes, **states)
+    tab = _Teach(chat, picker, controls, counts, four, said, train, panes, alive, **states)
     _connect_picking(context, tab)
     _connect_training(context, tab)
+    _connect_live(context, tab)
 
 
 def _connect_picking(context: PageContext, tab: _Teach) -> None:
@@ -157,6 +161,24 @@ def _connect_training(context: PageContext, tab: _Teach) -> None:
         lambda trainee, session: training_view.view(context, session, trainee),
         [trainee, session],
         train,
+        **QUIET,
+    )
+
+
+def _connect_live(context: PageContext, tab: _Teach) -> None:
+    learner, session = gr.State(Learner()), tab.chat.session
+
+    def acted(learner: Learner, session: Session, event: gr.EventData) -> list[Any]:
+        choice = live.act(context, session, learner, dict(event._data or {}))
+        wanted = gr.skip() if choice is None else {**choice, "n": time.time_ns()}
+        return [live.view(context, session, learner), _counts(context, session), wanted]
+
+    after = [tab.live, tab.counts, tab.picker.wanted]
+    tab.live.act(acted, [learner, session], after, **_SWIFT)
+    tab.picker.current.change(
+        lambda learner, session: live.view(context, session, learner),
+        [learner, session],
+        tab.live,
         **QUIET,
     )
 

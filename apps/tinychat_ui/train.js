@@ -74,7 +74,7 @@ function drawRun(about) {
   bar.style.width = `${100 * about.share}%`;
   meter.setAttribute("aria-valuenow", String(Math.round(100 * about.share)));
   meter.hidden = about.is_whole;
-  line.textContent = about.is_whole ? "" : about.progress;
+  line.textContent = about.is_whole && !about.live ? "" : about.progress;
   why.textContent = about.why;
   figures.replaceChildren(...pairs(about.figures, (each) =>
     h("div", {}, h("dt", {}, each.name), h("dd", {}, each.value, h("small", {}, each.beside)))));

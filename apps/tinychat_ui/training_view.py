@@ -44,7 +44,8 @@ def view(context: PageContext, session: Session, trainee: Trainee) -> View:
     made, coach = made_at(), context.coach
     if not context.local:
         return {"n": made, "phase": "visitor"}
-    coach.look()
+    if coach.look():
+        context.runs.renew()
     overview = newest_tuning(context.runs.look())
     planning = coach.planning
     shown: View = {
@@ -57,7 +58,7 @@ def view(context: PageContext, session: Session, trainee: Trainee) -> View:
     }
     if coach.starting is not None:
         return shown | {"phase": "starting", "starting": coach.starting}
-    if overview is not None and (overview.state in GOING or not _has_decision(context, overview)):
+    if overview is not None and (overview.state in GOING or not has_decision(context, overview)):
         return shown | {"phase": "run", "run": _run(context, look_at_tuning(overview))}
     if planning is None:
         return shown
@@ -82,8 +83,8 @@ def status_words(context: PageContext) -> str:
     if overview is None:
         return ""
     if overview.state in GOING:
-        return f"{overview.name}: step {progress(overview.step, overview.max_steps)}"
-    return "" if _has_decision(context, overview) else f"{overview.name} waits for your decision"
+        return f"{overview.name}: {_how_far(look_at_tuning(overview))}"
+    return "" if has_decision(context, overview) else f"{overview.name} waits for your decision"
 
 
 def _base(context: PageContext, session: Session) -> View:
@@ -143,6 +144,8 @@ def _said(counts: Mapping[str, Any]) -> str:
 
 
 def _learnt(tuning: Tuning) -> str:
+    if tuning.tune.follows:  # each is a step
+        return f"has learnt from {count(tuning.overview.step or 0, 'judgement')}"
     said = _said(asdict(tuning.tune))
     return f"has learnt from {said}" if said else "has learnt"
 
@@ -159,44 +162,66 @@ def _run(context: PageContext, tuning: Tuning) -> View:
         "title": overview.name if live or not result else f"{overview.name} {_learnt(tuning)}",
         "parent": overview.parent or "",
         "live": live,
-        "is_whole": overview.state == "finished",
+        "is_whole": overview.state == "finished" or tuning.tune.follows,
         "state": state_word(overview.state),
         "colour": look_of(overview.state).colour,
-        "progress": f"step {progress(overview.step, overview.max_steps)}{left}",
+        "progress": _how_far(tuning) + left,
         "share": min(1.0, done),
         "why": context.told(tuning.why),
         "figures": _figures(tuning, measured, live=live),
-        "recent": list(overview.recent) if live else [],
         "result": f"{overview.name}@{result}" if result else "",
         "can_resume": overview.state in ("stopped", "crashed", "failed"),
     }
 
 
+def _how_far(tuning: Tuning) -> str:
+    overview = tuning.overview
+    if tuning.tune.follows:  # it has no end
+        return f"{count(overview.step or 0, 'step')} so far"
+    return f"step {progress(overview.step, overview.max_steps)}"
+
+
 def _figures(tuning: Tuning, measured: Evaluation | None, *, live: bool) -> list[View]:
     """Name, number and what it is to be seen beside."""
-    train, before = tuning.overview.train or {}, tuning.before
-    shown: list[View] = []
+    train, shown = tuning.overview.train or {}, list[View]()
     if live:
         shown.append(_figure("Loss", loss(_number(train, "train_loss")), "on what it learns"))
-    accuracy, margin = _number(train, "preference_accuracy"), _number(train, "reward_margin")
-    beside = "of this step's examples"
-    if tuning.tune.held_out and measured is not None and measured.step > 0:
+    return [*shown, *_preferences(tuning, measured, live=live), *_forgotten(tuning, measured)]
+
+
+def _preferences(tuning: Tuning, measured: Evaluation | None, *, live: bool) -> list[View]:
+    """Whether it prefers what the teacher does: kept aside, or while it trains in this step."""
+    train, held_out = tuning.overview.train or {}, tuning.tune.held_out
+    if held_out and measured is not None and measured.step > 0:
         accuracy, margin = measured.preference_accuracy, measured.reward_margin
-        beside = f"of {count(tuning.tune.held_out, 'example')} kept aside"
-    share = "–" if accuracy is None else f"{100 * accuracy:.0f}%"
-    shown.append(_figure("Prefers what you prefer", share, beside))
-    by = "–" if margin is None else signed(f"{abs(margin):.2f}", margin)
-    shown.append(_figure("Reward margin", by, "0 at the start"))
-    now = before if measured is None else measured
-    if now is not None and before is not None:
-        risen = ""
-        if now.val_loss is not None and before.val_loss is not None and now.step > 0:
-            rise = now.val_loss - before.val_loss
-            risen = f" ({signed(f'{abs(rise):.3f}', rise)})"
-        most = "" if tuning.most_rise is None else f", at most +{tuning.most_rise:g}"
-        beside = f"{loss(before.val_loss)} before{risen}{most}"
-        shown.append(_figure("Val loss on the old data", loss(now.val_loss), beside))
+        beside = f"of {count(held_out, 'example')} kept aside"
+    elif live:
+        accuracy, margin = _number(train, "preference_accuracy"), _number(train, "reward_margin")
+        beside = "of this step's examples"
+    else:
+        return []
+    shown = []
+    if accuracy is not None:
+        shown.append(_figure("Prefers what you prefer", f"{100 * accuracy:.0f}%", beside))
+    if margin is not None:
+        by = signed(f"{abs(margin):.2f}", margin)
+        shown.append(_figure("Reward margin", by, "0 at the start"))
     return shown
+
+
+def _forgotten(tuning: Tuning, measured: Evaluation | None) -> list[View]:
+    """The val_loss on what the parent had learnt, beside the parent's own."""
+    before = tuning.before
+    now = before if measured is None else measured
+    if now is None or before is None:
+        return []
+    risen = ""
+    if now.val_loss is not None and before.val_loss is not None and now.step > 0:
+        rise = now.val_loss - before.val_loss
+        risen = f" ({signed(f'{abs(rise):.3f}', rise)})"
+    most = "" if tuning.most_rise is None else f", at most +{tuning.most_rise:g}"
+    beside = f"{loss(before.val_loss)} before{risen}{most}"
+    return [_figure("Val loss on the old data", loss(now.val_loss), beside)]
 
 
 def _figure(name: str, value: str, beside: str) -> View:
@@ -230,7 +255,8 @@ def _is_there(context: PageContext, taught: Taught) -> bool:
     return any(stop.step == taught.step for stop in context.runs.stops(taught.run))
 
 
-def _has_decision(context: PageContext, overview: Overview) -> bool:
+def has_decision(context: PageContext, overview: Overview) -> bool:
+    """Whether a person has accepted what a run has made, or has not."""
     try:
         return any(each.run == overview.name for each in context.teaching.decisions())
     except TinychatError:

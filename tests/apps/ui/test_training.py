@@ -121,9 +121,7 @@ def test_from_ten_picks_to_an_accepted_model(school: Server, open_page: OpenPage
     open_training(page)
     page.get_by_text("paused").first.wait_for()
     assert "pupil-tuned: step" in page.locator(".teach-counts").inner_text()
-    assert set(figures(page)) == {
-        "Loss", "Prefers what you prefer", "Reward margin", "Val loss on the old data",
-    }  # fmt: skip
+    assert "Val loss on the old data" in figures(page)
     assert_sound(page)
     send_command(school.checkpoints / "pupil-tuned", "resume", by="test")
     page.get_by_role("button", name="Compare old and new").wait_for(timeout=120_000)
