@@ -34,7 +34,7 @@ const keys = h("input", { type: "checkbox", id: "teach-keys", checked: stored("t
   store("teach-keys", keys.checked, ["localStorage"]);
   element.classList.toggle("teach-no-keys", !keys.checked);
 } });
-element.classList.toggle("teach-no-keys", !keys.checked);
+element.classList.toggle("teach-no-keys", touch || !keys.checked);
 const legend = h("div", { class: "teach-legend", role: "group", "aria-label": "What to do with them" },
   onward, skip, halt, touch ? null : rewrite, undo, touch ? null : own,
   touch ? null : h("label", { class: "teach-switch" }, keys, "Keys"));
