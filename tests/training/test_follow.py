@@ -28,7 +28,7 @@ from tinychat.runs import (
 from .conftest import digests
 from .tuning import answer, asked, digest_of, judge
 
-RUN = "talk-tuned"
+RUN = "talk-live"
 FLAGS = ("--runtime.threads=1", "--sample.every-steps=none")
 
 

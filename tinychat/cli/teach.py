@@ -17,6 +17,7 @@ def teach_command(
     system: Annotated[str, Parameter(show_default=False)] = "",
     sampling: Rules = SAMPLING,
     place: Place = PLACE,
+    live: Annotated[bool, Parameter(negative="")] = False,
     json_lines: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Teach a model by talking: one prompt, four answers, say which is best.
@@ -37,9 +38,14 @@ def teach_command(
     ----------
     system
         What the model is told before each prompt.
+    live
+        Learn after each judgement, on a copy: the next answers come from what it has learnt, and
+        val_loss tells what that cost. Taking a judgement back takes its step back. At the end the
+        copy is accepted or not; it stays as a run of its own, which `tinychat teach` goes on with.
     json_lines
         For programs: everything that happens as one JSON object a line on stdout.
     """
+    from tinychat.cli.teach_live import LiveTeaching
     from tinychat.cli.teach_loop import ANSWERS, TeachLoop
     from tinychat.cli.teach_training import Training
     from tinychat.cli.teach_view import view_of
@@ -67,6 +73,9 @@ def teach_command(
         greeting.append("It has learnt texts, not conversations: it goes on with a prompt.")
     view.greet(greeting)
     with Engine(batch_rows=ANSWERS) as engine:
+        learner = LiveTeaching(shelf, view, place, model, feedback.path) if live else None
+        if learner:
+            learner.begin()
         training = Training(engine, shelf, view, place, sampling, system)
         TeachLoop(
             engine,
@@ -79,5 +88,6 @@ def teach_command(
             system=system,
             since=lambda: not_learnt_yet(feedback, shelf.checkpoints, model.name),
             train=training,
+            live=learner,
         ).run()
     return 0

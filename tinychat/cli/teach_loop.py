@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tinychat.cli.sampling import SamplingFlags
+from tinychat.cli.teach_live import LiveTeaching
 from tinychat.cli.teach_view import Keys, View
 from tinychat.cli.terminal import interrupts
 from tinychat.config.sampling import SEEDS
@@ -55,7 +56,7 @@ class TeachLoop:
     """One talk with a model that is taught.
 
     `since` says how many judgements no training has had yet; `train` is called for "t" and gives
-    the model that answers from then on; `learnt` hears of each judgement and each one taken back.
+    the model that answers from then on. With `live` there is no "t": a copy learns meanwhile.
     """
 
     def __init__(
@@ -71,12 +72,17 @@ class TeachLoop:
         system: str = "",
         since: Callable[[], int],
         train: "Callable[[OpenedModel, Sequence[str]], OpenedModel]",
+        live: LiveTeaching | None = None,
     ) -> None:
         self.model = model
         self.next_seed = seed
         self._engine, self._view, self._feedback, self._flags = engine, view, feedback, flags
         self._system, self._since, self._train = system, since, train
-        self._prompts = prompts
+        self._live, self._prompts = live, prompts
+        with_prompt = dict(WITH_PROMPT)
+        if live:
+            del with_prompt["t"]
+        self._with_prompt: Keys = with_prompt
         judged = {mark.asked for mark in feedback.marks()}
         self._asked = {prompt for prompt in prompts if clip(prompt, EXCERPT) in judged}
         self._open: list[Turn] = []  # to be judged, the last one first
@@ -90,6 +96,8 @@ class TeachLoop:
         """
         with interrupts(lambda: None) if self._view.live else nullcontext():
             self._run()
+            if self._live:
+                self._live.end()
 
     def _run(self) -> None:
         while not self._has_left:
@@ -114,11 +122,11 @@ class TeachLoop:
 
     def _ask(self) -> None:
         suggestion = suggest(self._prompts, self._asked)
-        said = self._view.hear_prompt(suggestion, self.counter(), WITH_PROMPT)
+        said = self._view.hear_prompt(suggestion, self.counter(), self._with_prompt)
         if said is None:
             self._has_left = True
             return
-        if said.strip() in WITH_PROMPT:
+        if said.strip() in self._with_prompt:
             self._obey(said.strip())
             return
         if not said.strip():
@@ -133,6 +141,8 @@ class TeachLoop:
         """Four answers, to be judged."""
         from tinychat.engine import Several, with_seeds
 
+        if self._live:
+            self.model = self._live.newest()
         rules = with_seeds(self._flags.rules(self.next_seed), ANSWERS)
         several = Several(self._engine, self.model, said, rules, self._system, differ=True)
         self.next_seed = (self.next_seed + ANSWERS) % SEEDS
@@ -166,7 +176,7 @@ class TeachLoop:
         """Where all answers are the same, there is no best one."""
         same = len(set(turn.texts)) == 1
         picks = {} if same else {str(n + 1): "best" for n in range(len(turn.answers))}
-        return {**picks, "r": "rewrite", "s": "skip", **WITH_PROMPT}
+        return {**picks, "r": "rewrite", "s": "skip", **self._with_prompt}
 
     def _rewrite(self, turn: Turn, text: str) -> None:
         text = text or self._view.hear_text("your answer") or ""
@@ -179,6 +189,8 @@ class TeachLoop:
     def _kept(self, turn: Turn, message: str, **facts: object) -> None:
         self._open.remove(turn)
         self._judged.append(turn)
+        if self._live:
+            self._live.judged(turn.judgement)
         told = {"prompt": turn.said, "id": turn.judgement, "counts": self.counter(), **facts}
         self._view.tell("kept", message, **told)
         self._go_back()
@@ -210,6 +222,8 @@ class TeachLoop:
             return
         turn = self._judged.pop()
         self._feedback.undo(turn.judgement)
+        if self._live:
+            self._live.undone(turn.judgement)
         message = f"taken back; once more: {inert(turn.said)}"
         self._view.tell("undone", message, prompt=turn.said, id=turn.judgement)
         turn.judgement = ""

@@ -51,7 +51,7 @@ class Training:
         new = self._shelf.open(name)
         self._tell_what_came(old, new)
         self._compare(old, new, prompts)
-        return self._decide(old, new)
+        return decide(self._shelf, self._view, old, new)
 
     # training
 
@@ -136,24 +136,32 @@ class Training:
         facts = {"val_loss_before": before, "val_loss": after, "preference_accuracy": agrees}
         self._view.tell("trained", told, run=new.name, step=new.step, **facts)
 
-    def _decide(self, old: "OpenedModel", new: "OpenedModel") -> "OpenedModel":
-        """Which of both answers from here on, as the teacher wants it; it is written down."""
-        accepted = self._yes(f"shall {inert(new.label)} answer from here on?")
-        if accepted is None:
-            self._view.tell("undecided", f"nothing was decided; {inert(old.label)} goes on")
-            return old
-        teaching = Teaching(self._shelf.checkpoints)
-        decide = teaching.accept if accepted else teaching.refuse
-        assert new.step is not None  # it was trained here
-        decide(new.name, new.step, old.label)
-        answers, other = (new, old) if accepted else (old, new)
-        told = f"{inert(answers.label)} answers from here on; {inert(other.label)} stays as it is"
-        kind = "accepted" if accepted else "refused_model"
-        self._view.tell(kind, told, run=new.name, step=new.step, parent=old.label)
-        return answers
-
     def _yes(self, question: str) -> bool | None:
-        """None: the input has ended."""
-        self._view.tell("asks", question)
-        heard = self._view.hear_key(YES_NO)
-        return None if heard is None else heard[0] == "y"
+        return ask(self._view, question)
+
+
+def decide(
+    shelf: "Shelf", view: View, old: "OpenedModel", new: "OpenedModel", parent: str = ""
+) -> "OpenedModel":
+    """Which of both answers from here on, as the teacher wants it; it is written down. `parent` is
+    what the new one was taught from, if that is not the old one."""
+    accepted = ask(view, f"shall {inert(new.label)} answer from here on?")
+    if accepted is None:
+        view.tell("undecided", f"nothing was decided; {inert(old.label)} goes on")
+        return old
+    teaching = Teaching(shelf.checkpoints)
+    note = teaching.accept if accepted else teaching.refuse
+    assert new.step is not None  # it was trained here
+    note(new.name, new.step, parent or old.label)
+    answers, other = (new, old) if accepted else (old, new)
+    told = f"{inert(answers.label)} answers from here on; {inert(other.label)} stays as it is"
+    kind = "accepted" if accepted else "refused_model"
+    view.tell(kind, told, run=new.name, step=new.step, parent=parent or old.label)
+    return answers
+
+
+def ask(view: View, question: str) -> bool | None:
+    """None: the input has ended."""
+    view.tell("asks", question)
+    heard = view.hear_key(YES_NO)
+    return None if heard is None else heard[0] == "y"

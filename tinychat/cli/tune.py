@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # it imports torch
 
 PRESET = "tune"
 FOLLOWING = "follow"  # the preset for learning from judgements as they come
-_TUNED = re.compile(r"-tuned(-[0-9]+)?$")
+_TUNED = re.compile(r"-(tuned|live)(-[0-9]+)?$")
 
 
 def tune_command(
@@ -68,7 +68,7 @@ def tune_command(
     method
         Short for --tune.method.
     name
-        Name of the new run (else RUN's with -tuned behind it).
+        Name of the new run (else RUN's with -tuned behind it, or -live with --follow).
     config
         A TOML file of settings.
     data
@@ -113,7 +113,8 @@ def tune_command(
     resolved = _layered(run, preset, feedback, config, data, short, root, given)
     if until_eof:
         stop_at_eof()
-    folder = root / (name or free_name(Path(resolved.settings.init_from), root))
+    ending = "live" if follow else "tuned"
+    folder = root / (name or free_name(Path(resolved.settings.init_from), root, ending))
     if dry_run:
         return _show(folder, resolved, as_json)
     return start_run(folder, resolved, command_line())
@@ -172,7 +173,7 @@ def _asked(config: Path | None, data: list[str] | None, given: Any) -> dict[str,
     return named | dict(given.values) | ({} if data is None else {"data.paths": data})
 
 
-def free_name(parent: Path, root: Path) -> str:
+def free_name(parent: Path, root: Path, ending: str = "tuned") -> str:
     """`demo-tuned`, or `demo-tuned-2` where that is taken, and so on; also for what grows from a
     run of such a name."""
     from tinychat.runs import is_foreign
@@ -180,7 +181,7 @@ def free_name(parent: Path, root: Path) -> str:
     base = _TUNED.sub("", parent.name if is_foreign(parent) else parent.parent.name)
     base = re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-.") or "run"
     taken = 1
-    while (root / (name := f"{base}-tuned" + (f"-{taken}" if taken > 1 else ""))).exists():
+    while (root / (name := f"{base}-{ending}" + (f"-{taken}" if taken > 1 else ""))).exists():
         taken += 1
     return name
 

@@ -23,7 +23,7 @@ from tinychat.conversations.answers import (
     want_time,
 )
 from tinychat.conversations.row_file import Row, RowFile, whole_text
-from tinychat.conversations.store import CHATS
+from tinychat.conversations.store import FEEDBACK
 from tinychat.errors import ConversationError
 from tinychat.runs.durable import Disk
 from tinychat.words import clip, count
@@ -122,7 +122,7 @@ class Feedback:
     """
 
     def __init__(self, checkpoints: Path, *, disk: Disk | None = None) -> None:
-        self.path = checkpoints / CHATS / "feedback.jsonl"
+        self.path = checkpoints / FEEDBACK
         self._disk = disk or Disk()
         self._file = RowFile(self.path, self._disk)
         self._lock = threading.Lock()

@@ -79,6 +79,7 @@ from tinychat.runs.reader import Log, Row, RunReader, list_runs
 from tinychat.runs.records import (
     FORMAT,
     STATES,
+    WAITS_FOR_JUDGEMENT,
     AttemptRecord,
     BestCheckpoint,
     EvalRow,
@@ -114,6 +115,7 @@ __all__ = [
     "PREFERENCE_TUNING",
     "PRETRAINING",
     "STATES",
+    "WAITS_FOR_JUDGEMENT",
     "AttemptPaths",
     "AttemptRecord",
     "BestCheckpoint",

@@ -32,6 +32,9 @@ State = Literal[
 ]
 STATES: tuple[str, ...] = typing.get_args(State)
 
+WAITS_FOR_JUDGEMENT = "waits for the next judgement"
+"""The message of a run that learns from judgements as they come, and is paused because none has."""
+
 
 class _Record:
     """Reading and writing shared by the records."""

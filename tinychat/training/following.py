@@ -9,13 +9,12 @@ there.
 from typing import TYPE_CHECKING
 
 from tinychat.errors import CheckpointError, TrainingError
+from tinychat.runs import WAITS_FOR_JUDGEMENT
 from tinychat.training.preferences import FollowUpdates
 from tinychat.words import loss
 
 if TYPE_CHECKING:
     from tinychat.training.trainer import Trainer
-
-WAITING = "waits for the next judgement"
 
 
 def waits(trainer: "Trainer") -> bool:
@@ -38,7 +37,7 @@ def waits(trainer: "Trainer") -> bool:
         trainer.turn_to("training")
         return False
     if not trainer.waiting:
-        trainer.turn_to("paused", WAITING)
+        trainer.turn_to("paused", WAITS_FOR_JUDGEMENT)
     trainer.waiting = True
     return True
 

@@ -18,7 +18,7 @@ from tinychat.config import CheckpointSettings, Settings
 from tinychat.config.schedule import decay_start
 from tinychat.errors import DataError, TinychatError, TrainingError
 from tinychat.model import is_out_of_memory, release_memory
-from tinychat.runs import State
+from tinychat.runs import WAITS_FOR_JUDGEMENT, State
 from tinychat.training.alerts import Alerts
 from tinychat.training.commands import do
 from tinychat.training.estimate import Estimate
@@ -34,7 +34,7 @@ from tinychat.training.events import (
     StateChanged,
     WentBack,
 )
-from tinychat.training.following import WAITING, take_back, waits
+from tinychat.training.following import take_back, waits
 from tinychat.training.gaps import Clocks
 from tinychat.training.judgement import forgotten, judge, keep_as_best
 from tinychat.training.lineage import Facts
@@ -417,7 +417,7 @@ class Trainer:
 
     def turn_to(self, state: State, message: str = "") -> None:
         if (self.paused or self.waiting) and state == "training":
-            state, message = "paused", message or (WAITING if self.waiting else "")
+            state, message = "paused", message or (WAITS_FOR_JUDGEMENT if self.waiting else "")
         self.emit(StateChanged(state, self.progress.step, message))
 
 

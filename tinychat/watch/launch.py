@@ -40,6 +40,11 @@ class Launched:
         """The exit status, or None while the trainer lives; below zero: killed by that signal."""
         return self._process.poll()
 
+    def let_go(self) -> None:
+        """End a tied one: it saves and stops. Returns at once."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
     def said(self) -> str:
         """The last lines it printed, made harmless: the error sentence if it has failed."""
         try:
@@ -52,10 +57,12 @@ class Launched:
         return _harmless(said)
 
 
-def launch(arguments: Sequence[str], checkpoints: Path) -> Launched:
+def launch(arguments: Sequence[str], checkpoints: Path, *, tied: bool = False) -> Launched:
     """Start `tinychat ARGUMENTS` in a session of its own.
 
-    Raises OSError if the folder cannot be written or no process can be started.
+    One that is `tied` (which its arguments must know: --until-eof) saves and stops when this
+    program ends, however it ends, or lets go of it. Raises OSError if the folder cannot be written
+    or no process can be started.
     """
     folder = checkpoints / LAUNCH_FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,7 +74,7 @@ def launch(arguments: Sequence[str], checkpoints: Path) -> Launched:
         begins_at = os.lseek(fd, 0, os.SEEK_END)
         process = subprocess.Popen(
             _command(arguments),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if tied else subprocess.DEVNULL,
             stdout=fd,
             stderr=subprocess.STDOUT,
             start_new_session=True,
