@@ -42,8 +42,8 @@ def test_what_is_decided_by_stands_in_it(document: dict[str, Any]) -> None:
     assert plan.memory == "611.2 MB of 20.8 GB free"
     assert plan.memory_share == pytest.approx(611_213_312 / 20_763_742_208)
     assert plan.disk == "179.0 MB of 78.2 GB free"
-    assert plan.schedule == "warmup-stable-decay, 0.01 to 1e-05"
-    assert max(plan.rates) == 0.01
+    assert plan.schedule == "warmup-stable-decay, 0.02 to 1e-05"
+    assert max(plan.rates) == 0.02
     assert plan.rates[-1] == 1e-05
     assert plan.pace == "1.24 s a step, 1.65k tokens/s"
     assert plan.computed_on == "cpu in bf16, 2 threads"

@@ -128,7 +128,7 @@ def _tell_and_ask(talk: Talk, random: Random) -> None:
     asked = [*map(talk.ask_for, talk.told), talk.ask_for_all()]
     for question in random.sample(asked, random.randint(1, 2)):
         talk.add(question)
-    if "name" in talk.told and random.random() < 0.35:
+    if "name" in talk.told and random.random() < 0.6:
         talk.add(_story_about_me(talk, random))
     if random.random() < 0.08:  # somebody else goes on, or the name was not right
         talk.tell({"name": _name_for(talk.told, random)})
