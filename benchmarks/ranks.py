@@ -1,6 +1,6 @@
 """Training tokens/s of one process and of two by torchrun, on this machine.
 
-    python benchmarks/ranks.py [--preset 5m] [--rounds 5] [--steps 12] [--quick]
+    python benchmarks/ranks.py [--preset 5m] [--rounds 5] [--steps 10] [--quick]
 
 The same run in turns: one process with one thread, one with as many threads as there are cores, and
 two processes that share the cores, with gloo between them. Speed is that of the steps' median after
@@ -60,8 +60,8 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--preset", default="5m")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--batch-size", type=int, default=8)
     told = parser.parse_args()
     if told.quick:
         told.preset, told.rounds, told.steps, told.batch_size = "demo", 1, 5, 2
