@@ -7,10 +7,11 @@ ten minutes. A scripted teacher goes through everyday small talk, which the demo
 is offered four answers to each prompt, as the chat offers them. Some are as he likes them and some
 are not: he picks one that is made of words. There is none: he writes a better one (with
 --picks-only he passes on). All are: he passes on. After so many judgements `tinychat tune` learns
-from them, with its own recipe and the flags that are given here. Before and after, other prompts
-tell how many answers are as he likes them: other ways of saying, about other things. val_loss is on
-the demo's own data. Two teachers: one likes answers of fewer than eight words, the other those that
-end in a question.
+from them, with its own recipe and the flags that are given here. Before and after, prompts that he
+did not judge tell how many answers are as he likes them; prompts of another kind share neither
+their way of saying nor what they are about with any that he judged. val_loss is on the demo's own
+data. Two teachers: one likes answers of fewer than eight words, the other those that end in a
+question.
 """
 
 import random
@@ -34,10 +35,11 @@ from tinychat.text.smalltalk import training_conversations
 
 ANSWERS = 4
 RULES = Sampling(temperature=0.8, max_new_tokens=60, seed=1)
-UNSEEN = 200  # prompts that are asked before and after
+UNSEEN = 120  # prompts that are asked before and after
+STRANGE = 10  # things that nobody talks about while answers are judged
 FEW_WORDS = 8
 
-# What people say, and about what. The last way of each kind is never judged, only asked.
+# What people say, and about what. The last way of each kind is never judged.
 WAYS = (
     ("Do you like {}?", "Do you enjoy {}?", "What do you think about {}?"),
     ("I had {} today.", "Yesterday I saw {}.", "My friend gave me {}."),
@@ -93,9 +95,9 @@ TEACHERS = (
 def known_words() -> frozenset[str]:
     """Of the demo's own talk, and of what is said to it here."""
     talks = (message.content for talk in training_conversations() for message in talk.messages)
-    return frozenset(
-        word for text in (*talks, *prompts()[0], *prompts()[1]) for word in words(text)
-    )
+    said = prompts()
+    texts = (*talks, *said.judged, *said.unseen, *said.strange)
+    return frozenset(word for text in texts for word in words(text))
 
 
 def words(text: str) -> list[str]:
@@ -111,14 +113,26 @@ def share(answers: Sequence[str], holds: Callable[[str], bool]) -> float:
     return sum(map(holds, answers)) / len(answers)
 
 
-def prompts() -> tuple[list[str], list[str]]:
-    """(those to judge answers to, others): no way of saying and no thing is in both."""
+@dataclass(frozen=True)
+class Prompts:
+    """Those to judge answers to; others in the same ways about the same things; and others that
+    share neither their way of saying nor their thing with any that was judged."""
+
+    judged: list[str]
+    unseen: list[str]
+    strange: list[str]
+
+
+@cache
+def prompts() -> Prompts:
+    """Always the same, in an order of chance."""
     order = random.Random("everyday small talk")
     things = order.sample(THINGS, len(THINGS))
-    half = len(things) * 3 // 5
-    judged = [way.format(x) for kind in WAYS for way in kind[:-1] for x in things[:half]]
-    unseen = [kind[-1].format(x) for kind in WAYS for x in things[half:]]
-    return order.sample(judged, len(judged)), order.sample(unseen, len(unseen))[:UNSEEN]
+    known = [way.format(x) for kind in WAYS for way in kind[:-1] for x in things[STRANGE:]]
+    strange = [kind[-1].format(x) for kind in WAYS for x in things[:STRANGE]]
+    order.shuffle(known)
+    order.shuffle(strange)
+    return Prompts(known[UNSEEN:], known[:UNSEEN], strange)
 
 
 @dataclass
@@ -151,7 +165,7 @@ def teach(
 ) -> dict[str, int]:
     """Judge answers as the chat keeps it, in a folder of runs; returns how often what was done."""
     feedback, done = Feedback(runs), {"picks": 0, "rewrites": 0, "passed": 0}
-    for several in model.offered(prompts()[0]):
+    for several in model.offered(prompts().judged):
         liked = [place for place, text in enumerate(several.texts) if teacher.likes(text)]
         good = [place for place in liked if is_sound(several.texts[place])]
         if good and len(liked) < ANSWERS:
@@ -178,11 +192,21 @@ class Taught:
     passed: int
     before: float
     after: float
+    strange: float  # the same after it, of prompts of another kind
     sound_before: float  # share of answers that are made of words
     sound_after: float
     rise: float  # of val_loss on the parent's data, nats per token, at the best checkpoint
     seconds: float  # of `tinychat tune`, from its start to its end
     steps: int  # of the best checkpoint
+
+    def __str__(self) -> str:
+        return (
+            f"{self.picks} picks, {self.rewrites} rewrites, {self.passed} passed; answers as he "
+            f"likes them {self.before:.0%} before, {self.after:.0%} after {self.steps} steps, to "
+            f"prompts of another kind {self.strange:.0%}; made of words {self.sound_before:.0%} "
+            f"before, {self.sound_after:.0%} after; val_loss {self.rise:+.3f} nats per token; "
+            f"{self.seconds:.0f} s"
+        )
 
 
 def learn(
@@ -194,7 +218,7 @@ def learn(
     picks_only: bool = False,
 ) -> Taught:
     """Judge, tune and ask again; `parent` is a checkpoint, the new run lies in `runs`."""
-    before, unseen = Model(parent), prompts()[1]
+    before, said = Model(parent), prompts()
     done = teach(before, teacher, runs, judgements, picks_only=picks_only)
     began = time.monotonic()
     tinychat("tune", str(parent), "--checkpoints", str(runs), "--name", teacher.name, *flags)
@@ -203,11 +227,12 @@ def learn(
     assert run.best is not None
     losses = {row["step"]: row["val_loss"] for row in run.rows("metrics") if row["kind"] == "eval"}
     after = Model(RunPaths(run.paths.root).checkpoint(run.best.step))
-    old, new = before.answers(unseen), after.answers(unseen)
+    old, new = before.answers(said.unseen), after.answers(said.unseen)
     return Taught(
         **done,
         before=share(old, teacher.likes),
         after=share(new, teacher.likes),
+        strange=share(after.answers(said.strange), teacher.likes),
         sound_before=share(old, is_sound),
         sound_after=share(new, is_sound),
         rise=losses[run.best.step] - losses[0],
@@ -251,17 +276,11 @@ def main() -> None:
             runs = folder / teacher.name
             asked = {"judgements": told.judgements, "picks_only": told.picks_only}
             found = learn(parent, teacher, runs, *flags, **asked)
-            print(
-                f"{teacher.name}: {found.picks} picks, {found.rewrites} rewrites, {found.passed} "
-                f"passed; answers to unseen prompts as he likes them {found.before:.0%} before, "
-                f"{found.after:.0%} after {found.steps} steps ({found.seconds:.0f} s); made of "
-                f"words {found.sound_before:.0%} and {found.sound_after:.0%}; val_loss "
-                f"{found.rise:+.3f} nats per token",
-                flush=True,
-            )
+            print(f"{teacher.name}: {found}", flush=True)
             figures |= {
                 f"{teacher.name}: before": Figure.of([100 * found.before], " %"),
                 f"{teacher.name}: after": Figure.of([100 * found.after], " %"),
+                f"{teacher.name}: after, of another kind": Figure.of([100 * found.strange], " %"),
                 f"{teacher.name}: made of words": Figure.of([100 * found.sound_after], " %"),
                 f"{teacher.name}: val_loss": Figure.of([found.rise], " nats"),
                 f"{teacher.name}: seconds": Figure.of([found.seconds], " s"),
