@@ -1,7 +1,9 @@
 """`tinychat tune`: a better checkpoint from what people think of a model's answers."""
 
+import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:  # it imports torch
     from tinychat.planning.tuning import TuneOutlook
 
 PRESET = "tune"
+LEAST_STEPS = 40  # warm-up and all; fewer have not been enough for ten judgements
 FOLLOWING = "follow"  # the preset for learning from judgements as they come
 _TUNED = re.compile(r"-(tuned|live)(-[0-9]+)?$")
 
@@ -51,9 +54,10 @@ def tune_command(
 ) -> int:
     """Learn from picks, thumbs and rewrites: a new run that begins with RUN's weights.
 
-    RUN stays as it is. Half of each step is of the data that RUN learnt from, and val_loss on it
-    is looked at from the start: if it rises too far the run ends itself. Whatever `tinychat train`
-    promises holds for such a run too.
+    RUN stays as it is. A quarter of each step is of the data that RUN learnt from, and val_loss on
+    it is looked at from the start: if it rises too far the run ends itself. Whatever `tinychat
+    train` promises holds for such a run too. The more was said, the longer it learns, unless
+    --max-steps says how long.
 
         tinychat tune demo --dry-run
         tinychat tune demo --feedback pairs.jsonl --method dpo
@@ -134,16 +138,32 @@ def _layered(
     parent's. What cannot be read is refused here, before anything heavy is imported."""
     from tinychat.cli.parent import checkpoint_folder, inherited_layer
     from tinychat.cli.train import layered_settings
-    from tinychat.conversations import read_feedback
+    from tinychat.conversations import examples_of, read_feedback
 
     told = feedback or _words(given.values.get("tune.feedback")) or [str(root)]
     files = [_file(Path(path), may_come=preset == FOLLOWING).absolute() for path in told]
     folder = checkpoint_folder(run, root).absolute()
     inherited = inherited_layer(folder, _asked(config, data, given))
     short |= {"init_from": str(folder), "tune.feedback": tuple(map(str, files))}
-    read_feedback([file for file in files if file.exists()])
+    judgements = read_feedback([file for file in files if file.exists()])
     resolved, _ = layered_settings(preset, config, data, short, root, given, [inherited])
-    return resolved
+    if preset == FOLLOWING:
+        return resolved
+    return _long_enough(resolved, len(examples_of(judgements, resolved.settings.tune.method)))
+
+
+def _long_enough(resolved: Any, examples: int) -> Any:
+    """The preset's passes over so many examples in steps, but no fewer than LEAST_STEPS; a length
+    that a person asks for stays."""
+    settings, sources = resolved.settings, resolved.sources
+    if sources["max_epochs"] != f"preset {PRESET}" or settings.max_epochs is None:
+        return resolved
+    wanted = math.ceil(settings.max_epochs * examples / settings.examples_a_step)
+    steps = max(LEAST_STEPS, wanted)
+    told = f"{settings.max_epochs:g} passes over {count(examples, 'example')}, at least"
+    source = f"{told} {LEAST_STEPS} steps ({sources['max_epochs']})"
+    longer = replace(settings, max_steps=steps, max_epochs=None)
+    return replace(resolved, settings=longer, sources=sources | {"max_steps": source})
 
 
 def _file(path: Path, *, may_come: bool) -> Path:

@@ -301,6 +301,12 @@ class Settings:
         return self.batch_size * (1 - self.replay.share if self.reads_old_data else 1)
 
     @property
+    def examples_a_step(self) -> int:
+        """Of preference tuning: how many of a step's units are examples, one at least; the rest
+        are rows of the data."""
+        return max(1, self.batch_size - round(self.replay.share * self.batch_size))
+
+    @property
     def rows_per_micro_batch(self) -> int:
         return self.micro_batch_size or self.batch_size
 

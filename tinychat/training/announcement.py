@@ -11,7 +11,7 @@ from tinychat.training.events import Began, Event, Noted
 from tinychat.training.lineage import other_code
 from tinychat.training.optimizer import split_parameters
 from tinychat.training.parts import Parts
-from tinychat.training.preferences import Followed, examples_a_step
+from tinychat.training.preferences import Followed
 from tinychat.training.space import checkpoint_sizes, peak_of, state_bytes
 from tinychat.words import count, short, size
 
@@ -61,13 +61,13 @@ def _length(parts: Parts) -> str:
     """What a plan would say of the run's length."""
     settings = parts.settings
     if isinstance(lessons := parts.lessons, Followed):
-        rows = settings.batch_size - examples_a_step(settings)
+        rows = settings.batch_size - settings.examples_a_step
         return f"a judgement and {count(rows, 'row')} of its data each, at most"
     if lessons is not None:
-        examples = parts.max_steps * examples_a_step(settings)
+        examples = parts.max_steps * settings.examples_a_step
         return (
-            f"{examples_a_step(settings)} examples and "
-            f"{count(settings.batch_size - examples_a_step(settings), 'row')} of its data each, "
+            f"{settings.examples_a_step} examples and "
+            f"{count(settings.batch_size - settings.examples_a_step, 'row')} of its data each, "
             f"{examples / lessons.n_training:,.1f} passes over the examples"
         )
     tokens = parts.max_steps * settings.batch_size * settings.model.context_length

@@ -26,7 +26,6 @@ from tinychat.training.preferences import (
     Lessons,
     LogProbs,
     PreferenceUpdates,
-    examples_a_step,
     reference_of,
 )
 from tinychat.training.progress import Progress
@@ -128,7 +127,7 @@ def assemble(
     if lessons is None or isinstance(lessons, Followed):
         resolved = _with_max_steps(resolved, rows.count, settings.own_rows_a_step)
     else:
-        resolved = _with_max_steps(resolved, lessons.n_training, examples_a_step(settings))
+        resolved = _with_max_steps(resolved, lessons.n_training, settings.examples_a_step)
     optimizer = Optimizer(decoder, settings.optim)
     progress = restore(optimizer, start, facts.runtime.dtype)
     made = (resolved, prepared, facts, decoder, tokenizer, rows, optimizer, progress)

@@ -19,7 +19,6 @@ from tinychat.training.preferences.sequences import EncodedExample
 from tinychat.training.preferences.updates import (
     FollowUpdates,
     PreferenceUpdates,
-    examples_a_step,
 )
 
 __all__ = [
@@ -30,7 +29,6 @@ __all__ = [
     "LogProbs",
     "PreferenceUpdates",
     "digest",
-    "examples_a_step",
     "lessons_from_feedback",
     "lessons_of",
     "reference_of",

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tinychat.config import Settings
 from tinychat.keys import draw_key
 from tinychat.training.batches import Batch, Order, batch_at
 from tinychat.training.events import Stepped
@@ -28,15 +27,6 @@ class MixedBatch:
 
     replay: Batch | None
     lessons: tuple[Lesson, ...]
-
-
-def replay_rows(settings: Settings) -> int:
-    """How many units of a step are rows of the data; at least one is an example."""
-    return min(round(settings.replay.share * settings.batch_size), settings.batch_size - 1)
-
-
-def examples_a_step(settings: Settings) -> int:
-    return settings.batch_size - replay_rows(settings)
 
 
 @dataclass
@@ -56,8 +46,9 @@ class PreferenceUpdates(Updates):
 
     def batch(self) -> MixedBatch:  # type: ignore[override]
         """Raises DataError if the data's file is not what it was."""
-        seed, step, rows = self.settings.seed, self.progress.step, replay_rows(self.settings)
-        count = examples_a_step(self.settings)
+        seed, step = self.settings.seed, self.progress.step
+        rows = self.settings.batch_size - self.settings.examples_a_step
+        count = self.settings.examples_a_step
         where = (divmod(i, self._order.count) for i in range(step * count, (step + 1) * count))
         key = draw_key(seed, "order of examples")
         places = [self._order.at(key, epoch, index) for epoch, index in where]
@@ -141,7 +132,8 @@ class FollowUpdates(PreferenceUpdates):
     def batch(self) -> MixedBatch:  # type: ignore[override]
         """Raises DataError if the data's file is not what it was."""
         assert self.followed is not None
-        seed, step, rows = self.settings.seed, self.progress.step, replay_rows(self.settings)
+        seed, step = self.settings.seed, self.progress.step
+        rows = self.settings.batch_size - self.settings.examples_a_step
         return MixedBatch(
             replay=batch_at(self.rows, seed, step, rows) if rows else None,
             lessons=self.followed.of_step(step),
@@ -151,7 +143,7 @@ class FollowUpdates(PreferenceUpdates):
         return replace(super().apply(batch, loss, began), eta_seconds=None)  # nobody knows
 
     def _divisor(self, lessons: Sequence[Lesson]) -> float:
-        return len(lessons) * self.settings.batch_size / examples_a_step(self.settings)
+        return len(lessons) * self.settings.batch_size / self.settings.examples_a_step
 
 
 def told_of(margins: Tensor) -> dict[str, float | None]:

@@ -1,6 +1,6 @@
 """Whether a teacher gets the manner of answering that he asks for, and what that costs.
 
-    python benchmarks/tuning.py [RUN] [--judgements 60] [--picks-only] [--quick] [FLAG ...]
+    python benchmarks/teaching.py [RUN] [--judgements 60] [--picks-only] [--quick] [FLAG ...]
 
 RUN is a trained `demo`, which is not touched; without it one is trained first, which takes three to
 ten minutes. A scripted teacher goes through everyday small talk, which the demo has never met, and
@@ -263,7 +263,7 @@ def main() -> None:
     parser.add_argument("--picks-only", action="store_true", help="he writes nothing himself")
     told, flags = parser.parse_known_args()
     figures: dict[str, Figure] = {}
-    with tempfile.TemporaryDirectory(prefix="tinychat-tuning-") as name:
+    with tempfile.TemporaryDirectory(prefix="tinychat-teaching-") as name:
         folder = Path(name)
         if told.run is None:
             few = ("--model.n-layer=1", "--model.n-embd=48", "--max-steps=4", *QUICKLY)

@@ -1,0 +1,43 @@
+"""The recipe of `tinychat tune`, for real: a scripted teacher gets the manner that he asks for.
+
+Trains the demo first, minutes of work, unless TINYCHAT_DEMO names a trained one.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+import teaching
+
+from tinychat.cli.app import run as tinychat
+
+from .tuning import digest_of
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the demo; only to be read."""
+    if run := os.environ.get("TINYCHAT_DEMO"):
+        return teaching.best_of(run, Path())
+    folder = tmp_path_factory.mktemp("demo")
+    words = ["train", "--preset=demo", "--name=demo", "--checkpoints", str(folder)]
+    assert tinychat([*words, "--runtime.autotune=false"]) == 0
+    return teaching.best_of("demo", folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("teacher", teaching.TEACHERS, ids=lambda each: each.name)
+def test_sixty_judgements_teach_a_manner_and_cost_little(
+    demo: Path, tmp_path: Path, teacher: teaching.Teacher
+) -> None:
+    before = digest_of(demo.parent)
+    found = teaching.learn(demo, teacher, tmp_path)
+    assert found.picks + found.rewrites == 60
+    assert found.before < 0.4
+    assert found.after >= 0.8
+    assert found.sound_after >= found.sound_before - 0.1, "and does not stammer"
+    assert found.rise < 0.15
+    assert digest_of(demo.parent) == before, "the parent is as it was"
+    words = ["verify", teacher.name, "--steps", "10:20", "--checkpoints", str(tmp_path)]
+    assert tinychat(words) == 0
