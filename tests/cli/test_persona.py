@@ -34,7 +34,7 @@ def test_a_persona_is_taught_to_any_model_that_talks(
     assert plan["measured"]["evaluate_seconds"] > 0
     moments = plan["timeline"]
     assert moments[-1]["evaluations"] == 2, "the start is evaluated too"
-    share, rows = 0.3, plan["data"]["rows_per_epoch"]
+    share, rows = plan["settings"]["replay"]["share"], plan["data"]["rows_per_epoch"]
     assert plan["epochs"] == pytest.approx(3 * 16 * (1 - share) / rows)
     assert tinychat("train", *words, "--name", "salty").code == 0
     run = tmp_path / "salty"

@@ -143,8 +143,8 @@ def test_a_killed_fine_tune_goes_on_bit_for_bit_without_its_parent(
     tmp_path: Path,
 ) -> None:
     flags = (
-        "--init-from=parent@30", "--max-steps=200", "--checkpoint.every-steps=20",
-        "--eval.every-steps=40", "--replay.share=0.3", "--model.dropout=0.1",
+        "--init-from=parent@30", "--max-steps=80", "--checkpoint.every-steps=10",
+        "--eval.every-steps=20", "--replay.share=0.3", "--model.dropout=0.1",
     )  # fmt: skip
     reference = train("reference", *flags, data=persona)
     run = tmp_path / "killed"
@@ -152,11 +152,13 @@ def test_a_killed_fine_tune_goes_on_bit_for_bit_without_its_parent(
     words = [sys.executable, "-m", "tinychat", "train", "--name=killed", f"--data={persona}"]
     words += [f"--checkpoints={tmp_path}", *shape, VOCABULARY, *flags]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
-        until(lambda: run.exists() and 40 in list_checkpoints(run))
-        process.kill()
+        try:
+            until(lambda: run.exists() and 20 in list_checkpoints(run))
+        finally:
+            process.kill()
     shutil.rmtree(parent)
     resume("killed")
-    assert digests(run, 200) == digests(reference, 200)
+    assert digests(run, 80) == digests(reference, 80)
     assert losses(run) == losses(reference)
     assert evaluations(run) == [
         {**row, "time": there["time"], "eval_seconds": there["eval_seconds"]}
@@ -164,7 +166,7 @@ def test_a_killed_fine_tune_goes_on_bit_for_bit_without_its_parent(
     ]
     again = recompute(run, 0, None, lambda *_: None)
     assert (again.stopped, again.differences) == ("", [])
-    assert again.rows_compared == 200
+    assert again.rows_compared == 80
 
 
 def test_a_run_ends_itself_when_too_much_is_forgotten(
