@@ -208,6 +208,7 @@ def test_a_step_that_is_taken_back_is_as_if_it_had_never_been(checkpoints: Path,
             teacher.feedback.undo(wrong)
         teacher.waits_at(1)
         assert [row["step"] for row in teacher.rows("eval")] == [0, 1]
+        assert list_checkpoints(teacher.run) == [0, 1]
         teacher.pick(3)
         teacher.waits_at(2)
 

@@ -38,6 +38,7 @@ from tinychat.runs import (
     RunWriter,
     list_checkpoints,
     maker,
+    pinned,
     prune,
     read_checkpoint,
     sweep,
@@ -432,16 +433,18 @@ class _Job:
 
     def _drop_other_future(self, step: int) -> None:
         """Newer checkpoints than the one we go on from become weights only, so that nobody
-        mistakes them for this stretch's own."""
+        mistakes them for this stretch's own. Of a run that follows judgements they were taken back,
+        or are made again: only what somebody has pinned stays."""
         steps = list_checkpoints(self.plan.run)
         newer = {s for s in steps if s > step}
         if not newer:
             return
-        refused = prune(self.plan.run, set(steps) - newer, newer, disk=self.disk).refused
+        stay = newer & pinned(self.plan.run) if self.resolved.settings.tune.follow else newer
+        refused = prune(self.plan.run, set(steps) - newer, stay, disk=self.disk).refused
         if refused:
             raise RunError(
-                f"the checkpoints of {self.plan.run.name} beyond step {step} could not be made "
-                f"weights only: {'; '.join(refused)}; make room (`tinychat runs --prune "
+                f"the checkpoints of {self.plan.run.name} beyond step {step} could not be "
+                f"thinned: {'; '.join(refused)}; make room (`tinychat runs --prune "
                 f"--yes {self.plan.run.name}`) or mend the disk, then resume"
             )
 
