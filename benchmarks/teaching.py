@@ -1,6 +1,6 @@
 """Whether a teacher gets the manner of answering that he asks for, and what that costs.
 
-    python benchmarks/teaching.py [RUN] [--judgements 60] [--picks-only] [--quick] [FLAG ...]
+    python benchmarks/teaching.py [RUN] [--turns 3] [--judgements 60] [--picks-only] [FLAG ...]
 
 RUN is a trained `demo`, which is not touched; without it one is trained first, which takes three to
 ten minutes. A scripted teacher goes through everyday small talk, which the demo has never met, and
@@ -14,6 +14,7 @@ data. Two teachers: one likes answers of fewer than eight words, the other those
 question.
 """
 
+import argparse
 import random
 import re
 import subprocess
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -95,9 +96,8 @@ TEACHERS = (
 def known_words() -> frozenset[str]:
     """Of the demo's own talk, and of what is said to it here."""
     talks = (message.content for talk in training_conversations() for message in talk.messages)
-    said = prompts()
-    texts = (*talks, *said.judged, *said.unseen, *said.strange)
-    return frozenset(word for text in texts for word in words(text))
+    ways = (way for kind in WAYS for way in kind)
+    return frozenset(word for text in (*talks, *ways, *THINGS) for word in words(text))
 
 
 def words(text: str) -> list[str]:
@@ -123,10 +123,9 @@ class Prompts:
     strange: list[str]
 
 
-@cache
-def prompts() -> Prompts:
-    """Always the same, in an order of chance."""
-    order = random.Random("everyday small talk")
+def prompts(turn: int) -> Prompts:
+    """Always the same in a turn, in an order of chance."""
+    order = random.Random(f"everyday small talk {turn}")
     things = order.sample(THINGS, len(THINGS))
     known = [way.format(x) for kind in WAYS for way in kind[:-1] for x in things[STRANGE:]]
     strange = [kind[-1].format(x) for kind in WAYS for x in things[:STRANGE]]
@@ -149,11 +148,11 @@ class Model:
         said = [[Message("user", each)] for each in asked]
         return [each.text for each in self.opened.text.complete(said, RULES)]
 
-    def offered(self, asked: Sequence[str]) -> Iterator[Several]:
+    def offered(self, asked: Sequence[str], seed: int) -> Iterator[Several]:
         """To each prompt, answers as the chat offers them to choose among."""
         with Engine(batch_rows=ANSWERS) as engine:
             for prompt in asked:
-                rules = with_seeds(RULES, ANSWERS)
+                rules = with_seeds(replace(RULES, seed=seed), ANSWERS)
                 several = Several(engine, self.opened, prompt, rules, differ=True)
                 while several.take(None):
                     pass
@@ -161,11 +160,17 @@ class Model:
 
 
 def teach(
-    model: Model, teacher: Teacher, runs: Path, judgements: int, *, picks_only: bool = False
+    model: Model,
+    teacher: Teacher,
+    runs: Path,
+    judgements: int,
+    *,
+    picks_only: bool = False,
+    turn: int = 0,
 ) -> dict[str, int]:
     """Judge answers as the chat keeps it, in a folder of runs; returns how often what was done."""
     feedback, done = Feedback(runs), {"picks": 0, "rewrites": 0, "passed": 0}
-    for several in model.offered(prompts().judged):
+    for several in model.offered(prompts(turn).judged, turn):
         liked = [place for place, text in enumerate(several.texts) if teacher.likes(text)]
         good = [place for place in liked if is_sound(several.texts[place])]
         if good and len(liked) < ANSWERS:
@@ -216,10 +221,11 @@ def learn(
     *flags: str,
     judgements: int = 60,
     picks_only: bool = False,
+    turn: int = 0,
 ) -> Taught:
     """Judge, tune and ask again; `parent` is a checkpoint, the new run lies in `runs`."""
-    before, said = Model(parent), prompts()
-    done = teach(before, teacher, runs, judgements, picks_only=picks_only)
+    before, said = Model(parent), prompts(turn)
+    done = teach(before, teacher, runs, judgements, picks_only=picks_only, turn=turn)
     began = time.monotonic()
     tinychat("tune", str(parent), "--checkpoints", str(runs), "--name", teacher.name, *flags)
     seconds = time.monotonic() - began
@@ -255,10 +261,38 @@ def best_of(name: str, folder: Path) -> Path:
     return RunPaths(run).checkpoint(step)
 
 
+def taught(
+    parent: Path, teacher: Teacher, folder: Path, told: argparse.Namespace, flags: list[str]
+) -> dict[str, Figure]:
+    """What came of a teacher, in all turns."""
+    found: list[Taught] = []
+    asked = {"judgements": told.judgements, "picks_only": told.picks_only}
+    for turn in range(told.turns):
+        runs = folder / f"{teacher.name}-{turn}"
+        found.append(learn(parent, teacher, runs, *flags, **asked, turn=turn))
+        print(f"{teacher.name}: {found[-1]}", flush=True)
+    return {
+        f"{teacher.name}: before": Figure.of([100 * each.before for each in found], " %"),
+        f"{teacher.name}: after": Figure.of([100 * each.after for each in found], " %"),
+        f"{teacher.name}: after, prompts of another kind": Figure.of(
+            [100 * each.strange for each in found], " %"
+        ),
+        f"{teacher.name}: made of words, before": Figure.of(
+            [100 * each.sound_before for each in found], " %"
+        ),
+        f"{teacher.name}: made of words": Figure.of(
+            [100 * each.sound_after for each in found], " %"
+        ),
+        f"{teacher.name}: val_loss": Figure.of([each.rise for each in found], " nats"),
+        f"{teacher.name}: seconds": Figure.of([each.seconds for each in found], " s"),
+    }
+
+
 def main() -> None:
     """Train if that is needed, teach, print."""
     parser = arguments(__doc__)
     parser.add_argument("run", nargs="?", help="a trained demo")
+    parser.add_argument("--turns", type=int, default=3, help="each with other prompts and answers")
     parser.add_argument("--judgements", type=int, default=60)
     parser.add_argument("--picks-only", action="store_true", help="he writes nothing himself")
     told, flags = parser.parse_known_args()
@@ -270,21 +304,11 @@ def main() -> None:
             train = few if told.quick else ()
             tinychat("train", "--preset=demo", "--name=demo", f"--checkpoints={folder}", *train)
         if told.quick:
-            told.judgements, flags = 6, [*flags, "--max-steps=2", "--replay.max-val-loss-rise=none"]
+            told.turns, told.judgements = 1, 6
+            flags = [*flags, "--max-steps=2", "--replay.max-val-loss-rise=none"]
         parent = best_of(told.run or "demo", folder)
         for teacher in TEACHERS:
-            runs = folder / teacher.name
-            asked = {"judgements": told.judgements, "picks_only": told.picks_only}
-            found = learn(parent, teacher, runs, *flags, **asked)
-            print(f"{teacher.name}: {found}", flush=True)
-            figures |= {
-                f"{teacher.name}: before": Figure.of([100 * found.before], " %"),
-                f"{teacher.name}: after": Figure.of([100 * found.after], " %"),
-                f"{teacher.name}: after, of another kind": Figure.of([100 * found.strange], " %"),
-                f"{teacher.name}: made of words": Figure.of([100 * found.sound_after], " %"),
-                f"{teacher.name}: val_loss": Figure.of([found.rise], " nats"),
-                f"{teacher.name}: seconds": Figure.of([found.seconds], " s"),
-            }
+            figures |= taught(parent, teacher, folder, told, flags)
     save(told, figures)
 
 
