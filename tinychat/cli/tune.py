@@ -54,10 +54,10 @@ def tune_command(
 ) -> int:
     """Learn from picks, thumbs and rewrites: a new run that begins with RUN's weights.
 
-    RUN stays as it is. A quarter of each step is of the data that RUN learnt from, and val_loss on
-    it is looked at from the start: if it rises too far the run ends itself. Whatever `tinychat
-    train` promises holds for such a run too. The more was said, the longer it learns, unless
-    --max-steps says how long.
+    RUN stays as it is. Nearly a third of each step is of the data that RUN learnt from, and
+    val_loss on it is looked at from the start: if it rises too far the run ends itself. Whatever
+    `tinychat train` promises holds for such a run too. The more was said, the longer it learns,
+    unless --max-steps says how long.
 
         tinychat tune demo --dry-run
         tinychat tune demo --feedback pairs.jsonl --method dpo

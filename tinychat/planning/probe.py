@@ -158,7 +158,7 @@ def probe(
         updates.use(facts)
     rows, step_seconds, spread = _time_steps(updates)
     evaluations = [
-        _time_evaluation(updates.decoder, each, facts) for each in (prepared, old_data) if each
+        time_evaluation(updates.decoder, each, facts) for each in (prepared, old_data) if each
     ]
     return Measured(
         rows=rows,
@@ -232,7 +232,7 @@ def _time_passes(updates: Updates, batch: Batch, seconds_a_row: float) -> tuple[
     return rows, mean * len(batch.ids) / rows + update, spread
 
 
-def _time_evaluation(decoder: Decoder, prepared: Prepared, facts: Facts) -> float:
+def time_evaluation(decoder: Decoder, prepared: Prepared, facts: Facts) -> float:
     """Seconds of the whole validation split, from its first rows."""
     context_length = decoder.settings.context_length
     rows = make_rows(prepared.valid, prepared.form, context_length)

@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from tinychat.config.load import Resolved
-from tinychat.planning.probe import NO_RUN, time_samples, time_save
+from tinychat.planning.probe import NO_RUN, time_evaluation, time_samples, time_save
 from tinychat.text import Progress
-from tinychat.training.batches import make_rows
-from tinychat.training.evaluate import evaluate
-from tinychat.training.pace import Pace
+from tinychat.training.evaluate import Evaluation
+from tinychat.training.pace import Pace, due_rounds
 from tinychat.training.parts import Parts, assemble, referenced
 from tinychat.training.preferences import Lessons, lessons_from_feedback, with_preferences
 from tinychat.training.space import checkpoint_sizes, peak_of
 from tinychat.training.start import prepare_corpus, settle_facts
+from tinychat.words import long_duration
 
 TIMED_STEPS = 4  # the first of which warms things up
 FEW_EXAMPLES = 20
+LONG_LOOKS_SECONDS = 60.0  # of evaluations, from which on they are worth a remark
 SECONDS_OF_A_PROCESS = 3.0  # until torch is imported, about
 
 
@@ -76,7 +77,9 @@ def look_ahead(run: Path, resolved: Resolved, progress: Progress) -> TuneOutlook
     began = time.monotonic()
     parts = referenced(parts, nowhere, progress)
     seconds = time.monotonic() - began
-    seconds += _seconds(parts, root, progress)
+    pace = _measured(parts, root, progress)
+    first = sum(pace.others[kind][0] for kind in ("evaluate", "save"))  # before the first step
+    seconds += first + (pace.eta_seconds(0, parts.max_steps, settings) or 0.0)
     sizes = checkpoint_sizes(parts.decoder, settings.optim, len(parts.tokenizer.to_json()))
     mirror = settings.checkpoint.mirror
     return TuneOutlook(
@@ -89,16 +92,15 @@ def look_ahead(run: Path, resolved: Resolved, progress: Progress) -> TuneOutlook
         batch_size=settings.batch_size,
         disk_bytes=peak_of(parts.settings, sizes).n_bytes,
         writes=(str(run.absolute()), *([str(Path(mirror) / run.name)] if mirror else [])),
-        remarks=tuple(_remarks(lessons)),
+        remarks=(*_remarks(lessons), *_long_looks(parts, pace)),
     )
 
 
-def _seconds(parts: Parts, root: Path, progress: Progress) -> float:
-    """From the first step to the end."""
+def _measured(parts: Parts, root: Path, progress: Progress) -> Pace:
+    """A few of everything that the run does."""
     pace, updates, runtime = Pace(), parts.updates(), parts.facts.runtime
     lessons, settings = parts.lessons, parts.settings
     assert isinstance(lessons, Lessons)
-    at_once = parts.facts.micro_batch_size
     progress("measuring steps, an evaluation, samples and a save", 0, 0)
     updates.decoder.train()
     for _ in range(TIMED_STEPS):
@@ -106,19 +108,30 @@ def _seconds(parts: Parts, root: Path, progress: Progress) -> float:
         batch = updates.batch()
         updates.apply(batch, updates.gradients(batch), began)
         pace.note("step", time.monotonic() - began)
-    rows = make_rows(parts.prepared.valid, parts.prepared.form, settings.model.context_length)
-    pad = parts.tokenizer.format.pad
-
-    def look() -> None:
-        sizes = parts.tokenizer.token_bytes()
-        found = evaluate(updates.decoder, rows, sizes, runtime, at_once)
-        with_preferences(found, updates.decoder, lessons, settings, pad, runtime, at_once)
-
-    pace.note("evaluate", _timed(look))
+    pad, nothing = parts.tokenizer.format.pad, Evaluation(0.0, None, 0, 0)
+    seconds = time_evaluation(updates.decoder, parts.prepared, parts.facts)
+    seconds += _timed(
+        lambda: with_preferences(
+            nothing, updates.decoder, lessons, settings, pad, runtime, parts.facts.micro_batch_size
+        )
+    )
+    pace.note("evaluate", seconds)
     pace.note("sample", time_samples(updates, parts.prepared))
     pace.note("save", time_save(updates, root))
-    first = sum(pace.others[kind][0] for kind in ("evaluate", "save"))  # before the first step
-    return first + (pace.eta_seconds(0, parts.max_steps, settings) or 0.0)
+    return pace
+
+
+def _long_looks(parts: Parts, pace: Pace) -> list[str]:
+    """A remark where looking at the run takes longer than its steps."""
+    each, every = pace.others["evaluate"][0], parts.settings.eval.every_steps
+    rounds = 1 + due_rounds(0, parts.max_steps, every, always_last=True)
+    steps = parts.max_steps * sum(pace.steps) / len(pace.steps)
+    if rounds * each < max(steps, LONG_LOOKS_SECONDS):
+        return []
+    return [
+        f"{rounds} evaluations on all of its validation data take {long_duration(rounds * each)}, "
+        f"the steps {long_duration(steps)}; fewer are enough by --eval.every-steps (now {every})"
+    ]
 
 
 def _remarks(lessons: Lessons) -> list[str]:
