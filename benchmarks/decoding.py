@@ -209,11 +209,13 @@ class Scripted(AnsweringDecoder):
 
     text: torch.Tensor
 
-    def forward(self, ids: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
-        logits = super().forward(ids, cache)
+    def forward(
+        self, ids: torch.Tensor, cache: KVCache | None = None, last_only: bool = False
+    ) -> torch.Tensor:
+        logits = super().forward(ids, cache, last_only)
         assert cache is not None
         end = int(cache.lengths[0]) + 1
-        said = self.text[end - ids.shape[1] : end]
+        said = self.text[end - logits.shape[1] : end]
         logits[0, torch.arange(len(said)), said] = 1e4
         return logits
 

@@ -129,7 +129,7 @@ def test_guesses_change_no_token(counted: Counted, runtime: Runtime, rules: Samp
             assert len(reasons) == 1
             assert row.passes == len(seen)
             if not guesses:
-                assert set(seen) == {1}
+                assert len(seen) == row.produced
         assert found[0] == found[1]
         logprobs = [each.logprob for each in row.details]
         assert len(logprobs) == row.produced

@@ -110,7 +110,7 @@ def decode(
     )
     batch = Batch(decoder, runtime, never_sampled, most_rows=len(requests), room=room)
     index_of = {row: index for index, row in enumerate(batch.admit(requests))}
-    while batch.fill():  # all prompts first: rows that begin together go on together
+    while len(requests) > 1 and batch.fill():  # all prompts first: rows that begin together go on
         pass
     while batch.rows:
         for row, event in batch.step(lambda row: cancelled(index_of[row])):
@@ -194,12 +194,20 @@ class Batch:
         events: list[Event] = []
         self._leave([(row, Finish("cancelled")) for row in self.rows if cancelled(row)], events)
         self._leave(self._make_room(), events)
-        self.fill()
+        if not self._reads_at_once():
+            self.fill()
         if self._ready:
             with answering(self.decoder, self.runtime):
                 tokens = self._next_tokens()
             self._leave(self._advance(tokens, events), events)
         return events
+
+    def _reads_at_once(self) -> bool:
+        """Whether the pass that gives a lone row its next token reads the prompt before it too."""
+        if len(self.rows) != 1 or not 0 < self.rows[0].missing < self._prefill_tokens:
+            return False
+        self._ready = 1
+        return True
 
     # places
 
@@ -333,6 +341,11 @@ class Batch:
             if known is not None:
                 live.lengths += 1
                 return known
+        if alone and (missing := rows[0].missing):
+            rows[0].held += missing
+            rows[0].passes += 1
+            ids = torch.tensor([rows[0].ids[-1 - missing :]], device=self.runtime.torch_device)
+            return self.decoder(ids, live, last_only=True)[:, 0]
         guess = self._guess(rows[0]) if alone and self._guesses else []
         ids = torch.tensor([[row.ids[-1], *guess] for row in rows])
         logits = self.decoder(ids.to(self.runtime.torch_device), live)

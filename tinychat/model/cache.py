@@ -1,11 +1,15 @@
 """Keys and values of the tokens that were already seen, kept so that none is computed twice."""
 
+import math
+import mmap
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tinychat.config import ModelSettings
+
+_PAGES = 1 << 20  # bytes from which on memory comes from the system and not from torch
 
 
 @dataclass
@@ -26,10 +30,7 @@ class KVCache:
         cls, model: ModelSettings, rows: int, device: torch.device, dtype: torch.dtype
     ) -> "KVCache":
         shape = (model.n_layer, 2, rows, model.kv_heads, model.context_length, model.head_width)
-        return cls(
-            torch.zeros(shape, device=device, dtype=dtype),
-            torch.zeros(rows, device=device, dtype=torch.long),
-        )
+        return cls(_zeros(shape, device, dtype), torch.zeros(rows, device=device, dtype=torch.long))
 
     @property
     def keys(self) -> list[Tensor]:
@@ -62,9 +63,10 @@ class KVCache:
 
     def with_rows(self, rows: int) -> "KVCache":
         """A larger cache that holds the same and empty rows after it."""
-        before = len(self.lengths)
-        held = self.held.new_zeros(*self.held.shape[:2], rows, *self.held.shape[3:])
-        held[:, :, :before] = self.held
+        before, longest = len(self.lengths), int(self.lengths.max()) if len(self.lengths) else 0
+        shape = (*self.held.shape[:2], rows, *self.held.shape[3:])
+        held = _zeros(shape, self.held.device, self.held.dtype)
+        held[:, :, :before, :, :longest] = self.held[..., :longest, :]
         lengths = self.lengths.new_zeros(rows)
         lengths[:before] = self.lengths
         return KVCache(held, lengths)
@@ -78,3 +80,12 @@ class KVCache:
         keys[rows, positions] = k.to(keys.dtype)
         values[rows, positions] = v.to(values.dtype)
         return keys[:, :used].to(k.dtype), values[:, :used].to(v.dtype)
+
+
+def _zeros(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Zeros; on a CPU memory that the system clears when it is first touched, since of a whole
+    context's place a short talk touches little: to clear it all takes as long as a prompt."""
+    size = math.prod(shape) * dtype.itemsize
+    if device.type != "cpu" or size < _PAGES:
+        return torch.zeros(shape, device=device, dtype=dtype)
+    return torch.frombuffer(mmap.mmap(-1, size), dtype=dtype).view(shape)

@@ -46,12 +46,13 @@ class Decoder(nn.Module):
         if settings.tied_head:
             self.head.weight = self.embedding.weight
 
-    def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Logits (B, T, V) of the token after each of ids (B, T).
+    def forward(self, ids: Tensor, cache: KVCache | None = None, last_only: bool = False) -> Tensor:
+        """Logits (B, T, V) of the token after each of ids (B, T), or (B, 1, V) after the last.
 
         With a cache, ids continue what its rows hold, and the cache grows by T.
         """
-        return self.head(self.hidden(ids, cache))
+        states = self.hidden(ids, cache)
+        return self.head(states[:, -1:] if last_only else states)
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """The final normalised states (B, T, C), which `head` turns into logits."""
