@@ -72,6 +72,21 @@ def test_answers_that_would_be_the_same_are_made_to_differ(
     assert whole(again) == texts
 
 
+def test_where_all_said_nothing_they_are_asked_more_freely(
+    engine: Engine, trained_runs: Path
+) -> None:
+    story = Shelf(trained_runs, RuntimeSettings(dtype="fp32", threads=1)).open("story")
+    rules = with_seeds(Sampling(max_new_tokens=4, seed=12), 4)
+    prompt = "Tom saw 83 apples and went home."  # which is a whole document
+    plain = whole(Several(engine, story, prompt, rules))
+    several = Several(engine, story, prompt, rules, differ=True)
+    texts = whole(several)
+    assert plain.count("") > 1
+    assert texts.count("") < plain.count("")
+    for answer, sampling in zip(several.kept(), several.rules, strict=True):
+        assert answer.settings["temperature"] == sampling.temperature >= 0.8
+
+
 def test_a_cancelled_answer_is_not_made_anew(engine: Engine, talk: OpenedModel) -> None:
     long = Sampling(max_new_tokens=10**6, temperature=0.001, repetition_guard=False)
     several = Several(engine, talk, "Hi", with_seeds(long, 2), differ=True)

@@ -21,6 +21,7 @@ from tinychat.text import Message
 
 CANDIDATES = 8  # other tokens that are looked at, at each place
 TRIES = 4  # to make answers differ
+HOTTER, HOTTEST = 1.5, 2.0  # how much the temperature is raised, and how far
 
 Fork = tuple[int, ...]  # the ids that an answer is made to begin with
 
@@ -61,7 +62,7 @@ class Several:
         self.model = model
         self.system = system if model.is_chat else ""
         self.messages = prompt_messages(said, self.system)
-        self.rules = rules
+        self.rules = list(rules)
         self.news = threading.Event()
         self.texts = [""] * len(rules)
         self._said = [Message(**each) for each in self.messages] if model.is_chat else said
@@ -124,16 +125,14 @@ class Several:
         if not repeats or not self._tries or self._cancelled:
             return False
         self._tries -= 1
-        asked = False
         for place in repeats:
-            fork = self._fork(self.texts[place])
-            if fork is None:
-                continue
+            fork = self._fork(self.texts[place]) or ()
+            if not fork:
+                self.rules[place] = _freer(self.rules[place], len(self.rules))
             self._tried.add(fork)
             self.texts[place] = self.model.text.tokenizer.decode(fork)
             self.answers[place] = self._ask(self.rules[place], fork)
-            asked = True
-        return asked
+        return True
 
     def _fork(self, text: str) -> Fork | None:
         """The likeliest beginning that leads away from all answers with this text and was not tried
@@ -151,6 +150,12 @@ class Several:
                     if other.id not in (detail.id, *control) and fork not in self._tried:
                         found[fork] = max(found.get(fork, 0.0), other.probability)
         return max(found, key=lambda fork: found[fork], default=None)
+
+
+def _freer(rules: Sampling, apart: int) -> Sampling:
+    """A higher temperature, and a seed that no other of so many has."""
+    temperature = min(HOTTEST, HOTTER * rules.temperature)
+    return replace(rules, temperature=temperature, seed=(rules.seed + apart) % SEEDS)
 
 
 def _completion(answer: Answer) -> Completion:
