@@ -18,6 +18,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from tinychat.config import learning_rate
 from tinychat.config.load import read_preset, resolve
 from tinychat.runs import (
     AttemptRecord,
@@ -150,7 +151,8 @@ def _record(run: Path, state: State, steps: int, *, born: int, **changes: Any) -
     """A run of smooth made-up numbers with everything that a screen shows."""
     writer = RunWriter(run)
     writer.create_run()
-    writer.write_settings(resolve(read_preset("demo")).to_json())
+    resolved = resolve(read_preset("demo"))
+    writer.write_settings(resolved.to_json())
     created_at = f"2026-09-{born:02d}T08:00:00+00:00"
     writer.write_run(
         RunRecord(
@@ -171,7 +173,8 @@ def _record(run: Path, state: State, steps: int, *, born: int, **changes: Any) -
     )
     first = NOW - steps * 0.5
     for step in range(1, steps + 1):
-        _train_row(writer, step, first + step * 0.5)
+        rate = learning_rate(step - 1, 5000, resolved.settings.optim)
+        _train_row(writer, step, first + step * 0.5, rate)
         if step % 200 == 0:
             at = first + step * 0.5
             loss = 1.2 + 4.0 * math.exp(-step / 500)
@@ -206,13 +209,13 @@ def _record(run: Path, state: State, steps: int, *, born: int, **changes: Any) -
     writer.close()
 
 
-def _train_row(writer: RunWriter, step: int, at: float) -> None:
+def _train_row(writer: RunWriter, step: int, at: float, rate: float) -> None:
     noise = math.sin(step * 12.9898) * 0.08
     writer.train_row(
         step=step,
         time=at,
         train_loss=1.1 + 4.2 * math.exp(-step / 450) + noise,
-        learning_rate=0.01 * min(1.0, step / 100),
+        learning_rate=rate,
         grad_norm=0.6 + 2 * math.exp(-step / 300) + noise,
         tokens_seen=step * 2048,
         tokens_per_second=12_800 + 900 * noise,
