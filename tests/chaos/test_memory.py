@@ -26,6 +26,7 @@ def test_the_micro_batch_halves_and_the_loss_stays(ground: Ground) -> None:
     assert last.reason == f"out of memory: micro_batch_size {sizes[0]} -> {sizes[-1]}"
     whole, limited = (train_rows(ground.folder / name) for name in ("whole", run.name))
     for (step, loss), (there, expected) in zip(limited, whole, strict=True):
-        assert (step, loss) == (there, pytest.approx(expected, rel=1e-5))
+        # sums in another order, which Muon's products in bf16 make larger by the second step
+        assert (step, loss) == (there, pytest.approx(expected, rel=1e-4))
     finish(ground.spawn("resume", run.name, "--max-steps=3"))
     assert RunReader(run).attempts()[-1][1].micro_batch_size == sizes[-1], "it is kept"

@@ -283,6 +283,7 @@ def test_ctrl_c_ends_answers_that_come_and_ctrl_d_leaves(copy_of: Callable[[str]
     assert not (runs / ".chats").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_a_training_and_it_is_gone_on_with(runs: Path, lines: Tinychat) -> None:
     lines("".join(f"My name is {name}.\n1\n" for name in ("Mia", "Tom", "Leo", "Anna", "Bo")))
     terminal = Terminal("teach", "talk", "--checkpoints", str(runs), "--seed", "1", *QUICK)
@@ -384,6 +385,7 @@ def test_a_copy_learns_after_each_judgement(live: Callable[..., Teacher], runs: 
     assert newest.step == 2
 
 
+@pytest.mark.slow
 def test_a_copy_whose_process_is_killed_learns_no_more_and_the_talk_goes_on(
     live: Callable[..., Teacher], runs: Path
 ) -> None:
@@ -417,6 +419,7 @@ def test_a_copy_ends_with_its_teacher(live: Callable[..., Teacher], runs: Path) 
     until(lambda: state_of(copy) == "stopped")
 
 
+@pytest.mark.slow
 def test_a_copy_that_forgets_too_much_is_told(runs: Path, live: Callable[..., Teacher]) -> None:
     rough = ["--optim.learning-rate=0.3", "--optim.min-learning-rate=0.3"]
     rough += ["--replay.max-val-loss-rise=0.01", "--until-eof", "--device=cpu", "--dtype=fp32"]

@@ -215,6 +215,7 @@ def test_a_way_that_runs_out_of_memory_is_not_taken(
     assert failed["tokens_per_second"] is None
 
 
+@pytest.mark.slow
 def test_a_compiled_run_goes_on_bit_for_bit(train: Train, resume: Train) -> None:
     shape = ("--model.n-layer=1", "--max-steps=6", "--checkpoint.every-steps=3")
     whole = train("whole", *shape, "--runtime.compile=true")

@@ -387,6 +387,7 @@ def start(checkpoints: Path, name: str) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_bit_for_bit(checkpoints: Path) -> None:
     whole, hurt = start(checkpoints, "whole"), start(checkpoints, "hurt")
     teachers = [Teacher(checkpoints, name) for name in ("whole", "hurt")]

@@ -120,6 +120,7 @@ def test_gradient_checkpointing_trains_the_same_model(train: Train) -> None:
 
 def test_muon_learns_and_resumes_bit_for_bit(train: Train, resume: Train) -> None:
     flags = ("--optim.optimizer=muon", "--model.dropout=0.1", "--optim.warmup-steps=5")
+    flags += ("--optim.decay-share=0.5",)
     straight = train("straight", "--max-steps=40", *flags)
     assert losses(straight)[40] < 0.5 * losses(straight)[1]
     run = train("extended", "--max-steps=30", *flags)

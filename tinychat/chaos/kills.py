@@ -16,8 +16,8 @@ from tinychat.runs import RunReader
 
 EPOCHS = 3
 EVERY = 5  # steps between checkpoints, and so the most that a kill may cost
-LEAST = 20
 MIX = ("birth", *["steps"] * 4, *["save"] * 3, *["prune"] * 2)  # each tenth kill
+LEAST = len(MIX)
 
 FLAGS = (
     f"--max-epochs={EPOCHS}", "--eval.every-steps=70", "--sample.every-steps=50",
