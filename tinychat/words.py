@@ -208,6 +208,12 @@ def to_ascii(text: str, columns_of: Callable[[str], int] = columns_of) -> str:
     return "".join(c if c.isascii() else "?" * columns_of(c) for c in text.translate(_ASCII))
 
 
+def with_places(number: int, what: str, places: Sequence[str]) -> str:
+    """So many of something, and where the first of them are: 3 torn (a.jsonl:12, a.jsonl:40, …)"""
+    more = ", …" if number > len(places) else ""
+    return f"{number:,} {what}" + (f" ({', '.join(places)}{more})" if places else "")
+
+
 def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
     """Rows as lines with aligned columns; columns in `right` are written towards the right."""
     if not rows:

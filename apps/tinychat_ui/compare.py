@@ -4,7 +4,6 @@ Two checkpoints, or two settings of one. Blind hides which is which until the vo
 on disk, and their tally is told.
 """
 
-import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -12,11 +11,10 @@ from typing import Any, get_args
 
 import gradio as gr
 
-from tinychat.conversations import Side, Tally, Verdict
+from tinychat.conversations import Side, Verdict, blind_swap, tally_words
 from tinychat.engine import Sampling
 from tinychat.errors import SettingsError, TinychatError
 from tinychat.text import Message
-from tinychat.words import count
 from tinychat_ui.asking import Asking, Growing, ask, follow, question_of
 from tinychat_ui.chat_tab import QUIET
 from tinychat_ui.context import PageContext
@@ -168,7 +166,7 @@ def compare(
     *,
     blind: bool,
     before: Sequence[Message] = (),
-    swap: Callable[[], bool] = lambda: bool(secrets.randbelow(2)),
+    swap: Callable[[], bool] = blind_swap,
 ) -> Iterator[None]:
     """Ask both (a model's name and its controls' values each) and follow their answers. Yields
     whenever there is more to show; what went wrong is told in `match.notice`. `before` are turns
@@ -299,22 +297,6 @@ def view(match: Match) -> dict[str, Any]:
         "result": match.result if voted else "",
         "tallies": match.tallies,
     }
-
-
-def tally_words(a: str, b: str, tally: Tally) -> str:
-    """demo@300 wins 14 of 20 against demo@100 (4 ties, 1 both bad)"""
-    if tally.a_wins == tally.b_wins:
-        words = f"{a} and {b} won {tally.a_wins} each of {tally.total}"
-    else:
-        if tally.b_wins > tally.a_wins:
-            a, b = b, a
-        words = f"{a} wins {max(tally.a_wins, tally.b_wins)} of {tally.total} against {b}"
-    rest = [
-        *([count(tally.ties, "tie")] if tally.ties else []),
-        *([f"{tally.both_bad} both bad"] if tally.both_bad else []),
-        *([f"{tally.blind} voted blind"] if tally.blind else []),
-    ]
-    return f"{words} ({', '.join(rest)})" if rest else words
 
 
 def tallies(context: PageContext) -> list[str]:

@@ -10,9 +10,17 @@ from typing import Any
 
 from tinychat.conversations import Taught, not_learnt_yet
 from tinychat.errors import TinychatError
+from tinychat.runs import checkpoint_label
 from tinychat.watch.overview import Overview
 from tinychat.watch.states import look_of, state_word
-from tinychat.watch.tuning import Evaluation, Tuning, look_at_tuning, newest_tuning
+from tinychat.watch.tuning import (
+    Evaluation,
+    Tuning,
+    judgement_words,
+    look_at_tuning,
+    newest_tuning,
+    plan_rows,
+)
 from tinychat.words import (
     count,
     duration,
@@ -22,7 +30,6 @@ from tinychat.words import (
     number,
     progress,
     signed,
-    size,
 )
 from tinychat_ui.context import PageContext
 from tinychat_ui.session import Session, made_at
@@ -31,12 +38,6 @@ from tinychat_ui.training import GOING, Trainee
 View = dict[str, Any]
 
 _EARLIER = 20  # trainings that are listed
-_WAYS = {
-    "sft": "{:,} answers to give",
-    "dpo": "{:,} pairs of a better and a worse answer",
-    "orpo": "{:,} pairs of a better and a worse answer (orpo)",
-    "kto": "{:,} answers that are good or bad",
-}
 
 
 def view(context: PageContext, session: Session, trainee: Trainee) -> View:
@@ -114,22 +115,9 @@ def _base(context: PageContext, session: Session) -> View:
 
 def _plan_words(context: PageContext, plan: Mapping[str, Any]) -> View:
     """The document of `tinychat tune --dry-run` as rows of a name and what is to be said."""
-    told = plan.get("examples") or {}
-    said = _said(told)
-    ways = [words.format(told[way]) for way, words in _WAYS.items() if told.get(way)]
-    left = [f"{n} {why}" for why, n in (told.get("left_out") or {}).items()]
-    rows = [
-        ("Starts from", f"{plan['parent']}, which stays as it is"),
-        ("Learns from", f"{said}, as {', '.join(ways)}"),
-        ("Kept aside", f"{count(told.get('held_out', 0), 'example')}, to be asked afterwards"),
-        ("Left out", ", ".join(left)),
-        ("Length", f"{count(plan['steps'], 'step')} of {plan['batch_size']}"),
-        ("Time", f"about {long_duration(plan['seconds'])} on this machine"),
-        ("Writes", f"{', '.join(map(str, plan['writes']))}, at most {size(plan['disk_bytes'])}"),
-    ]
     return {
-        "rows": [(name, context.told(words)) for name, words in rows if words],
-        "remarks": [_sentence(context.told(each)) for each in plan.get("remarks", ())],
+        "rows": [(name.capitalize(), context.told(words)) for name, words in plan_rows(plan)],
+        "remarks": [_sentence(context.told(each)) for each in plan["remarks"]],
     }
 
 
@@ -137,16 +125,10 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
-def _said(counts: Mapping[str, Any]) -> str:
-    """23 picks, 4 rewrites"""
-    kinds = ("pick", "thumb", "rewrite")
-    return ", ".join(count(n, kind) for kind in kinds if (n := counts.get(f"{kind}s") or 0))
-
-
 def _learnt(tuning: Tuning) -> str:
     if tuning.tune.follows:  # each is a step
         return f"has learnt from {count(tuning.overview.step or 0, 'judgement')}"
-    said = _said(asdict(tuning.tune))
+    said = judgement_words(asdict(tuning.tune))
     return f"has learnt from {said}" if said else "has learnt"
 
 
@@ -169,7 +151,7 @@ def _run(context: PageContext, tuning: Tuning) -> View:
         "share": min(1.0, done),
         "why": context.told(tuning.why),
         "figures": _figures(tuning, measured, live=live),
-        "result": f"{overview.name}@{result}" if result else "",
+        "result": checkpoint_label(overview.name, result) if result else "",
         "can_resume": overview.state in ("stopped", "crashed", "failed"),
     }
 
@@ -190,11 +172,11 @@ def _figures(tuning: Tuning, measured: Evaluation | None, *, live: bool) -> list
 
 
 def _preferences(tuning: Tuning, measured: Evaluation | None, *, live: bool) -> list[View]:
-    """Whether it prefers what the teacher does: kept aside, or while it trains in this step."""
+    """Whether it prefers what the teacher does: held out, or while it trains in this step."""
     train, held_out = tuning.overview.train or {}, tuning.tune.held_out
     if held_out and measured is not None and measured.step > 0:
         accuracy, margin = measured.preference_accuracy, measured.reward_margin
-        beside = f"of {count(held_out, 'example')} kept aside"
+        beside = f"of {count(held_out, 'example')} held out"
     elif live:
         accuracy, margin = _number(train, "preference_accuracy"), _number(train, "reward_margin")
         beside = "of this step's examples"

@@ -1,37 +1,25 @@
 """Old against new: what a training has changed, on prompts that it has not learnt from.
 
-First those whose judgements were kept aside, then others in the manner of the data. Prompts to
-which both say the same are passed over. Votes are those of the Compare tab.
+Prompts to which both say the same are passed over. Votes are those of the Compare tab.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinychat.conversations import EXCERPT, examples_from_bytes
+from tinychat.conversations import tally_words
+from tinychat.engine import Asked, trial_prompts
 from tinychat.errors import RunError, TinychatError
-from tinychat.runs import RunPaths
-from tinychat.text import Message, prompts_of_run
-from tinychat.watch.overview import Overview
+from tinychat.runs import checkpoint_label
 from tinychat.watch.tuning import look_at_tuning, newest_tuning
-from tinychat.words import clip, count
-from tinychat_ui.compare import Match, compare, tally_words, undo, view, vote
+from tinychat.words import count
+from tinychat_ui.compare import Match, compare, undo, view, vote
 from tinychat_ui.context import PageContext
 from tinychat_ui.controls import Values
 from tinychat_ui.picker import model_choices
 from tinychat_ui.session import made_at
 
 _MOST_SAME = 12  # prompts in a row to which both may say the same
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A prompt to ask both."""
-
-    text: str
-    system: str = ""
-    before: tuple[Message, ...] = ()  # turns before it
-    is_kept_aside: bool = False
 
 
 @dataclass(eq=False)
@@ -54,20 +42,21 @@ def begin(context: PageContext, trial: Trial) -> None:
         return
     trial.match, trial.open, trial.place, trial.same = Match(), True, 0, 0
     try:
-        if not context.local:  # what was kept aside is of others' conversations
+        if not context.local:  # what was held out is of others' conversations
             raise RunError("Only whoever is at the machine itself looks at a training.")
         overview = newest_tuning(context.runs.look())
         result = None if overview is None else look_at_tuning(overview).result
         if overview is None or result is None:
             raise RunError("There is no trained model to compare yet.")
-        trial.old, trial.new = overview.parent or "", f"{overview.name}@{result}"
+        trial.old, trial.new = overview.parent or "", checkpoint_label(overview.name, result)
         if not any(name == trial.old for _, name in model_choices(context)):
             raise RunError(
                 f"{trial.old} is not here any more, so there is nothing to compare with."
             )
-        trial.prompts = [*_kept_aside(overview), *_others(context, overview)]
+        judged = {mark.asked for mark in context.feedback.marks()}
+        trial.prompts = trial_prompts(overview.path, judged)
         if not trial.prompts:
-            raise RunError("No prompt was kept aside, and none can be suggested any more.")
+            raise RunError("No prompt was held out, and none can be suggested any more.")
     except (TinychatError, OSError) as error:
         trial.prompts, trial.match.notice = [], context.told(error)
 
@@ -115,7 +104,7 @@ def trial_view(context: PageContext, trial: Trial) -> dict[str, Any]:
     asked = trial.prompts[trial.place - 1] if trial.prompts and trial.place else None
     tally = context.votes.tally(trial.old, trial.new) if trial.old else None
     told = tally_words(trial.old, trial.new, tally) if tally and tally.total else ""
-    kind = "kept aside from training" if asked and asked.is_kept_aside else "never judged"
+    kind = "held out of training" if asked and asked.is_held_out else "never judged"
     before = f", after {count(len(asked.before), 'message')}" if asked and asked.before else ""
     return view(trial.match) | {
         "n": made_at(),
@@ -131,36 +120,3 @@ def trial_view(context: PageContext, trial: Trial) -> dict[str, Any]:
         "result": told,
         "is_over": trial.place >= len(trial.prompts),
     }  # fmt: skip
-
-
-def _kept_aside(overview: Overview) -> list[Asked]:
-    """The prompts whose judgements the run has not trained on, each once."""
-    if overview.tune is None or not overview.tune.held_out:
-        return []
-    path = RunPaths(overview.path).examples_jsonl
-    examples = examples_from_bytes(path.read_bytes(), path.name)[-overview.tune.held_out :]
-    prompts = (example.prompt for example in examples)
-    return list(dict.fromkeys(_asked(each) for each in prompts if _can_be_asked(each)))
-
-
-def _can_be_asked(prompt: Sequence[Mapping[str, str]] | str) -> bool:
-    """Whether a person could have typed it: answers may be judged that nobody asked for."""
-    if isinstance(prompt, str):
-        return bool(prompt.strip())
-    return bool(prompt) and prompt[-1]["role"] == "user"
-
-
-def _asked(prompt: Sequence[Mapping[str, str]] | str) -> Asked:
-    if isinstance(prompt, str):
-        return Asked(prompt, is_kept_aside=True)
-    *before, last = [Message(turn["role"], turn["content"]) for turn in prompt]
-    system = next((turn.content for turn in before if turn.role == "system"), "")
-    turns = tuple(turn for turn in before if turn.role != "system")
-    return Asked(last.content, system, turns, is_kept_aside=True)
-
-
-def _others(context: PageContext, overview: Overview) -> list[Asked]:
-    """Prompts in the manner of the data that nobody has judged."""
-    judged = {mark.asked for mark in context.feedback.marks()}
-    found = prompts_of_run(overview.path)
-    return [Asked(text) for text in found if clip(text, EXCERPT) not in judged]

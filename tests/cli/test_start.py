@@ -139,6 +139,7 @@ def test_every_problem_of_the_settings_is_told_at_once(tinychat: Tinychat, tmp_p
         (["data", "x", "--tokenizer.kind", "words"], 2, "tokenizer.kind"),
         (["tokenizer", "train", "x"], 2, "needs --out"),
         (["tokenizer", "show", "nobody", "x"], 2, "nobody"),
+        (["tune", "nobody"], 2, "nobody"),
         (["control", "talk", "pauze"], 2, "did you mean pause?"),
         (["control", "talk", "pause"], 2, "resume talk"),
     ],

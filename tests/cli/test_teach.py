@@ -207,12 +207,12 @@ def test_a_program_teaches_compares_and_accepts(teacher: Teacher, runs: Path) ->
         assert pair["names"] == ["", ""]  # blind
         assert pair["answers"][0] != pair["answers"][1]
         teacher.say("1")
-    assert event["keys"] == {"y": "yes", "n": "no"}
+    assert event["keys"] == {"a": "accept", "g": "go back", "l": "decide later"}
     tally = next(each for each in reversed(teacher.seen) if each["kind"] == "tally")
     kept = Votes(runs).tally("talk@20", f"talk-tuned@{trained['step']}")
     assert kept.blind == kept.total == tally["new"] + tally["old"]
     assert (kept.a_wins, kept.b_wins) == (tally["old"], tally["new"])
-    teacher.say("y")
+    teacher.say("a")
     assert teacher.until("accepted")["step"] == trained["step"]
     assert "; 0 since the last training" in teacher.until("asks_prompt")["message"]
     teacher.say("Hello")
@@ -233,8 +233,9 @@ def test_who_was_accepted_answers_the_next_time(
     assert "talk-tuned@10, accepted as talk, is taught here." in lines("").err
     assert "talk@20 is taught here." in lines("", name="talk@20").err
     (runs / "talk-tuned").unlink()
-    gone = lines("")
+    gone = lines("Hello\n")
     assert "is gone, so talk answers" in gone.err
+    assert "the answers to 'Hello' were judged: nothing is kept" in gone.err
     assert "talk@20 is taught here." in gone.err
 
 
@@ -291,7 +292,7 @@ def test_ctrl_c_saves_a_training_and_it_is_gone_on_with(runs: Path, lines: Tinyc
     try:
         terminal.read_until("prompt › ")
         terminal.type("t\n")
-        terminal.read_until("grows from.*talk@20.*train now.*y.* yes")
+        terminal.read_until("starts from.*talk@20.*train now.*y.* yes")
         terminal.type("y")
         terminal.read_until("step 0: checkpoint saved")
         terminal.insist(CtrlC, "is saved at step .*prompt › ")
@@ -303,13 +304,19 @@ def test_ctrl_c_saves_a_training_and_it_is_gone_on_with(runs: Path, lines: Tinyc
         terminal.read_until("has learnt; val_loss.*look")
         assert tuned.status.state == "finished"
         terminal.type("s")
-        terminal.read_until("answer from here on.*y.* yes")
-        terminal.type("n")
-        terminal.read_until("talk@20 answers from here on.*prompt › ")
-        terminal.type("q\n")
+        terminal.read_until("answer from here on.*a.* accept.*g.* go back.*l.* decide later")
+        terminal.type("l")
+        terminal.read_until("nothing is decided, talk@20 goes on.*prompt › ")
+        terminal.type("d\n")
+        terminal.read_until("has learnt; val_loss.*look")
+        terminal.type(CtrlD)  # leaves, wherever a key is heard
         assert terminal.process.wait(timeout=60) == 0
     finally:
         terminal.close()
+    assert Teaching(runs).decisions() == []
+    later = lines("d\ns\ng\n")
+    assert "waits for your decision: d decides" in later.err
+    assert "talk@20 answers from here on" in later.err
     (decision,) = Teaching(runs).decisions()
     assert (decision.run, decision.parent, decision.accepted) == ("talk-tuned", "talk@20", False)
 
@@ -363,7 +370,7 @@ def test_a_copy_learns_after_each_judgement(live: Callable[..., Teacher], runs: 
     assert "t" not in teacher.until("asks_key")["keys"]
     teacher.say("q")
     teacher.until("asks_key")
-    teacher.say("y")
+    teacher.say("a")
     assert teacher.until("accepted")["parent"] == "talk@20"
     teacher.process.communicate()
     assert teacher.process.returncode == 0
@@ -402,7 +409,7 @@ def test_a_copy_whose_process_is_killed_learns_no_more_and_the_talk_goes_on(
     teacher.say("1")
     teacher.until("kept")
     teacher.say("q")
-    teacher.process.communicate("y\n")
+    teacher.process.communicate("a\n")
     assert len(Feedback(runs).entries()) == 2
     again = live(name="talk-live")  # what it missed is learnt now
     again.until("asks_prompt")

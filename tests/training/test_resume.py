@@ -167,9 +167,9 @@ def test_one_trainer_a_run(train: Train, resume: Train, capsys: pytest.CaptureFi
 def test_an_existing_name_is_refused_with_the_way_to_go_on(
     train: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train("taken", "--max-steps=10")
+    run = train("taken", "--max-steps=10")
     train("taken", "--max-steps=10", exit_code=2)
-    assert "tinychat resume taken" in capsys.readouterr().err
+    assert f"`tinychat resume taken --checkpoints {run.parent}`" in capsys.readouterr().err
 
 
 def test_extending_goes_on_before_the_decay(train: Train, resume: Train) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from tinychat.runs import (
 )
 from tinychat.runs.layout import RESUME_FILES
 from tinychat.training.recorder import FIRST_STEP_SECONDS, PATIENCE_SECONDS
+from tinychat.training.trainer import Trainer
 
 from .conftest import digests, poison
 
@@ -237,6 +240,23 @@ def test_stop_saves_unless_told_not_to(
         assert status is not None
         assert status.state == "stopped"
         assert (status.step in list_checkpoints(run)) is save
+
+
+def test_a_signal_after_the_last_step_leaves_a_run_finished(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = Trainer.do_what_is_due
+
+    def then_a_signal(trainer: Trainer) -> None:
+        due(trainer)
+        if trainer.progress.step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Trainer, "do_what_is_due", then_a_signal)
+    run = train("late", "--max-steps=5")
+    status = RunReader(run).status
+    assert status is not None
+    assert (status.state, list_checkpoints(run)[-1]) == ("finished", 5)
 
 
 def _until(condition: Callable[[], object], seconds: float = 120) -> None:

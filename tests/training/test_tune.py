@@ -69,6 +69,7 @@ def test_what_a_plan_says_is_what_a_run_has(
     capsys.readouterr()
     tune(checkpoints, "talk", "--dry-run", "--json")
     told = json.loads(capsys.readouterr().out)
+    assert told["examples"].pop("places") == {}
     assert told["run"] == "talk-tuned"
     assert told["folder"] == str(checkpoints / "talk-tuned")
     assert told["parent"] == "talk@20"
@@ -76,6 +77,9 @@ def test_what_a_plan_says_is_what_a_run_has(
     assert told["disk_bytes"] > 0
     assert not (checkpoints / "talk-tuned").exists()
     tune(checkpoints, "talk")
+    said = capsys.readouterr().out
+    assert "best preference_loss" in said
+    assert said.count("step 0: checkpoint saved") == 1
     run = RunReader(checkpoints / "talk-tuned")
     record = run.run.tune
     assert record is not None

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from tinychat.watch.lines import facts
 from tinychat.watch.overview import Watch, parent_label
 from tinychat.watch.tuning import (
     Evaluation,
     look_at_tuning,
     newest_tuning,
+    plan_rows,
     tune_arguments,
     tune_plan_arguments,
 )
@@ -72,6 +74,8 @@ def test_it_is_measured_beside_its_parent(tmp_path: Path) -> None:
     assert tuning.at(25) == Evaluation(25, 0.45, 0.66, 0.5)
     assert tuning.at(26) is None
     assert (tuning.most_rise, tuning.why) == (0.15, told)
+    best = dict(facts(overview))["best"]
+    assert best == "step 25, the lowest preference_loss on the held-out examples; val loss 0.500"
 
 
 def test_a_damaged_run_tells_what_it_can(tmp_path: Path) -> None:
@@ -98,6 +102,28 @@ def test_the_command_names_everything_by_its_full_path(
     ]  # fmt: skip
     assert tune_plan_arguments(words) == [*words, "--dry-run", "--json"]
     assert "--name" not in " ".join(tune_arguments("a", tmp_path, tmp_path, None))
+
+
+def test_a_plan_tells_what_each_step_is_made_of_and_what_decides() -> None:
+    examples: dict[str, Any] = {
+        "picks": 3, "thumbs": 0, "rewrites": 1, "sft": 1, "dpo": 9, "kto": 0, "orpo": 0,
+        "held_out": 3, "left_out": {"torn": 4, "undone": 1},
+        "places": {"torn": ["a.jsonl:1", "a.jsonl:2", "a.jsonl:3", "a.jsonl:9"]},
+    }  # fmt: skip
+    plan: dict[str, Any] = {
+        "parent": "demo@300", "examples": examples, "steps": 40, "seconds": 61.0, "batch_size": 64,
+        "examples_a_step": 43, "disk_bytes": 3_000_000, "writes": ["/runs/demo-tuned"],
+    }  # fmt: skip
+    rows = dict(plan_rows(plan))
+    assert rows["learns from"] == (
+        "3 picks, 1 rewrite, as 1 answer to give, 9 pairs of a better and a worse answer"
+    )
+    assert rows["left out"] == "4 torn (a.jsonl:1, a.jsonl:2, a.jsonl:3, …); 1 undone"
+    assert rows["length"] == "40 steps, each of 43 examples and 21 rows of the old data"
+    assert rows["best"] == "the lowest preference_loss on the held-out examples"
+    examples["held_out"] = 0
+    assert "held out" not in dict(plan_rows(plan))
+    assert dict(plan_rows(plan))["best"].startswith("the newest")
 
 
 def test_a_parent_is_named_as_people_do() -> None:

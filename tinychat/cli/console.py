@@ -6,7 +6,7 @@ silences it and nothing else.
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from textwrap import fill
@@ -26,10 +26,12 @@ from tinychat.training import (
     StateChanged,
     Stepped,
 )
-from tinychat.words import duration, inert, number, size
+from tinychat.watch.tuning import BEST_OF_TUNING
+from tinychat.words import columns_of, duration, inert, number, size
 
 PLAIN_SECONDS = 10.0  # between lines where there is no terminal
 SAMPLES_SHOWN = 2
+_BAR_COLUMNS = 20  # the bar, its share, and the spaces between
 
 
 class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
@@ -45,6 +47,7 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
         self._max_steps: int | None = None
         self._sampled: tuple[int, int] = (0, 0)
         self._silent = False
+        self._saved: int | None = None
         self._val = ""
 
     def __enter__(self) -> "ConsoleProgress":
@@ -57,6 +60,7 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
                 console=self._console,
                 refresh_per_second=4,
                 expand=True,
+                transient=True,  # what it told last is said in lines
             )
             self._bar.start()
             self._task = self._bar.add_task(self._run.name, total=None, told="starting")
@@ -95,7 +99,10 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
                 self._say(told + ("  (best)" if event.is_best else ""))
             case Sampled():
                 self._sample(event)
-            case CheckpointSaved():
+            case CheckpointSaved() if (
+                event.step != self._saved
+            ):  # else it tells of an evaluation now
+                self._saved = event.step
                 self._say(
                     f"step {number(event.step)}: checkpoint saved, "
                     f"{size(event.size_bytes)} in {event.seconds:.2f} s"
@@ -103,7 +110,7 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
             case CommandAnswered():
                 self._say(f"{event.command}: {event.result}")
             case Noted():
-                self._say(self._wrapped(f"{event.kind}: {inert(event.message)}"))
+                self._say(f"{event.kind}: {inert(event.message)}")
             case StateChanged():
                 if event.state in ("paused", "saving") and event.message:
                     self._tell(event.message)
@@ -112,34 +119,39 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
 
     def ended(self, outcome: Outcome, *, how_to_go_on: bool) -> None:
         """How the run ended, and what to do next."""
-        best = ""
-        if outcome.best_val_loss is not None:
-            best = (
-                f"; best val_loss {outcome.best_val_loss:.4f} nats per token "
-                f"at step {number(outcome.best_step or 0)}"
-            )
-        self._say(f"{outcome.state} at step {number(outcome.step)}{best}")
+        self._say(f"{outcome.state} at step {number(outcome.step)}{_best(outcome)}")
         if not how_to_go_on:
             return
         if outcome.state == "stopped":
-            self._say(f"go on:  tinychat resume {named(self._run)}")
-        self._say(f"talk:   tinychat chat {named(self._run)}")
-        self._say(f"look:   tinychat show {named(self._run)}")
+            self._print(f"go on:  tinychat resume {named(self._run)}")
+        self._print(f"talk:   tinychat chat {named(self._run)}")
+        self._print(f"look:   tinychat show {named(self._run)}")
 
     def _stepped(self, event: Stepped) -> None:
         eta = "?" if event.eta_seconds is None else duration(event.eta_seconds)
         total = number(self._max_steps) if self._max_steps else "?"
         margin = event.reward_margin
-        wish = "" if margin is None else f"margin {margin:+.2f}  "
-        told = (
-            f"step {number(event.step)}/{total}  loss {event.train_loss:.3f}  {wish}{self._val}  "
-            f"lr {event.learning_rate:.1e}  {number(round(event.tokens_per_second))} tokens/s  "
-            f"{eta} left"
-        )
+        parts = [
+            f"step {number(event.step)}/{total}",
+            f"loss {event.train_loss:.3f}",
+            f"{eta} left",
+            self._val,
+            "" if margin is None else f"margin {margin:+.2f}",
+            f"{number(round(event.tokens_per_second))} tokens/s",
+            f"lr {event.learning_rate:.1e}",
+        ]
+        parts = [part for part in parts if part]
         if self._bar:
-            self._advance(event.step, self._max_steps, told)
+            self._advance(event.step, self._max_steps, "  ".join(self._fitting(parts)))
         elif self._plain_due() or event.step == self._max_steps:
-            self._say(told)
+            self._say("  ".join(parts))
+
+    def _fitting(self, parts: Sequence[str]) -> Sequence[str]:
+        """The first ones, as many as there is room for beside the bar."""
+        room = self._console.width - columns_of(self._run.name) - _BAR_COLUMNS
+        while len(parts) > 1 and sum(len(part) + 2 for part in parts) > room:
+            parts = parts[:-1]
+        return parts
 
     def _sample(self, event: Sampled) -> None:
         step, count = self._sampled
@@ -167,13 +179,16 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
             self._say(told)
 
     def _say(self, text: str) -> None:
-        self._guard(lambda: self._console.print(text, markup=False))
+        """A line; on a terminal broken between words, elsewhere programs may look for them."""
+        if self._bar:
+            text = fill(
+                text, self._console.width, subsequent_indent="  ",
+                break_long_words=False, break_on_hyphens=False,
+            )  # fmt: skip
+        self._print(text)
 
-    def _wrapped(self, text: str) -> str:
-        """On a terminal broken between words; elsewhere programs may look for its words."""
-        if not self._bar:
-            return text
-        return fill(text, self._console.width, subsequent_indent="  ", break_long_words=False)
+    def _print(self, text: str) -> None:
+        self._guard(lambda: self._console.print(text, markup=False))
 
     def _guard(self, action: Callable[[], object]) -> None:
         if self._silent:
@@ -183,3 +198,17 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
             sys.stdout.flush()
         except (OSError, ValueError):  # the terminal is gone; the run is not
             self._silent = True
+
+
+def _best(outcome: Outcome) -> str:
+    """The best checkpoint, by what decides that it is."""
+    if outcome.best_val_loss is None:
+        return ""
+    val_loss = f"val_loss {outcome.best_val_loss:.4f} nats per token"
+    step = f"step {number(outcome.best_step or 0)}"
+    if not outcome.is_tuned:
+        return f"; best {val_loss} at {step}"
+    if outcome.best_preference_loss is None:
+        return f"; best: {step}, {BEST_OF_TUNING[False]}, with {val_loss}"
+    by = f"preference_loss {outcome.best_preference_loss:.4f} on the held-out examples"
+    return f"; best {by} at {step}, with {val_loss}"

@@ -12,6 +12,7 @@ from tinychat.cli.flags import READING_FLAGS, GivenFlags, Reading, data_settings
 from tinychat.cli.models import PLACE, Place, Run, open_model
 from tinychat.cli.output import Waiting, print_json, tell
 from tinychat.errors import SettingsError, TinychatError
+from tinychat.runs import checkpoint_label
 from tinychat.words import inert, number, table
 
 if TYPE_CHECKING:  # they import torch
@@ -235,7 +236,7 @@ def _document(
 def _print(document: dict[str, Any]) -> None:
     bits, step = document["bits_per_byte"], document["step"]
     rows = [
-        ("checkpoint", document["run"] + ("" if step is None else f"@{step}")),
+        ("checkpoint", checkpoint_label(document["run"], step)),
         ("measured on", f"{document['data']}, {number(document['target_tokens'])} tokens to guess"),
         ("val_loss", f"{document['val_loss']:.4f} nats per token"),
         *_int8(document.get("int8")),

@@ -4,14 +4,16 @@ import math
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from tinychat.runs import default_checkpoints
-from tinychat.words import inert, json_text
+from tinychat.words import inert, json_text, table
 
 PATIENCE_SECONDS = 2.0  # what takes longer is told
 _TERMINAL_SECONDS = 0.2  # between changes of the progress line
@@ -36,6 +38,30 @@ def named(run: Path) -> str:
     if root == default_checkpoints().absolute():
         return name
     return f"{name} --checkpoints {shlex.quote(inert(str(root)))}"
+
+
+def print_rows(console: Console, rows: Sequence[Sequence[str]]) -> None:
+    """Rows with aligned columns. On a terminal their last column is broken between words; elsewhere
+    each row is one line."""
+    if not console.is_terminal:
+        for line in table(rows):
+            console.print(line)
+        return
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    *first, _ = rows[0] if rows else ("", "")
+    for _ in first:
+        grid.add_column(no_wrap=True)
+    grid.add_column(ratio=1, overflow="fold")
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    console.print(grid, soft_wrap=False)
+
+
+def print_wrapped(console: Console, text: str, style: str = "") -> None:
+    """A text, on a terminal broken between words; elsewhere programs may look for its words."""
+    console.print(Text(text), style=style, soft_wrap=not console.is_terminal)
 
 
 def print_json(document: Any) -> None:

@@ -21,7 +21,14 @@ from tinychat.errors import (
     RunError,
     SettingsError,
 )
-from tinychat.runs import RunPaths, RunReader, find_model, is_foreign, read_checkpoint
+from tinychat.runs import (
+    RunPaths,
+    RunReader,
+    find_model,
+    folder_label,
+    is_foreign,
+    read_checkpoint,
+)
 from tinychat.text import Tokenizer, given_tokenizer, learnt_by
 
 _FORMAT = 1  # of tinychat.json
@@ -42,7 +49,7 @@ def parent_layer(
         name, shape, tokenizer = folder.name, *_foreign(folder)
     else:
         files = read_checkpoint(folder, only={"tinychat.json", "tokenizer.json"})
-        name = f"{folder.parent.name}@{files.step}"
+        name = folder_label(folder)
         shape = _shape(files.files["tinychat.json"], folder)
         tokenizer = Tokenizer.from_json(files.files["tokenizer.json"].decode())
     values = {

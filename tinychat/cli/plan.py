@@ -17,7 +17,7 @@ from tinychat.cli.facts import (
     vocabulary,
 )
 from tinychat.cli.flags import READING_FLAGS, SETTINGS, GivenFlags, Reading, SettingsFlags
-from tinychat.cli.output import Waiting, print_json, screen
+from tinychat.cli.output import Waiting, print_json, print_rows, print_wrapped, screen
 from tinychat.cli.ways import lines_of_ways
 from tinychat.words import count, finish_time, long_duration, number, short, size, table
 
@@ -151,8 +151,7 @@ def _print(console: Console, outlook: "Outlook", claims: "Sequence[Claim]") -> N
         *facts_of_disk(outlook.resolved.settings, outlook.disk, outlook.disk_free),
         *_time(outlook),
     ]
-    for line in table(facts):
-        console.print(line)
+    print_rows(console, facts)
     if outlook.forecast.timeline:
         console.print("\nas it goes", style="bold")
         for line in table(_timeline(outlook), right=range(1, 8)):
@@ -167,11 +166,14 @@ def _print(console: Console, outlook: "Outlook", claims: "Sequence[Claim]") -> N
     for said, true in claims:
         console.print(f"  said  {said}\n  true  {true}")
     for sentence in outlook.advice:
-        console.print(f"\n! {sentence}", style="yellow")
-    console.print(f"\nnothing was started; `tinychat train` with {_missing(outlook)} starts it")
-    console.print(
+        print_wrapped(console, f"\n! {sentence}", style="yellow")
+    print_wrapped(
+        console, f"\nnothing was started; `tinychat train` with {_missing(outlook)} starts it"
+    )
+    print_wrapped(
+        console,
         "with several GPUs or machines: `torchrun --nproc-per-node N -m tinychat train ...`, "
-        "which this plan of one process does not reckon with"
+        "which this plan of one process does not reckon with",
     )
 
 

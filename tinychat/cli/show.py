@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
-from tinychat.cli.output import named, print_json, screen
+from tinychat.cli.output import named, print_json, print_rows, screen
 from tinychat.cli.runs import state_text
 from tinychat.cli.ways import in_words, lines_of_ways
 from tinychat.config import Settings
@@ -132,8 +132,7 @@ def _print(
         *_family(ancestry),
         *_lineage(overview, history),
     ]
-    for line in table(told):
-        console.print(line)
+    print_rows(console, told)
     _print_ways(console, history)
     _print_settings(console, reader)
     _print_samples(console, history)
@@ -259,8 +258,7 @@ def _print_events(console: Console, history: History) -> None:
         )
         for event in events
     ]
-    for line in table(rows):
-        console.print(line)
+    print_rows(console, rows)
 
 
 def _print_what_next(console: Console, overview: Overview) -> None:

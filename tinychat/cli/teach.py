@@ -26,8 +26,8 @@ def teach_command(
     1 to 4 picks the best answer, r writes a better one, s skips, u takes the last judgement back,
     t trains on all of them, q ends. What is judged lies in .chats/feedback.jsonl beside the runs,
     where the page keeps it too. Training makes a new run and never touches the old one; old and new
-    are compared then, and the new one answers if it is accepted. RUN without a step is what was
-    accepted last of all that it was taught to be.
+    are compared then, and the new one is accepted, or not, or d decides later. RUN without a step
+    is what was accepted last of all that it was taught to be.
 
     Input may also come through a pipe, one line each: a prompt (or an empty line), then a key.
 
@@ -45,6 +45,7 @@ def teach_command(
     json_lines
         For programs: everything that happens as one JSON object a line on stdout.
     """
+    from tinychat.cli.teach_decision import Decisions
     from tinychat.cli.teach_live import LiveTeaching
     from tinychat.cli.teach_loop import ANSWERS, TeachLoop
     from tinychat.cli.teach_training import Training
@@ -73,10 +74,16 @@ def teach_command(
         greeting.append("It has learnt texts, not conversations: it goes on with a prompt.")
     view.greet(greeting)
     with Engine(batch_rows=ANSWERS) as engine:
-        learner = LiveTeaching(shelf, view, place, model, feedback.path) if live else None
-        if learner:
+        decisions = Decisions(engine, shelf, view, sampling, system, feedback)
+        learner = None
+        if live:
+            learner = LiveTeaching(shelf, view, place, decisions, model, feedback.path)
             learner.begin()
-        training = Training(engine, shelf, view, place, sampling, system)
+        elif waiting := decisions.waiting(model):
+            view.tell(
+                "waits", f"{inert(waiting)} waits for your decision: d decides", label=waiting
+            )
+        training = Training(view, place, decisions, feedback.path, shelf.checkpoints)
         TeachLoop(
             engine,
             model,
@@ -88,6 +95,7 @@ def teach_command(
             system=system,
             since=lambda: not_learnt_yet(feedback, shelf.checkpoints, model.name),
             train=training,
+            decide=decisions.again,
             live=learner,
         ).run()
     return 0

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinychat.cli.models import PlaceFlags
-from tinychat.cli.teach_training import decide
+from tinychat.cli.teach_decision import Decisions
 from tinychat.cli.teach_view import View
 from tinychat.cli.terminal import interrupts
 from tinychat.cli.tune import free_name
 from tinychat.errors import RunError
-from tinychat.runs import RunReader, checkpoint_step
+from tinychat.runs import RunReader, folder_label
 from tinychat.watch.following import Follower, Standing
 from tinychat.words import count, inert, signed
 from tinychat.words import loss as loss_text
@@ -27,10 +27,16 @@ class LiveTeaching:
     """One copy that learns. `model` is as far as it has come; `parent` stays as it is."""
 
     def __init__(
-        self, shelf: "Shelf", view: View, place: PlaceFlags, parent: "OpenedModel", feedback: Path
+        self,
+        shelf: "Shelf",
+        view: View,
+        place: PlaceFlags,
+        decisions: Decisions,
+        parent: "OpenedModel",
+        feedback: Path,
     ) -> None:
         self.model = self.parent = parent
-        self._shelf, self._view = shelf, view
+        self._shelf, self._view, self._decisions = shelf, view, decisions
         self._given: set[str] = set()  # judgements of this talk
         self._undone: set[str] = set()
         self._told_of = 0  # the step
@@ -74,8 +80,8 @@ class LiveTeaching:
             self._catch_up()
         self._follower.end()
         if self.model is not self.parent:
-            grew_from = RunReader(self._run).run.parent or ""
-            decide(self._shelf, self._view, self.parent, self.model, label_of(grew_from))
+            grew_from = folder_label(Path(RunReader(self._run).run.parent or ""))
+            self._decisions.decide(self.parent, self.model, self.parent, grew_from)
 
     def _catch_up(self) -> None:
         standing = self._wait(self._is_settled)
@@ -118,10 +124,3 @@ class LiveTeaching:
             return parent.run
         root = self._shelf.checkpoints
         return root / free_name(parent.path, root, "live")
-
-
-def label_of(checkpoint: str) -> str:
-    """run@step of a checkpoint's folder."""
-    path = Path(checkpoint)
-    step = checkpoint_step(path.name)
-    return path.name if step is None else f"{path.parent.name}@{step}"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # they import torch
     from tinychat.engine import Engine, OpenedModel
 
 ANSWERS = 4
-WITH_PROMPT = {"u": "undo", "t": "train on this", "?": "help", "q": "end"}
+WITH_PROMPT = {"u": "undo", "t": "train on this", "d": "decide", "?": "help", "q": "end"}
 """Keys that are heard where a prompt is typed: a line of that one letter."""
 
 HELP = (
@@ -33,8 +33,9 @@ HELP = (
     "s    none of them; nothing is kept",
     "u    take the last judgement back, and judge those answers again",
     "t    train on what was judged: a new model, beside the old one",
+    "d    compare what was taught last with what it came from, and accept it or go back",
     "q    end; all that was judged stays",
-    "Where a prompt is typed, a line of one of the letters u, t, ?, q is that key.",
+    "Where a prompt is typed, a line of one of the letters u, t, d, ?, q is that key.",
 )
 
 
@@ -55,8 +56,9 @@ class Turn:
 class TeachLoop:
     """One talk with a model that is taught.
 
-    `since` says how many judgements no training has had yet; `train` is called for "t" and gives
-    the model that answers from then on. With `live` there is no "t": a copy learns meanwhile.
+    `since` says how many judgements no training has had yet; `train` and `decide` are called for
+    "t" and "d" and give the model that answers from then on. With `live` there is neither: a copy
+    learns meanwhile.
     """
 
     def __init__(
@@ -71,18 +73,19 @@ class TeachLoop:
         seed: int,
         system: str = "",
         since: Callable[[], int],
-        train: "Callable[[OpenedModel, Sequence[str]], OpenedModel]",
+        train: "Callable[[OpenedModel], OpenedModel]",
+        decide: "Callable[[OpenedModel], OpenedModel]",
         live: LiveTeaching | None = None,
     ) -> None:
         self.model = model
         self.next_seed = seed
         self._engine, self._view, self._feedback, self._flags = engine, view, feedback, flags
-        self._system, self._since, self._train = system, since, train
+        self._system, self._since = system, since
         self._live, self._prompts = live, prompts
-        with_prompt = dict(WITH_PROMPT)
-        if live:
-            del with_prompt["t"]
-        self._with_prompt: Keys = with_prompt
+        self._changes = {"t": train, "d": decide}  # which model answers
+        self._with_prompt: Keys = {
+            key: word for key, word in WITH_PROMPT.items() if not live or key not in self._changes
+        }
         judged = {mark.asked for mark in feedback.marks()}
         self._asked = {prompt for prompt in prompts if clip(prompt, EXCERPT) in judged}
         self._open: list[Turn] = []  # to be judged, the last one first
@@ -100,7 +103,7 @@ class TeachLoop:
                 self._live.end()
 
     def _run(self) -> None:
-        while not self._has_left:
+        while not (self._has_left or self._view.has_ended):
             try:
                 if self._open:
                     self._judge(self._open[-1])
@@ -124,7 +127,6 @@ class TeachLoop:
         suggestion = suggest(self._prompts, self._asked)
         said = self._view.hear_prompt(suggestion, self.counter(), self._with_prompt)
         if said is None:
-            self._has_left = True
             return
         if said.strip() in self._with_prompt:
             self._obey(said.strip())
@@ -156,7 +158,9 @@ class TeachLoop:
     def _judge(self, turn: Turn) -> None:
         heard = self._view.hear_key(self._keys(turn))
         if heard is None:
-            self._has_left = True
+            asked = inert(clip(turn.said, EXCERPT))
+            told = f"the input ended before the answers to {asked!r} were judged"
+            self._view.tell("unjudged", f"{told}: nothing is kept of them", prompt=turn.said)
             return
         key, rest = heard
         if key.isdigit():
@@ -211,8 +215,8 @@ class TeachLoop:
         elif key == "u":
             self._undo()
         else:
-            self.model = self._train(self.model, self._fresh())
-        if self._open and key in ("?", "t"):
+            self.model = self._changes[key](self.model)
+        if self._open and key in ("?", *self._changes) and not self._view.has_ended:
             self._show(self._open[-1])
 
     def _undo(self) -> None:
@@ -232,8 +236,3 @@ class TeachLoop:
 
     def _show(self, turn: Turn) -> None:
         self._view.show(turn.texts)
-
-    def _fresh(self) -> list[str]:
-        """Prompts that nobody has judged, to compare models on; else those that were."""
-        fresh = [prompt for prompt in self._prompts if prompt not in self._asked]
-        return [*fresh, *(prompt for prompt in self._prompts if prompt in self._asked)]

@@ -8,14 +8,15 @@ stdout, remarks to stderr; as JSON everything goes to stdout, one object a line.
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from tinychat.cli.keys import read_key, single_keys
-from tinychat.cli.output import screen
+from tinychat.cli.keys import forget_typed, read_key, single_keys
+from tinychat.cli.output import print_rows, screen
 from tinychat.cli.terminal import Terminal, interruptible, interrupts
 from tinychat.words import inert
 from tinychat.words import table as table_lines
@@ -26,6 +27,8 @@ if TYPE_CHECKING:  # it imports torch
 Keys = Mapping[str, str]
 """Each key with the word for what it does."""
 
+YES_NO: Keys = {"y": "yes", "n": "no"}
+
 _FRAME_SECONDS = 0.07  # between two looks of answers that come
 _STYLES = {"refused": "yellow", "kept": "green", "asks": "bold", "asks_how": "bold"}
 _SIDE_BY_SIDE = 60  # columns that two answers beside each other need
@@ -35,6 +38,11 @@ class View(Protocol):
     """How the talk is shown, and how what the teacher says is heard."""
 
     live: bool
+    has_ended: bool  # nothing more will be said: Ctrl+D, or the end of a pipe
+
+    def quiet(self) -> AbstractContextManager[None]:
+        """What is typed meanwhile is not shown."""
+        ...
 
     def greet(self, lines: Sequence[str]) -> None: ...
 
@@ -81,6 +89,13 @@ def view_of(as_json: bool) -> View:
     return PersonView(terminal) if terminal.live else LineView(terminal)
 
 
+def ask(view: View, question: str) -> bool:
+    """Whether the teacher says yes."""
+    view.tell("asks", question)
+    heard = view.hear_key(YES_NO)
+    return heard is not None and heard[0] == "y"
+
+
 class PersonView:
     """A terminal with a person: keys are heard without Enter."""
 
@@ -88,7 +103,11 @@ class PersonView:
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
+        self.has_ended = False
         terminal.complete(lambda _: ())  # lines can be edited and remembered
+
+    def quiet(self) -> AbstractContextManager[None]:
+        return single_keys()
 
     def greet(self, lines: Sequence[str]) -> None:
         first, *others = lines
@@ -117,10 +136,14 @@ class PersonView:
                     with interruptible():
                         key = read_key()
                 except KeyboardInterrupt:
-                    self._print(Text("(q leaves)", style="dim"))
+                    told = "(q leaves)" if "q" in keys else "(Ctrl+D leaves)"
+                    self._print(Text(told, style="dim"))
                     continue
-                if key is None or key.lower() in keys:
-                    return None if key is None else (key.lower(), "")
+                if key is None:
+                    self.has_ended = True
+                    return None
+                if key.lower() in keys:
+                    return key.lower(), ""
 
     def hear_text(self, label: str) -> str | None:
         return self._read(f"{label} › ", "(an empty line gives it up)")
@@ -136,6 +159,7 @@ class PersonView:
         self._print(_numbered(texts, self._width))
 
     def show_pair(self, prompt: str, texts: Sequence[str], names: Sequence[str]) -> None:
+        forget_typed()  # it was not meant for these
         print()
         self._print(Text(inert(prompt), style="bold"))
         if self._width < _SIDE_BY_SIDE:
@@ -152,13 +176,7 @@ class PersonView:
     def show_plan(
         self, rows: Sequence[tuple[str, str]], remarks: Sequence[str], plan: Mapping[str, Any]
     ) -> None:
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.width = self._width
-        table.add_column(style="dim", no_wrap=True)
-        table.add_column(ratio=1, overflow="fold")
-        for word, told in rows:
-            table.add_row(word, Text(inert(told)))
-        self._print(table)
+        print_rows(screen(), [(word, inert(told)) for word, told in rows])
         for remark in remarks:
             self._print(Text(inert(remark), style="yellow"))
 
@@ -166,9 +184,11 @@ class PersonView:
         while True:
             try:
                 with interruptible():
-                    return self._terminal.read(prompt, on_interrupt)
+                    said = self._terminal.read(prompt, on_interrupt)
             except KeyboardInterrupt:  # just before or after
                 continue
+            self.has_ended = said is None
+            return said
 
     @property
     def _width(self) -> int:
@@ -185,6 +205,10 @@ class LineView:
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
+        self.has_ended = False
+
+    def quiet(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def greet(self, lines: Sequence[str]) -> None:
         self._terminal.remark(lines[0])
@@ -193,13 +217,13 @@ class LineView:
         self._terminal.remark(message)
 
     def hear_prompt(self, suggestion: str | None, before: str, keys: Keys) -> str | None:
-        said = self._terminal.read()
+        said = self._read()
         if said == "" and suggestion is not None:
             print(f"> {inert(suggestion)}", flush=True)
         return said
 
     def hear_key(self, keys: Keys) -> tuple[str, str] | None:
-        while (said := self._terminal.read()) is not None:
+        while (said := self._read()) is not None:
             key, _, rest = said.strip().partition(" ")
             if key.lower() in keys:
                 return key.lower(), rest
@@ -208,7 +232,7 @@ class LineView:
         return None
 
     def hear_text(self, label: str) -> str | None:
-        return self._terminal.read()
+        return self._read()
 
     def show_coming(self, several: "Several") -> None:
         with interrupts(several.cancel):
@@ -233,6 +257,11 @@ class LineView:
         for line in (*table_lines(rows), *remarks):
             self.tell("plan", inert(line))
 
+    def _read(self) -> str | None:
+        said = self._terminal.read()
+        self.has_ended = said is None
+        return said
+
 
 class JsonView(LineView):
     """The same for a program that wants to be sure: one JSON object a line on stdout.
@@ -248,7 +277,7 @@ class JsonView(LineView):
 
     def hear_prompt(self, suggestion: str | None, before: str, keys: Keys) -> str | None:
         self._put("asks_prompt", suggestion=suggestion, message=before)
-        return self._terminal.read()
+        return self._read()
 
     def hear_key(self, keys: Keys) -> tuple[str, str] | None:
         self._put("asks_key", keys=dict(keys))
@@ -256,7 +285,7 @@ class JsonView(LineView):
 
     def hear_text(self, label: str) -> str | None:
         self._put("asks_text", message=label)
-        return self._terminal.read()
+        return self._read()
 
     def show(self, texts: Sequence[str]) -> None:
         self._put("answers", answers=list(texts))

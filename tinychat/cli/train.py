@@ -22,6 +22,7 @@ from tinychat.cli.flags import (
     with_absolute_mirror,
 )
 from tinychat.cli.hub import is_on_hub, lasting, local_paths, local_tokenizer
+from tinychat.cli.output import named
 from tinychat.errors import DataError, RunExistsError, SettingsError
 from tinychat.launch import launch_of
 from tinychat.words import count
@@ -328,5 +329,5 @@ def _refuse_unless_same(run: Path, resolved: Any) -> None:
     if there != wanted or list_checkpoints(run) not in ([], [0]):
         raise RunExistsError(
             f"there is a run {run.name} in {run.parent} already; go on with "
-            f"`tinychat resume {run.name}`, or give this one another --name"
+            f"`tinychat resume {named(run)}`, or give this one another --name"
         )

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,12 +16,14 @@ from tinychat.cli.flags import (
     SettingsFlags,
     command_line,
 )
-from tinychat.cli.output import Waiting, print_json, screen
+from tinychat.cli.output import Waiting, print_json, print_rows, print_wrapped, screen
 from tinychat.cli.until_eof import stop_at_eof
 from tinychat.errors import NoDataError, SettingsError
-from tinychat.words import count, long_duration, number, size, table
+from tinychat.words import count, inert
 
-if TYPE_CHECKING:  # it imports torch
+if TYPE_CHECKING:  # the last one imports torch
+    from tinychat.config import Settings
+    from tinychat.conversations import Judgements
     from tinychat.planning.tuning import TuneOutlook
 
 PRESET = "tune"
@@ -140,16 +141,28 @@ def _layered(
     from tinychat.cli.train import layered_settings
     from tinychat.conversations import examples_of, read_feedback
 
+    folder = checkpoint_folder(run, root).absolute()
     told = feedback or _words(given.values.get("tune.feedback")) or [str(root)]
     files = [_file(Path(path), may_come=preset == FOLLOWING).absolute() for path in told]
-    folder = checkpoint_folder(run, root).absolute()
     inherited = inherited_layer(folder, _asked(config, data, given))
     short |= {"init_from": str(folder), "tune.feedback": tuple(map(str, files))}
     judgements = read_feedback([file for file in files if file.exists()])
     resolved, _ = layered_settings(preset, config, data, short, root, given, [inherited])
     if preset == FOLLOWING:
         return resolved
-    return _long_enough(resolved, len(examples_of(judgements, resolved.settings.tune.method)))
+    examples = examples_of(judgements, resolved.settings.tune.method)
+    if not examples:
+        raise _nothing_to_learn(resolved.settings, judgements)
+    return _long_enough(resolved, len(examples))
+
+
+def _nothing_to_learn(settings: "Settings", judgements: "Judgements") -> SettingsError:
+    from tinychat.conversations import unused_of, why_nothing
+
+    method = settings.tune.method
+    left_out = {**judgements.left_out, **unused_of(judgements, method)}
+    counts = {why: each.count for why, each in left_out.items()}
+    return SettingsError(why_nothing(settings.tune.feedback, method, counts))
 
 
 def _long_enough(resolved: Any, examples: int) -> Any:
@@ -218,22 +231,13 @@ def _show(run: Path, resolved: Any, as_json: bool) -> int:
     return 0
 
 
-def plan_rows(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a training would be, from the document of a dry run: each row a word and its text."""
-    return [
-        ("grows from", plan["parent"]),
-        ("learns from", plan["learns_from"]),
-        ("length", f"{count(plan['steps'], 'step')} of {number(plan['batch_size'])} units"),
-        ("time", f"about {long_duration(plan['seconds'])} on this machine"),
-        ("disk", f"{size(plan['disk_bytes'])} at most"),
-        *(("writes", path) for path in plan["writes"]),
-    ]
-
-
 def _print(outlook: "TuneOutlook") -> None:
+    from tinychat.watch.tuning import plan_rows
+
     console = screen()
-    for line in table(plan_rows(outlook.to_json())):
-        console.print(line)
+    print_rows(console, plan_rows(outlook.to_json()))
     for remark in outlook.remarks:
-        console.print(f"! {remark}", style="yellow")
-    console.print(f"\nnothing was started; the same without --dry-run makes {outlook.run}")
+        print_wrapped(console, f"! {inert(remark)}", style="yellow")
+    told = f"nothing was started; the same without --dry-run makes {inert(outlook.run)}"
+    console.print()
+    print_wrapped(console, told)

@@ -13,6 +13,7 @@ from tinychat.conversations.answers import CUT_OFF, FAILED, Answer, Messages, Mo
 from tinychat.conversations.examples import (
     Example,
     Objective,
+    Prompt,
     Reply,
     examples_from_bytes,
     examples_to_bytes,
@@ -34,6 +35,7 @@ from tinychat.conversations.judgements import (
     Method,
     examples_of,
     unused_of,
+    why_nothing,
 )
 from tinychat.conversations.learnt import not_learnt_yet
 from tinychat.conversations.reading import feedback_file, read_feedback
@@ -41,7 +43,7 @@ from tinychat.conversations.store import FEEDBACK, Conversations, Found, Summary
 from tinychat.conversations.teaching import Taught, Teaching
 from tinychat.conversations.tree import Conversation, Node
 from tinychat.conversations.trl import FORMS, Form, method_of, to_trl, trl_to_bytes
-from tinychat.conversations.votes import Side, Tally, Verdict, Votes
+from tinychat.conversations.votes import Side, Tally, Verdict, Votes, blind_swap, tally_words
 
 __all__ = [
     "CUT_OFF",
@@ -69,6 +71,7 @@ __all__ = [
     "Mode",
     "Node",
     "Objective",
+    "Prompt",
     "Reply",
     "Role",
     "Side",
@@ -78,6 +81,7 @@ __all__ = [
     "Teaching",
     "Verdict",
     "Votes",
+    "blind_swap",
     "examples_from_bytes",
     "examples_of",
     "examples_to_bytes",
@@ -86,9 +90,11 @@ __all__ = [
     "method_of",
     "not_learnt_yet",
     "read_feedback",
+    "tally_words",
     "to_json",
     "to_markdown",
     "to_trl",
     "trl_to_bytes",
     "unused_of",
+    "why_nothing",
 ]

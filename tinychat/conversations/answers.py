@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from tinychat.conversations.row_file import Row, whole_text
 from tinychat.errors import ConversationError
+from tinychat.runs import checkpoint_label
 from tinychat.words import clip, inert
 
 Role = Literal["user", "assistant", "system"]
@@ -43,7 +44,7 @@ class Answer:
     @property
     def label(self) -> str:
         """Whose it is: `<run>@<step>`, or the folder of a model from elsewhere"""
-        return self.run if self.step is None else f"{self.run}@{self.step}"
+        return checkpoint_label(self.run, self.step)
 
     def to_row(self) -> Row:
         """As JSON values. Raises ConversationError for what no file of ours can carry."""

@@ -110,6 +110,16 @@ def unused_of(judgements: Judgements, method: Method) -> dict[str, LeftOut]:
     return leave_out.told()
 
 
+def why_nothing(files: Sequence[str], method: Method, left_out: Mapping[str, int]) -> str:
+    """Why there is nothing to learn in these files, and what to do; by the reason how much is left
+    out."""
+    why = ", ".join(f"{number:,} {reason}" for reason, number in left_out.items())
+    return (
+        f"{', '.join(files)}: nothing in it can be learnt by tune.method = {method}"
+        f"{f' ({why})' if why else ''}; pick, rewrite or rate some answers first"
+    )
+
+
 def _taught(said: Judgement, method: Method) -> tuple[list[Example], str]:
     """Its examples, and the reason why if there are none."""
     good, bad = _sides(said)

@@ -14,6 +14,7 @@ from pathlib import Path
 from tinychat.conversations.answers import want, want_time
 from tinychat.conversations.row_file import Row, RowFile, whole_text
 from tinychat.conversations.store import CHATS
+from tinychat.runs import checkpoint_label
 from tinychat.runs.durable import Disk
 
 
@@ -31,7 +32,7 @@ class Taught:
     @property
     def label(self) -> str:
         """demo-tuned@40"""
-        return f"{self.run}@{self.step}"
+        return checkpoint_label(self.run, self.step)
 
     @property
     def parent_run(self) -> str:

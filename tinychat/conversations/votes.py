@@ -13,6 +13,7 @@ from tinychat.conversations.row_file import Row, RowFile, whole_text
 from tinychat.conversations.store import CHATS
 from tinychat.errors import ConversationError
 from tinychat.runs.durable import Disk
+from tinychat.words import count
 
 Verdict = Literal["a", "b", "tie", "both bad"]
 
@@ -145,6 +146,27 @@ class Votes:
         a, b = (want(want(row, side, dict), "label", str) for side in ("a", "b"))
         vote = _Vote(a, b, row["verdict"], want(row, "blind", bool))
         self._votes.setdefault(want(row, "id", str), vote)
+
+
+def tally_words(a: str, b: str, tally: Tally) -> str:
+    """demo@300 wins 14 of 20 against demo@100 (4 ties, 1 both bad)"""
+    if tally.a_wins == tally.b_wins:
+        words = f"{a} and {b} won {tally.a_wins} each of {tally.total}"
+    else:
+        if tally.b_wins > tally.a_wins:
+            a, b = b, a
+        words = f"{a} wins {max(tally.a_wins, tally.b_wins)} of {tally.total} against {b}"
+    rest = [
+        *([count(tally.ties, "tie")] if tally.ties else []),
+        *([f"{tally.both_bad} both bad"] if tally.both_bad else []),
+        *([f"{tally.blind} voted blind"] if tally.blind else []),
+    ]
+    return f"{words} ({', '.join(rest)})" if rest else words
+
+
+def blind_swap() -> bool:
+    """Whether the second of two answers is seen first where their names are hidden: by chance."""
+    return bool(secrets.randbelow(2))
 
 
 def _is_won(vote: _Vote) -> bool:

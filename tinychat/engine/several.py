@@ -33,19 +33,22 @@ def with_seeds(rules: Sampling, number: int) -> list[Sampling]:
     return [replace(rules, seed=(rules.seed + place) % SEEDS) for place in range(number)]
 
 
-def prompt_messages(said: str, system: str = "") -> list[dict[str, str]]:
+def prompt_messages(
+    said: str, system: str = "", before: Sequence[Message] = ()
+) -> list[dict[str, str]]:
     """The turns that an answer was given to, as judgements keep them."""
-    told = [{"role": "system", "content": system}] if system else []
-    return [*told, {"role": "user", "content": said}]
+    told = [Message("system", system)] if system else []
+    turns = (*told, *before, Message("user", said))
+    return [{"role": turn.role, "content": turn.content} for turn in turns]
 
 
 class Several:
     """The answers of one model to one prompt, on their way together.
 
     `texts` is how far they have come by the last `take`. `news` is set whenever there is more. A
-    model that goes on with texts gets the prompt alone, without `system`. With `differ`, answers
-    that repeat others are made anew. `deadline_seconds` is for each of them. Raises EngineBusyError
-    if the queue is full.
+    model that goes on with texts gets the prompt alone, without `system` and the turns `before`.
+    With `differ`, answers that repeat others are made anew. `deadline_seconds` is for each of them.
+    Raises EngineBusyError if the queue is full.
     """
 
     def __init__(
@@ -56,12 +59,13 @@ class Several:
         rules: Sequence[Sampling],
         system: str = "",
         *,
+        before: Sequence[Message] = (),
         differ: bool = False,
         deadline_seconds: float | None = None,
     ) -> None:
         self.model = model
         self.system = system if model.is_chat else ""
-        self.messages = prompt_messages(said, self.system)
+        self.messages = prompt_messages(said, self.system, before if model.is_chat else ())
         self.rules = list(rules)
         self.news = threading.Event()
         self.texts = [""] * len(rules)

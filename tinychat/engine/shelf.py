@@ -22,7 +22,7 @@ from tinychat.model import (
     load_foreign,
     load_model,
 )
-from tinychat.runs import RunPaths, RunReader, find_model, is_foreign
+from tinychat.runs import RunPaths, RunReader, checkpoint_label, find_model, is_foreign
 
 _Key = tuple[Path, int, int]  # a folder, and which file in it was there
 
@@ -50,7 +50,7 @@ class OpenedModel:
     @property
     def label(self) -> str:
         """`<run>@<step>`, or the folder of a model from elsewhere"""
-        return self.name if self.step is None else f"{self.name}@{self.step}"
+        return checkpoint_label(self.name, self.step)
 
     @property
     def is_chat(self) -> bool:

@@ -5,13 +5,16 @@ of it is kept but the prepared data, which the run will find.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tinychat.config import Settings
 from tinychat.config.load import Resolved
+from tinychat.conversations import read_feedback, unused_of
 from tinychat.planning.probe import NO_RUN, time_evaluation, time_samples, time_save
+from tinychat.runs import folder_label
 from tinychat.text import Progress
 from tinychat.training.evaluate import Evaluation
 from tinychat.training.pace import Pace, due_rounds
@@ -35,9 +38,11 @@ class TuneOutlook:
     folder: Path
     parent: str
     lessons: Lessons
+    places: Mapping[str, Sequence[str]]  # of what is left out, by the reason why
     steps: int
     seconds: float
     batch_size: int
+    examples_a_step: int
     disk_bytes: int
     writes: tuple[str, ...]
     remarks: tuple[str, ...]
@@ -55,10 +60,12 @@ class TuneOutlook:
                 **lessons.by_objective(),
                 "held_out": lessons.held_out,
                 "left_out": dict(lessons.left_out),
+                "places": dict(self.places),
             },
             "steps": self.steps,
             "seconds": self.seconds,
             "batch_size": self.batch_size,
+            "examples_a_step": self.examples_a_step,
             "disk_bytes": self.disk_bytes,
             "writes": list(self.writes),
             "remarks": list(self.remarks),
@@ -85,11 +92,13 @@ def look_ahead(run: Path, resolved: Resolved, progress: Progress) -> TuneOutlook
     return TuneOutlook(
         run=run.name,
         folder=run.absolute(),
-        parent=_named(Path(settings.init_from or "")),
+        parent=folder_label(Path(settings.init_from or "")),
         lessons=lessons,
+        places=_places(settings),
         steps=parts.max_steps,
         seconds=round(seconds + SECONDS_OF_A_PROCESS, 1),
         batch_size=settings.batch_size,
+        examples_a_step=settings.examples_a_step,
         disk_bytes=peak_of(parts.settings, sizes).n_bytes,
         writes=(str(run.absolute()), *([str(Path(mirror) / run.name)] if mirror else [])),
         remarks=(*_remarks(lessons), *_long_looks(parts, pace)),
@@ -151,12 +160,11 @@ def _remarks(lessons: Lessons) -> list[str]:
     return told
 
 
-def _named(checkpoint: Path) -> str:
-    """run@step, as other commands take it; a model from elsewhere by its folder."""
-    from tinychat.runs import checkpoint_step
-
-    step = checkpoint_step(checkpoint.name)
-    return str(checkpoint) if step is None else f"{checkpoint.parent.name}@{step}"
+def _places(settings: Settings) -> dict[str, Sequence[str]]:
+    """Where the first of the judgements stand that are left out, by the reason why."""
+    judged = read_feedback([Path(path) for path in settings.tune.feedback])
+    left_out = {**judged.left_out, **unused_of(judged, settings.tune.method)}
+    return {why: each.places for why, each in left_out.items()}
 
 
 def _timed(action: Callable[[], object]) -> float:

@@ -50,9 +50,11 @@ from tinychat.runs.inspection import (
 from tinychat.runs.layout import (
     AttemptPaths,
     RunPaths,
+    checkpoint_label,
     checkpoint_name,
     checkpoint_step,
     default_checkpoints,
+    folder_label,
     list_checkpoints,
     resumable_checkpoints,
 )
@@ -163,6 +165,7 @@ __all__ = [
     "breaks",
     "chained",
     "check_mirror",
+    "checkpoint_label",
     "checkpoint_name",
     "checkpoint_step",
     "clean_up",
@@ -170,6 +173,7 @@ __all__ = [
     "family_words",
     "find_model",
     "find_run",
+    "folder_label",
     "free_at",
     "inspect_checkpoint",
     "inspect_run",

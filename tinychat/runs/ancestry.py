@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinychat.errors import TinychatError
-from tinychat.runs.layout import checkpoint_step
+from tinychat.runs.layout import checkpoint_label, checkpoint_step
 from tinychat.runs.reader import RunReader
 from tinychat.runs.records import Generation, build, parse
 from tinychat.words import count, inert
@@ -98,7 +98,7 @@ def family_words(
 
 
 def _who(each: Generation, name: Callable[[str], str]) -> str:
-    return name(each.run + ("" if each.step is None else f"@{each.step}"))
+    return name(checkpoint_label(each.run, each.step))
 
 
 def _told(each: Generation, name: Callable[[str], str]) -> str:

@@ -125,6 +125,18 @@ def checkpoint_step(name: str) -> int | None:
     return int(match[1])
 
 
+def checkpoint_label(run: str, step: int | None) -> str:
+    """`demo@300`, as people name a checkpoint and `find_run` finds it; without a step the name
+    alone, as of a model from elsewhere."""
+    return run if step is None else f"{run}@{step}"
+
+
+def folder_label(folder: Path) -> str:
+    """The same of a checkpoint's folder, or of a model folder from elsewhere."""
+    step = checkpoint_step(folder.name)
+    return checkpoint_label(folder.name if step is None else folder.parent.name, step)
+
+
 def list_checkpoints(run: Path) -> list[int]:
     """The steps of the published checkpoints, ascending. Looks at names only."""
     try:

@@ -166,7 +166,7 @@ class AttemptRecord(_Record):
 
 @dataclass(frozen=True, kw_only=True)
 class BestCheckpoint:
-    """The evaluated checkpoint with the lowest validation loss."""
+    """The evaluated checkpoint that the run found best: by val_loss, or by preference_loss."""
 
     step: int
     val_loss: float  # nats per token

@@ -13,7 +13,7 @@ from typing import Any
 from tinychat.config import DataSettings
 from tinychat.config.load import Layer, json_to_layer, resolve
 from tinychat.errors import RunError, SettingsError
-from tinychat.runs import RunReader, is_foreign
+from tinychat.runs import RunReader, folder_label, is_foreign
 from tinychat.text.built_in import SMALL_TALK
 from tinychat.text.corpus import form_of_path
 
@@ -46,7 +46,7 @@ def learnt_by(folder: Path) -> OldData:
     Raises SettingsError where its run does not lie around it or cannot be read.
     """
     unknown = (
-        f"what {folder.name if is_foreign(folder) else _label(folder)} learnt from is not told "
+        f"what {folder_label(folder)} learnt from is not told "
         "here{}; name it by --replay.paths, or go without by --replay.share 0"
     )
     if is_foreign(folder):
@@ -62,7 +62,3 @@ def learnt_by(folder: Path) -> OldData:
     if older and form_of_path(older[0], old.data) == form_of_path(paths[0], old.data):
         paths += older
     return OldData(replace(old.data, paths=tuple(dict.fromkeys(paths))), old.seed)
-
-
-def _label(folder: Path) -> str:
-    return f"{folder.parent.name}@{int(folder.name.rpartition('-')[2])}"

@@ -111,6 +111,8 @@ class Outcome:
     step: int
     best_step: int | None
     best_val_loss: float | None
+    best_preference_loss: float | None = None  # by which it is the best, where some are held out
+    is_tuned: bool = False  # learns from preferences
 
 
 def train(
@@ -382,7 +384,14 @@ class _Job:
         self.recorder.finish(ended, state.step, why)
         self.followers.close()
         self.recorder.close()
-        return Outcome(ended, state.step, state.best_step, state.best_val_loss)
+        return Outcome(
+            ended,
+            state.step,
+            state.best_step,
+            state.best_val_loss,
+            state.best_preference_loss,
+            bool(self.resolved.settings.tune.feedback),
+        )
 
     def publish(
         self, progress: Progress, keep: CheckpointSettings, pinned: set[int]

@@ -150,11 +150,17 @@ class Trainer:
                 self.update()
             elif self.stop is False or self.checkpoint() or self.stop:
                 break
-        if self.stop is not None:
+        if self.stop is not None and not self._is_whole():
             return "stopped"
         if told:
             self.note("forgetting", told)
         return "finished"
+
+    def _is_whole(self) -> bool:
+        """Whether all is done and saved, also where somebody asked to stop meanwhile."""
+        step = self.progress.step
+        is_last = step == self.updates.max_steps and not self._evaluation_is_due()
+        return is_last and self.saved_step == step
 
     def _waits(self) -> bool:
         """Until somebody says so, or until there is something to learn from."""

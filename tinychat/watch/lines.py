@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tinychat.runs import Row
+from tinychat.runs import BestCheckpoint, Row, TuneRecord
 from tinychat.watch.overview import Overview, finite_number, loss_of
 from tinychat.watch.states import ENDED, LIVE, state_word
+from tinychat.watch.tuning import BEST_OF_TUNING
 from tinychat.words import (
     NOTHING,
     age,
@@ -81,7 +82,7 @@ def facts(overview: Overview) -> list[tuple[str, str]]:
         told.append(("val loss", _evaluated(overview.eval) + _risen(overview, "val_loss")))
         told += _only_some(overview, overview.eval)
     if (best := overview.best) is not None:
-        told.append(("best", f"val loss {loss(best.val_loss)} at step {number(best.step)}"))
+        told.append(("best", _best(overview.tune, best)))
     if (speed := overview.number("tokens_per_second")) is not None:
         told.append(("speed", f"{short(speed)} tokens/s"))
     if (memory := overview.number("memory_bytes")) is not None:
@@ -89,6 +90,14 @@ def facts(overview: Overview) -> list[tuple[str, str]]:
     if overview.tokens_seen is not None:
         told.append(("tokens seen", number(overview.tokens_seen)))
     return told
+
+
+def _best(tune: TuneRecord | None, best: BestCheckpoint) -> str:
+    """The best checkpoint, and what decides that it is."""
+    measured = f"val loss {loss(best.val_loss)}"
+    if tune is None:
+        return f"{measured} at step {number(best.step)}"
+    return f"step {number(best.step)}, {BEST_OF_TUNING[tune.held_out > 0]}; {measured}"
 
 
 def _only_some(overview: Overview, row: Row) -> list[tuple[str, str]]:

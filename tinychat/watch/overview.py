@@ -17,7 +17,7 @@ from tinychat.runs import (
     RunReader,
     Status,
     TuneRecord,
-    checkpoint_step,
+    folder_label,
     process_identity,
     true_state,
 )
@@ -146,11 +146,7 @@ def best_json(best: BestCheckpoint | None) -> Row | None:
 
 def parent_label(parent: str | None) -> str | None:
     """A parent as run.json names it, as people do: demo@300 for the checkpoint's folder."""
-    if parent is None:
-        return None
-    folder = Path(parent)
-    step = checkpoint_step(folder.name)
-    return folder.name if step is None else f"{folder.parent.name}@{step}"
+    return None if parent is None else folder_label(Path(parent))
 
 
 def runs_json(checkpoints: Path, overviews: Sequence[Overview]) -> Row:

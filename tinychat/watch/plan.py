@@ -50,8 +50,8 @@ def plan_arguments(arguments: Sequence[str]) -> list[str]:
 async def ask_plan(arguments: Sequence[str], tell: Callable[[str], None]) -> dict[str, Any]:
     """The document of `tinychat ARGUMENTS`; `tell` gets what it is doing, as it says so.
 
-    Takes half a minute or more; cancelling the task ends the child at once. Raises RunError with
-    the child's own sentence if it refuses, OSError if no process can be started.
+    Takes half a minute or more; cancelling the task ends the child at once. Raises RunError or
+    SettingsError with the child's own sentence if it refuses, OSError if no process can be started.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tinychat", *arguments,
@@ -69,7 +69,8 @@ async def ask_plan(arguments: Sequence[str], tell: Callable[[str], None]) -> dic
             process.kill()  # what it measures in ends with it
             await process.wait()
     if code:
-        raise RunError(_complaint(said) or f"The plan ended with {code} and without a word.")
+        kind = SettingsError if code == SettingsError.exit_code else RunError
+        raise kind(_complaint(said) or f"The plan ended with {code} and without a word.")
     try:
         document = json.loads(answer)
     except ValueError:

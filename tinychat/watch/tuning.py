@@ -1,6 +1,6 @@
 """Preference tuning as a screen follows it: the command that starts it, and how a run goes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +9,28 @@ from typing import Any
 from tinychat.errors import TinychatError
 from tinychat.runs import Row, RunReader, TuneRecord
 from tinychat.watch.overview import Overview, finite_number
+from tinychat.words import count, long_duration, size, with_places
+
+BEST_OF_TUNING = {
+    True: "the lowest preference_loss on the held-out examples",
+    False: "the newest whose val_loss has not risen too far",
+}
+"""Which checkpoint is the best, by whether examples are held out."""
+
+_SHOWN = 3  # places of what is left out
+_WAYS = {
+    "sft": ("answer", "to give"),
+    "dpo": ("pair", "of a better and a worse answer"),
+    "orpo": ("pair", "of a better and a worse answer (orpo)"),
+    "kto": ("answer", "rated good or bad"),
+}
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The weights after so many steps; None where nothing was measured.
 
-    `val_loss` is on what the parent had learnt, the others are of the preferences kept aside.
+    `val_loss` is on what the parent had learnt, the others are of the preferences held out.
     """
 
     step: int
@@ -68,6 +83,39 @@ def tune_arguments(
 def tune_plan_arguments(arguments: Sequence[str]) -> list[str]:
     """What asks for the plan of the run that `tune_arguments` would start."""
     return [*arguments, "--dry-run", "--json"]
+
+
+def plan_rows(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The document of `tinychat tune --dry-run` in rows, each a word and what it is."""
+    told = plan["examples"]
+    ways = [f"{count(n, what)} {how}" for way, (what, how) in _WAYS.items() if (n := told[way])]
+    examples = plan["examples_a_step"]
+    step = count(examples, "example")
+    if old := plan["batch_size"] - examples:
+        step += f" and {count(old, 'row')} of the old data"
+    left_out = [
+        with_places(n, why, told["places"].get(why, ())[:_SHOWN])
+        for why, n in told["left_out"].items()
+    ]
+    held_out = told["held_out"]
+    asked = f"{count(held_out, 'example')}, never trained on but asked afterwards"
+    rows = [
+        ("starts from", f"{plan['parent']}, which stays as it is"),
+        ("learns from", f"{judgement_words(told)}, as {', '.join(ways)}"),
+        ("held out", asked if held_out else ""),
+        ("left out", "; ".join(left_out)),
+        ("length", f"{count(plan['steps'], 'step')}, each of {step}"),
+        ("best", BEST_OF_TUNING[held_out > 0]),
+        ("time", f"about {long_duration(plan['seconds'])} on this machine"),
+        ("writes", f"{', '.join(plan['writes'])}, at most {size(plan['disk_bytes'])}"),
+    ]
+    return [(name, words) for name, words in rows if words]
+
+
+def judgement_words(counts: Mapping[str, Any]) -> str:
+    """How many judgements of each kind: 23 picks, 4 rewrites"""
+    kinds = ("pick", "thumb", "rewrite")
+    return ", ".join(count(n, kind) for kind in kinds if (n := counts.get(f"{kind}s")))
 
 
 def newest_tuning(overviews: Sequence[Overview]) -> Overview | None:

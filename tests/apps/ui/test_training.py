@@ -126,7 +126,7 @@ def test_from_ten_picks_to_an_accepted_model(school: Server, open_page: OpenPage
     send_command(school.checkpoints / "pupil-tuned", "resume", by="test")
     page.get_by_role("button", name="Compare old and new").wait_for(timeout=120_000)
     assert "pupil-tuned has learnt from 60 picks" in page.locator(".train").inner_text()
-    assert "examples kept aside" in figures(page)["Prefers what you prefer"]
+    assert "examples held out" in figures(page)["Prefers what you prefer"]
     assert "before" in figures(page)["Val loss on the old data"]
     assert_sound(page)
 
@@ -325,7 +325,7 @@ def example(*turns: tuple[str, str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_old_and_new_are_asked_what_was_kept_aside_first(
+def test_old_and_new_are_asked_what_was_held_out_first(
     page_context: OpenContext, trained: Path, tmp_path: Path
 ) -> None:
     runs = shutil.copytree(trained, tmp_path / "checkpoints")
@@ -339,7 +339,7 @@ def test_old_and_new_are_asked_what_was_kept_aside_first(
     first = trial.prompts[0]
     assert (first.text, first.system) == ("And you?", "Be brief.")
     assert [turn.content for turn in first.before] == ["Hi", "Hello."]
-    assert [each.is_kept_aside for each in trial.prompts[:2]] == [True, False]
+    assert [each.is_held_out for each in trial.prompts[:2]] == [True, False]
     assert "Trained on" not in [each.text for each in trial.prompts]
     for _ in go_on(context, trial, {}):
         pass
