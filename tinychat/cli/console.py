@@ -6,11 +6,13 @@ silences it and nothing else.
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
 
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from tinychat.cli.output import named, screen
@@ -32,6 +34,24 @@ from tinychat.words import columns_of, duration, inert, number, size
 PLAIN_SECONDS = 10.0  # between lines where there is no terminal
 SAMPLES_SHOWN = 2
 _BAR_COLUMNS = 20  # the bar, its share, and the spaces between
+_CTRL_C_COLUMNS = 3
+
+
+class _Bar(Progress):
+    """Leaves room for the ^C that a terminal writes behind it: in the last column that would begin
+    a new line, and the bar would stay behind."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from map(_Narrower, super().get_renderables())
+
+
+@dataclass(frozen=True)
+class _Narrower:
+    whole: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = max(1, options.max_width - _CTRL_C_COLUMNS)
+        yield from console.render(self.whole, options.update_width(width))
 
 
 class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
@@ -52,7 +72,7 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
 
     def __enter__(self) -> "ConsoleProgress":
         if self._console.is_terminal:
-            self._bar = Progress(
+            self._bar = _Bar(
                 TextColumn("[bold]{task.description}"),
                 BarColumn(bar_width=None),
                 TextColumn("{task.percentage:>3.0f}%"),
@@ -84,6 +104,7 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
         match event:
             case Began():
                 self._max_steps = event.max_steps
+                self._advance(event.step, event.max_steps, "")
                 self._say(
                     f"{number(event.parameters)} parameters, {event.device} {event.dtype}, "
                     f"{number(event.rows_per_epoch)} rows an epoch; {event.lineage}"
@@ -95,7 +116,9 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
                 self._val = f"val {event.val_loss:.3f}"
                 told = f"step {number(event.step)}: val_loss {event.val_loss:.4f} nats per token"
                 told += f", {bits:.3f} bits per byte" if bits is not None else ""
-                told += "".join(f", {name} {value:.4f}" for name, value in event.more.items())
+                told += "".join(
+                    f", {name} {round(value, 4) + 0.0:.4f}" for name, value in event.more.items()
+                )
                 self._say(told + ("  (best)" if event.is_best else ""))
             case Sampled():
                 self._sample(event)
@@ -114,6 +137,8 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
             case StateChanged():
                 if event.state in ("paused", "saving") and event.message:
                     self._tell(event.message)
+                elif event.state == "evaluating" and self._bar:
+                    self._tell(f"step {number(event.step)}: evaluating")
             case _:
                 pass
 
@@ -128,13 +153,13 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
         self._print(f"look:   tinychat show {named(self._run)}")
 
     def _stepped(self, event: Stepped) -> None:
-        eta = "?" if event.eta_seconds is None else duration(event.eta_seconds)
+        eta = "" if event.eta_seconds is None else f"{duration(event.eta_seconds)} left"
         total = number(self._max_steps) if self._max_steps else "?"
         margin = event.reward_margin
         parts = [
             f"step {number(event.step)}/{total}",
             f"loss {event.train_loss:.3f}",
-            f"{eta} left",
+            eta,
             self._val,
             "" if margin is None else f"margin {margin:+.2f}",
             f"{number(round(event.tokens_per_second))} tokens/s",
@@ -148,7 +173,7 @@ class ConsoleProgress(AbstractContextManager["ConsoleProgress"]):
 
     def _fitting(self, parts: Sequence[str]) -> Sequence[str]:
         """The first ones, as many as there is room for beside the bar."""
-        room = self._console.width - columns_of(self._run.name) - _BAR_COLUMNS
+        room = self._console.width - columns_of(self._run.name) - _BAR_COLUMNS - _CTRL_C_COLUMNS
         while len(parts) > 1 and sum(len(part) + 2 for part in parts) > room:
             parts = parts[:-1]
         return parts

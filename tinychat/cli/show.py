@@ -33,7 +33,7 @@ from tinychat.watch.overview import Overview, Watch, best_json, finite_number
 from tinychat.watch.plot import Line, Picture, draw
 from tinychat.watch.states import NOT_GOING_ON
 from tinychat.watch.table import Table
-from tinychat.words import count, inert, moment, number, table
+from tinychat.words import count, inert, moment, number
 
 _EVENTS = 8
 _ATTEMPTS = 5
@@ -230,8 +230,9 @@ def _print_settings(console: Console, reader: RunReader) -> None:
     changed = _changed_settings(reader)
     console.print("\nsettings that differ from the defaults", style="bold")
     rows = [(f"  {name}", inert(_value(value)), source) for name, value, source in changed]
-    for line in table(rows) if rows else ["  none"]:
-        console.print(line)
+    if console.is_terminal:  # a path would leave no room for the column behind it
+        rows = [(name, f"{value}  ({source})") for name, value, source in rows]
+    print_rows(console, rows or [("  none", "")])
 
 
 def _print_samples(console: Console, history: History) -> None:

@@ -121,7 +121,7 @@ class Decisions:
         if agrees is not None:
             told.append(f"on held-out judgements it agrees with {100 * agrees:.0f}%")
         if asked:
-            told.append(f"{right} of {count(asked, 'rewrite')} it now answers as written")
+            told.append(f"it now answers {right} of {count(asked, 'rewrite')} as written")
         if tuning.why:
             told.append(inert(tuning.why))
         self._view.tell(
