@@ -47,6 +47,7 @@ def control_command(
         tinychat control demo sample --prompt "Who are you?" --wait
         tinychat control demo set sample.every_steps 100
         tinychat control demo stop --wait
+        tinychat control demo-live undo
 
     Parameters
     ----------

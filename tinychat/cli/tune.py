@@ -62,6 +62,7 @@ def tune_command(
 
         tinychat tune demo --dry-run
         tinychat tune demo --feedback pairs.jsonl --method dpo
+        tinychat tune demo --follow
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def tune_command(
     follow
         Learn from nothing that was said before, but from each judgement as it comes, one step each;
         wait for the next one until stopped. Each step is evaluated and saved, and `tinychat control
-        RUN undo` takes the last one back.
+        RUN undo` takes the last one back. `tinychat teach RUN --live` does it as a talk.
     until_eof
         Stop as soon as standard input ends, for programs that start this one.
     dry_run

@@ -55,7 +55,7 @@ Tokens = Annotated[int, Field(ge=1, le=MOST_TOKENS)]
 
 
 class Fields(BaseModel):
-    """Unknown fields are kept aside, to be named."""
+    """Unknown fields are collected, to be named."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
