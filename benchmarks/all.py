@@ -44,6 +44,7 @@ PARTS = (
     Part("startup", 0.7, ("startup.py",)),
     Part("exam-10", 12.0, ("exam.py", "--minutes", "10", "--seeds", "1")),
     Part("teaching", 7.0, ("teaching.py",)),
+    Part("following", 4.0, ("following.py",)),
     Part("ranks", 4.0, ("ranks.py",)),
     Part("answering", 0.5, ("answering.py",)),
     Part("overhead", 0.7, ("overhead.py",)),

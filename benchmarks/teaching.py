@@ -261,6 +261,15 @@ def best_of(name: str, folder: Path) -> Path:
     return RunPaths(run).checkpoint(step)
 
 
+def demo(told: argparse.Namespace, folder: Path) -> Path:
+    """The checkpoint to begin with: of the run that was named, else of a demo that is trained."""
+    if told.run is None:
+        few = ("--model.n-layer=1", "--model.n-embd=48", "--max-steps=4", *QUICKLY)
+        train = few if told.quick else ()
+        tinychat("train", "--preset=demo", "--name=demo", f"--checkpoints={folder}", *train)
+    return best_of(told.run or "demo", folder)
+
+
 def taught(
     parent: Path, teacher: Teacher, folder: Path, told: argparse.Namespace, flags: list[str]
 ) -> dict[str, Figure]:
@@ -299,14 +308,10 @@ def main() -> None:
     figures: dict[str, Figure] = {}
     with tempfile.TemporaryDirectory(prefix="tinychat-teaching-") as name:
         folder = Path(name)
-        if told.run is None:
-            few = ("--model.n-layer=1", "--model.n-embd=48", "--max-steps=4", *QUICKLY)
-            train = few if told.quick else ()
-            tinychat("train", "--preset=demo", "--name=demo", f"--checkpoints={folder}", *train)
+        parent = demo(told, folder)
         if told.quick:
             told.turns, told.judgements = 1, 6
             flags = [*flags, "--max-steps=2", "--replay.max-val-loss-rise=none"]
-        parent = best_of(told.run or "demo", folder)
         for teacher in TEACHERS:
             figures |= taught(parent, teacher, folder, told, flags)
     save(told, figures)

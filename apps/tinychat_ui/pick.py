@@ -11,7 +11,7 @@ from tinychat.conversations import EXCERPT, Answer
 from tinychat.engine import OpenedModel, Sampling, Several, prompt_messages, with_seeds
 from tinychat.errors import SettingsError, TinychatError
 from tinychat.text import prompts_of_run, suggest
-from tinychat.words import clip
+from tinychat.words import clip, count
 from tinychat_ui.asking import Asking, question_of
 from tinychat_ui.context import FLUSH_SECONDS, PageContext
 from tinychat_ui.controls import sampling_of, system_of
@@ -151,10 +151,15 @@ def _ask(
     if picking.asking.stopped:
         return
     now.system, now.whole = several.system, several.kept()
+    told = []
+    if several.dropped_tokens:
+        unseen = count(several.dropped_tokens, "token")
+        told.append(f"The prompt is too long: the model has not seen its first {unseen}.")
     same = ANSWERS - len(set(now.texts))
     if same:
         who = "All four" if same == ANSWERS - 1 else "Some of the"
-        picking.notice = f"{who} answers are the same: skip this prompt, or write one better."
+        told.append(f"{who} answers are the same: skip this prompt, or write one better.")
+    picking.notice = " ".join(told)
 
 
 def pick(context: PageContext, picking: Picking, number: Any) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from tinychat.conversations import Entry, Mark
+from tinychat.conversations import Entry, Mark, verdict_words
 from tinychat.conversations.feedback import Kind
 from tinychat.errors import ConversationError, TinychatError
 from tinychat.words import count, moment
@@ -123,14 +123,10 @@ def view(context: PageContext, reviewing: Reviewing) -> dict[str, Any]:
 
 
 def _line(mark: Mark) -> dict[str, Any]:
-    verdict = {
-        "thumb": f"thumb {mark.verdict}" + (f", {mark.reason}" if mark.reason else ""),
-        "rewrite": "written better",
-        "pick": f"picked {(mark.chosen or 0) + 1} of {mark.of}",
-    }[mark.kind]
+    told = verdict_words(mark.kind, mark.verdict, mark.chosen, mark.of, mark.reason)
     return {
         "id": mark.id,
-        "verdict": verdict,
+        "verdict": told,
         "when": moment(mark.time),
         "model": mark.model,
         "asked": mark.asked,

@@ -128,6 +128,20 @@ def test_what_leaves_comes_back_and_says_nothing_of_who_and_where(
     assert out.read_text(encoding="utf-8") == text
 
 
+def test_how_plain_texts_are_read_is_told(tinychat: Tinychat, tmp_path: Path) -> None:
+    plain = tmp_path / "plain.jsonl"
+    plain.write_text(
+        '{"prompt": "Hi", "chosen": "Hello", "rejected": "x"}\n'
+        '{"chosen": "The sky is blue", "rejected": "The sky is red"}\n',
+        encoding="utf-8",
+    )
+    found = tinychat("feedback", plain)
+    assert "1 of plain texts: learnt as questions and answers by a model that chats" in found.out
+    assert "1 of texts that go on, and are learnt as such by any model (plain.jsonl:2)" in found.out
+    told = tinychat("feedback", plain, "--json").json
+    assert (told["plain_texts"], told["other_texts"]) == (1, 1)
+
+
 def test_texts_and_conversations_leave_in_files_of_their_own(
     tinychat: Tinychat, checkpoints: Path, tmp_path: Path
 ) -> None:

@@ -152,6 +152,13 @@ def test_a_text_of_several_lines_is_a_prompt_or_a_rewrite(lines: Tinychat, runs:
     assert entry.text == "Three\nFour"
 
 
+def test_a_prompt_that_is_too_long_is_told_before_it_is_judged(lines: Tinychat, runs: Path) -> None:
+    found = lines(f"{'I like cats. ' * 200}\n1\nHello\n2\nq\n")
+    assert found.code == 0
+    assert found.err.count("the prompt is too long: the model does not see its first") == 1
+    assert len(Feedback(runs).entries()) == 2
+
+
 def test_a_base_model_goes_on_with_what_is_typed(
     tinychat: Tinychat, copy_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

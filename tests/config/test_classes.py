@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 
 from tinychat.config.classes import ACCEPT_NEW_DATA, CIRCUMSTANCES, SETTINGS, names_of, rule_of
-from tinychat.config.load import Layer, nest, read_preset, resolve, setting_names
+from tinychat.config.load import Layer, read_preset, resolve, setting_names
+from tinychat.config.names import nest
 from tinychat.config.resume import change_setting, continue_with, deciding, flat, with_deciding
 from tinychat.errors import SettingsError
 from tinychat.runs import AttemptRecord, RunRecord

@@ -10,13 +10,13 @@ from tinychat.config.load import (
     FLAGS,
     Layer,
     from_json,
-    nest,
     preset_names,
     read_preset,
     read_toml,
     resolve,
     setting_names,
 )
+from tinychat.config.names import nest
 from tinychat.config.resume import change_setting, continue_with
 from tinychat.errors import SettingsError
 from tinychat.model import count_parameters

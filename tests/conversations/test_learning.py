@@ -1,11 +1,13 @@
 """What each judgement teaches by each method, and that nothing is left out without a count."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tinychat.conversations import (
+    EMPTY,
     Answer,
     Example,
     Feedback,
@@ -15,6 +17,7 @@ from tinychat.conversations import (
     examples_from_bytes,
     examples_of,
     examples_to_bytes,
+    for_chat,
     read_feedback,
     unused_of,
 )
@@ -145,6 +148,52 @@ def test_a_text_that_was_continued_is_a_text_to_learn_from(
     first, second = examples_of(read_feedback([checkpoints]), "auto")
     assert (first.prompt, first.chosen) == ("Once upon <|end|>", Reply(" a time", False))
     assert second.prompt == ""
+
+
+def test_an_empty_answer_to_an_empty_question_teaches_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    nobody = [{"role": "user", "content": " "}]
+    rows = [
+        {"prompt": "", "chosen": "", "rejected": "no"},
+        {"prompt": nobody, "chosen": "", "rejected": "no"},
+        {"prompt": nobody, "completion": "", "label": False},
+        {"prompt": "", "completion": ""},
+        {"prompt": "", "completion": "Once"},  # as a text begins
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    judged = read_feedback([path])
+    assert told(examples_of(judged, "auto")) == [("sft", "Once", None)]
+    assert unused_of(judged, "auto")[EMPTY].places == tuple(f"pairs.jsonl:{n}" for n in range(1, 5))
+
+
+def test_plain_texts_are_questions_and_answers_to_a_model_that_chats(
+    feedback: Feedback, checkpoints: Path, tmp_path: Path, make_answer: MakeAnswer
+) -> None:
+    path = tmp_path / "plain.jsonl"
+    rows = [
+        {"prompt": "What is it? ", "chosen": " A cat.", "rejected": " a"},
+        {"prompt": "Hi", "completion": "Hello!\n"},
+        {"prompt": "Hi", "completion": "no", "completion_ended": False, "label": False},
+        {"chosen": "The sky is blue.", "rejected": "The sky is red."},
+        {"prompt": [{"role": "user", "content": "Hi "}], "completion": " Hello"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    feedback.thumb("up", [{"role": "user", "content": "Once"}], make_answer(" upon", mode="text"))
+    judged = read_feedback([path, checkpoints])
+    assert [each.is_plain for each in judged.judged] == [True, True, True, False, False, False]
+    examples = examples_of(for_chat(judged), "auto")
+    assert [each.prompt for each in examples] == [
+        *(({"role": "user", "content": text},) for text in ("What is it?", "Hi", "Hi")),
+        "The sky is",  # there is no telling where an answer begins
+        ({"role": "user", "content": "Hi "},),
+        "Once",  # it was a text, and was judged as one
+    ]
+    assert examples[0].rejected == Reply("a")
+    assert [each.chosen and each.chosen.text for each in examples] == [
+        *("A cat.", "Hello!", None, " blue.", " Hello", " upon"),
+    ]
+    assert examples[2].rejected == Reply("no", False)
+    assert told(examples_of(judged, "auto"))[0] == ("dpo", " A cat.", " a")
 
 
 def test_examples_are_written_and_read_alike(

@@ -14,7 +14,7 @@ from tinychat.engine import (
     Shelf,
     with_seeds,
 )
-from tinychat.errors import EngineBusyError, SettingsError
+from tinychat.errors import ConversationError, EngineBusyError, SettingsError
 
 RULES = Sampling(max_new_tokens=6, seed=7)
 
@@ -102,6 +102,19 @@ def test_a_model_of_texts_gets_the_prompt_alone(engine: Engine, trained_runs: Pa
     whole(several)
     assert several.messages == [{"role": "user", "content": "Anna saw"}]
     assert {each.mode for each in several.kept()} == {"text"}
+
+
+def test_a_prompt_that_does_not_fit_is_told_and_one_that_cannot_be_kept_is_refused(
+    engine: Engine, talk: OpenedModel
+) -> None:
+    rules = with_seeds(RULES, 2)
+    long = Several(engine, talk, "I like cats. " * 200, rules)
+    whole(long)
+    assert long.dropped_tokens > 0
+    with pytest.raises(ConversationError, match="The prompt has 200,001 characters"):
+        Several(engine, talk, "x" * 200_001, rules)
+    assert not engine.running, "before anything is answered"
+    assert not engine.waiting
 
 
 def test_where_chance_has_no_say_there_is_nothing_to_choose() -> None:

@@ -86,7 +86,7 @@ def test_a_line_that_is_not_known_to_be_safe_is_written_again(tmp_path: Path) ->
             return action()  # type: ignore[operator]
 
     writer.patiently = twice  # type: ignore[assignment]
-    writer.add_lesson(second)
+    writer.add_example(second)
     assert path.read_bytes().count(b"\n") == 3
     assert [json.loads(line)["number"] for line in path.read_bytes().splitlines()] == [0, 1, 1]
     assert [row["number"] for row in read_chain(path.read_bytes(), "file")] == [0, 1]

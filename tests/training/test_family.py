@@ -62,7 +62,10 @@ def test_three_generations_are_told_when_the_elder_ones_are_gone(
     page = (RunPaths(run).checkpoint(4) / "README.md").read_text(encoding="utf-8")
     assert "## Where it comes from" in page
     assert "| `salty@2` | fine-tuned on `persona.jsonl`, 25% of each step from" in page
-    assert "tuned on 6 picks, 2 thumbs, 1 rewrite by `auto`" in page
+    (line,) = (line for line in page.splitlines() if line.startswith("| `loved@4` |"))
+    assert "tuned on 6 picks, 2 thumbs, 1 rewrite by `auto`, " in line
+    rise = rows[4] - rows[0]
+    assert f"val_loss on the old data {rows[0]:.4f} -> {rows[4]:.4f} ({rise:+.4f})" in line
     capsys.readouterr()
     assert tinychat(["show", "loved", "--checkpoints", str(checkpoints), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["ancestry"]
@@ -90,8 +93,11 @@ def test_a_resumed_run_tells_the_same_tree(checkpoints: Path, persona: Path) -> 
     run = fine_tune(checkpoints, "salty", "--init-from=talk", f"--data={persona}")
     before = ancestry_of(RunPaths(run).checkpoint(4))
     shutil.rmtree(checkpoints / "talk")
-    assert tinychat(["resume", "salty", "--max-steps=6", "--checkpoints", str(checkpoints)]) == 0
+    words = ["resume", "salty", "--max-steps=6", "--checkpoint.every-steps=1"]
+    assert tinychat([*words, "--checkpoints", str(checkpoints)]) == 0
     after = ancestry_of(RunPaths(run).checkpoint(6))
     assert after[:-1] == before[:-1]
     assert (after[-1].step, after[-1].steps) == (6, 6)
     assert after[-1].old_val_loss_before == before[-1].old_val_loss_before
+    between = ancestry_of(RunPaths(run).checkpoint(5))[-1]
+    assert between.val_loss == before[-1].val_loss, "as it was evaluated last"

@@ -14,7 +14,7 @@ from tinychat.runs import (
     RunReader,
     list_checkpoints,
 )
-from tinychat.training import job, updates
+from tinychat.training import evaluator, updates
 
 from .conftest import digests, poison
 from .rows import events, train_rows
@@ -97,7 +97,7 @@ def test_a_validation_file_that_is_cut_costs_no_step(
     flags = ("--max-steps=12", "--checkpoint.every-steps=none", "--eval.every-steps=7",
              "--sample.every-steps=none", "--optim.schedule=cosine")  # fmt: skip
     reference = train("reference", *flags)
-    real = job.evaluate
+    real = evaluator.evaluate
 
     def cut(*args: Any) -> object:
         (tokens,) = (tmp_path / ".cache").glob("*/valid.bin")
@@ -105,7 +105,7 @@ def test_a_validation_file_that_is_cut_costs_no_step(
         return real(*args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(job, "evaluate", cut)
+        patched.setattr(evaluator, "evaluate", cut)
         run = train("cut", *flags, exit_code=1)
     assert list_checkpoints(run) == [0, 7]
     resume("cut")
@@ -124,7 +124,7 @@ def test_weights_are_kept_when_not_one_row_fits(
         return real(*args)
 
     if where == "evaluate":
-        monkeypatch.setattr(job, "evaluate", without_memory)
+        monkeypatch.setattr(evaluator, "evaluate", without_memory)
     else:
         monkeypatch.setattr(updates.Updates, "gradients", without_memory)
     run = train("tight", "--max-steps=9", "--checkpoint.every-steps=none", "--eval.every-steps=4",

@@ -182,13 +182,14 @@ def test_what_teaches_nothing_is_told_and_passed_over(checkpoints: Path) -> None
     def script(teacher: Teacher) -> None:
         teacher.waits_at(0)
         teacher.feedback.pick(asked("Hi"), [answer("same"), answer("same")], 0)
-        teacher.pick(1)
+        teacher.feedback.pick(asked("cats " * 200), [answer("yes"), answer("no")], 0)
         teacher.waits_at(1)
 
     teacher = follow(checkpoints, script)
     assert [row["kind"] for row in teacher.lines()] == ["follows", "passed_over", "lesson"]
     told = [row["message"] for row in teacher.reader.rows("events") if row["kind"] == "feedback"]
     assert any("teaches nothing: equal answers" in message for message in told)
+    assert any("was shortened to the context of" in message for message in told)
     follow(checkpoints, lambda again: again.waits_at(1))  # nor after a resume
 
 

@@ -227,7 +227,7 @@ def test_another_tinychat_is_named_and_ends_no_exactness(
 ) -> None:
     run = train("older", "--max-steps=4", "--checkpoint.every-steps=2")
     version = RunReader(run).attempts()[0][1].version
-    monkeypatch.setattr("tinychat.training.job.__version__", "99.0")
+    monkeypatch.setattr("tinychat.training.attempts.__version__", "99.0")
     capsys.readouterr()
     resume("older", "--from=2")
     events = [row["message"] for row in RunReader(run).rows("events") if row["kind"] == "resume"]

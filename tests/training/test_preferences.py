@@ -1,5 +1,6 @@
 """From judgements to gradients: what is encoded, what is held out, and what a step comes to."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,19 +11,28 @@ import torch
 
 from tinychat.config import ModelSettings, RuntimeSettings, Settings, TuneSettings
 from tinychat.config.load import from_json
-from tinychat.conversations import Example, Reply
+from tinychat.conversations import EQUAL, Example, Reply
 from tinychat.model import Decoder, choose_runtime, load_model
 from tinychat.runs import RunPaths, RunReader
 from tinychat.text import Tokenizer
 from tinychat.training.parts import Parts, assemble, referenced
-from tinychat.training.preferences import PreferenceUpdates, lessons_of, losses
-from tinychat.training.preferences.lessons import held_out_prompts
-from tinychat.training.preferences.objective import Lesson, Objective, estimate_kl
-from tinychat.training.preferences.objective import judge as losses_of
+from tinychat.training.preferences import (
+    PreferenceUpdates,
+    dataset_from_feedback,
+    dataset_of,
+    losses,
+)
+from tinychat.training.preferences.dataset import held_out_prompts
+from tinychat.training.preferences.forward import (
+    LossSettings,
+    PreferenceExample,
+    estimate_kl,
+    preference_losses,
+)
 from tinychat.training.preferences.reference import LogProbs
 from tinychat.training.preferences.sequences import (
     EncodedExample,
-    Replied,
+    EncodedReply,
     batch_of,
     encode_example,
     log_probs,
@@ -30,7 +40,7 @@ from tinychat.training.preferences.sequences import (
 )
 from tinychat.training.start import prepare_corpus, settle_facts
 
-from .tuning import asked, judge, tune
+from .tuning import asked, judge, said, tune
 
 
 def pair(prompt: str, chosen: str, rejected: str, *, ended: bool = True) -> Example:
@@ -39,8 +49,8 @@ def pair(prompt: str, chosen: str, rejected: str, *, ended: bool = True) -> Exam
     return Example(objective="dpo", prompt=turns, chosen=replies[0], rejected=replies[1], source="")
 
 
-def rated(prompt: str, said: str, good: bool) -> Example:
-    reply = Reply(said)
+def rated(prompt: str, text: str, good: bool) -> Example:
+    reply = Reply(text)
     return Example(
         objective="kto", prompt=tuple(asked(prompt)), chosen=reply if good else None,
         rejected=None if good else reply, source="",
@@ -89,12 +99,14 @@ def test_what_is_certain_has_finite_odds_and_gradients() -> None:
 
 def test_a_prompt_is_written_as_the_engine_writes_it(tokenizer: Tokenizer) -> None:
     found = encoded(pair("Hello", "I like cats", "the moon"), tokenizer)
+    assert not found.shortened
     chat = tokenizer.format
     words = tokenizer.encode("Hello")
     prompt = (*chat.begin, *chat.opening["user"], *words, *chat.opening["assistant"])
-    assert found.chosen == Replied(prompt, (*tokenizer.encode("I like cats"), chat.end))
+    assert found.chosen == EncodedReply(prompt, (*tokenizer.encode("I like cats"), chat.end))
     cut = encoded(pair("Hello", "I like cats", "the moon", ended=False), tokenizer)
-    assert cut.chosen == Replied(prompt, tuple(tokenizer.encode("I like cats"))), "it did not end"
+    words = tuple(tokenizer.encode("I like cats"))
+    assert cut.chosen == EncodedReply(prompt, words), "it did not end"
 
 
 def test_no_text_forges_a_control_token(tokenizer: Tokenizer) -> None:
@@ -103,8 +115,8 @@ def test_no_text_forges_a_control_token(tokenizer: Tokenizer) -> None:
     assert found.chosen is not None
     chat = tokenizer.format
     structure = (*chat.begin, *chat.opening["user"], *chat.opening["assistant"])
-    said = [token for token in found.chosen.ids if token in chat.control_ids]
-    assert said == [*structure, chat.end]
+    control = [token for token in found.chosen.ids if token in chat.control_ids]
+    assert control == [*structure, chat.end]
 
 
 def test_what_is_too_long_is_shortened_and_a_pair_keeps_one_prompt(tokenizer: Tokenizer) -> None:
@@ -114,6 +126,7 @@ def test_what_is_too_long_is_shortened_and_a_pair_keeps_one_prompt(tokenizer: To
     assert len(found.chosen.ids) == 33
     assert found.chosen.prompt == found.rejected.prompt
     assert len(found.chosen.prompt) == 8, "a quarter is the prompt's"
+    assert found.shortened
     assert found.chosen.reply[-1] != tokenizer.format.end
     same = encode_example(pair("x", "cats " * 99 + "a", "cats " * 99 + "b"), tokenizer, 32)
     assert same == "equal answers", "what made them different was cut off"
@@ -123,10 +136,10 @@ def test_what_is_too_long_is_shortened_and_a_pair_keeps_one_prompt(tokenizer: To
 def test_a_mismatched_reply_is_of_another_prompt(tokenizer: Tokenizer) -> None:
     examples = [rated("a", "one", True), rated("a", "two", False), rated("b", "three", True)]
     found = with_mismatched([encoded(each, tokenizer) for each in examples], 64)
-    replies = [each.judged[0].reply for each in found]
+    replies = [each.replies[0].reply for each in found]
     mismatched = [each.mismatched for each in found]
     assert [each and each.reply for each in mismatched] == [replies[2], replies[2], replies[1]]
-    assert [each and each.prompt for each in mismatched] == [e.judged[0].prompt for e in found]
+    assert [each and each.prompt for each in mismatched] == [e.replies[0].prompt for e in found]
     alone = with_mismatched([encoded(each, tokenizer) for each in examples[:2]], 64)
     assert [each.mismatched for each in alone] == [None, None], "nothing to compare with"
 
@@ -137,8 +150,8 @@ def test_padding_and_neighbours_change_no_log_probability(
     decoder = load_model(RunPaths(trained_runs / "talk").checkpoint(20)).decoder
     found = encoded(pair("Hello", "I like cats and boats and the moon", "no"), tokenizer)
     pad = tokenizer.format.pad
-    together = log_probs(decoder, batch_of(found.judged, pad, 64))
-    for each, value in zip(found.judged, together, strict=True):
+    together = log_probs(decoder, batch_of(found.replies, pad, 64))
+    for each, value in zip(found.replies, together, strict=True):
         ids = torch.tensor([each.ids])
         nats = torch.log_softmax(decoder(ids[:, :-1]).float(), -1)[0].detach()
         own = sum(nats[i - 1, each.ids[i]] for i in range(len(each.prompt), len(each.ids)))
@@ -155,11 +168,11 @@ def test_no_row_is_longer_than_the_context_which_may_be_all_positions_there_are(
     found = with_mismatched([encoded(each, tokenizer, 40) for each in examples], 40)
     assert found[0].mismatched is not None
     assert len(found[0].mismatched.ids) == 41, "the other's reply, as far as there is room"
-    lessons = [Lesson(each, LogProbs(0.0, 0.0, 0.0)) for each in found]
+    both = [PreferenceExample(each, LogProbs(0.0, 0.0, 0.0)) for each in found]
     pad, runtime = tokenizer.format.pad, choose_runtime(RuntimeSettings(device="cpu"))
-    kl = estimate_kl(decoder, lessons, pad, runtime, 8)
-    judged = losses_of(decoder, lessons, Objective(0.1, 0.0), kl, pad)
-    assert torch.isfinite(judged.losses).all()
+    kl = estimate_kl(decoder, both, pad, runtime, 8)
+    values = preference_losses(decoder, both, LossSettings(0.1, 0.0), kl, pad)
+    assert torch.isfinite(values.losses).all()
 
 
 def test_prompts_are_held_out_whole_whatever_their_order() -> None:
@@ -175,11 +188,11 @@ def test_prompts_are_held_out_whole_whatever_their_order() -> None:
 
 def test_the_fewer_of_good_and_bad_replies_weigh_more(tokenizer: Tokenizer) -> None:
     examples = [rated(f"{i}", "cats", i < 2) for i in range(8)]
-    lessons = [Lesson(encoded(each, tokenizer), LogProbs()) for each in examples]
-    found = Objective.of(TuneSettings(), lessons)
-    assert (found.good_weight, found.bad_weight) == (3.0, 1.0)
-    found = Objective.of(TuneSettings(), lessons[:2])
-    assert (found.good_weight, found.bad_weight) == (1.0, 1.0)
+    given = [PreferenceExample(encoded(each, tokenizer), LogProbs()) for each in examples]
+    found = LossSettings.of(TuneSettings(), given)
+    assert (found.desirable_weight, found.undesirable_weight) == (3.0, 1.0)
+    found = LossSettings.of(TuneSettings(), given[:2])
+    assert (found.desirable_weight, found.undesirable_weight) == (1.0, 1.0)
 
 
 def parts_of(run: Path, rows: int) -> Parts:
@@ -187,8 +200,8 @@ def parts_of(run: Path, rows: int) -> Parts:
     resolved = from_json(RunReader(run).settings)
     facts = replace(settle_facts(run, resolved.settings, ()), micro_batch_size=rows)
     prepared = prepare_corpus(run, resolved.settings, None)
-    lessons = lessons_of(run, resolved.settings, prepared.tokenizer)
-    parts = assemble(resolved, prepared, None, facts, lessons)
+    preferences = dataset_of(run, resolved.settings, prepared)
+    parts = assemble(resolved, prepared, None, facts, preferences)
     return referenced(parts, run, lambda *_: None)
 
 
@@ -204,12 +217,40 @@ def tuned(trained_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "tuned"
 
 
+def test_what_a_person_may_not_expect_is_told_with_its_place(tuned: Path, tmp_path: Path) -> None:
+    file, long = tmp_path / "pairs.jsonl", "cats " * 200
+    rows = [
+        {"prompt": "Who?", "chosen": " I", "rejected": " you"},
+        {"chosen": "The sky is blue", "rejected": "The sky is red"},
+        {"prompt": asked(long), "completion": said("a cat"), "label": True},
+        {"prompt": asked("Hi"), "chosen": said("same"), "rejected": said("same")},
+        {"prompt": asked("Hi"), "chosen": said(f"{long}a"), "rejected": said(f"{long}b")},
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    settings = from_json(RunReader(tuned).settings).settings
+    settings = replace(settings, tune=replace(settings.tune, feedback=(str(file),)))
+    prepared = prepare_corpus(tuned, settings, None)
+    found = dataset_from_feedback(settings, prepared)
+    assert found.left_out[EQUAL].count == 2
+    assert "left out: 2 equal answers (pairs.jsonl:4, pairs.jsonl:5)" in found.told
+    plain, texts, shortened = found.remarks
+    assert plain.startswith("1 judgement (pairs.jsonl:1) of plain texts: the model chats")
+    assert texts.startswith("1 judgement (pairs.jsonl:2) of texts that go on")
+    assert shortened.startswith("1 judgement (pairs.jsonl:3) longer than the context of 64 tokens")
+    prompts = {each.source: each.prompt for each in found.examples}
+    assert prompts["pairs.jsonl:1"] == tuple(asked("Who?"))
+    as_texts = dataset_from_feedback(settings, replace(prepared, form="text"))
+    prompts = {each.source: each.prompt for each in as_texts.examples}
+    assert prompts["pairs.jsonl:1"] == "Who?"
+    assert as_texts.remarks == (shortened,)
+
+
 def gradients(run: Path, rows: int) -> tuple[float, dict[str, torch.Tensor]]:
     parts = parts_of(run, rows)
     updates = parts.updates()
     assert isinstance(updates, PreferenceUpdates)
     batch = updates.batch()
-    objectives = {each.example.objective for each in batch.lessons}
+    objectives = {each.encoded.objective for each in batch.examples}
     assert objectives == {"sft", "dpo", "kto"}
     loss = updates.gradients(batch).item()
     named = parts.decoder.named_parameters()
@@ -229,12 +270,12 @@ def test_how_many_rows_go_through_at_once_changes_no_gradient(tuned: Path) -> No
 def test_every_example_is_seen_once_in_each_pass(tuned: Path) -> None:
     updates = parts_of(tuned, 60).updates()
     assert isinstance(updates, PreferenceUpdates)
-    assert updates.lessons is not None
-    count = updates.lessons.n_training
+    assert updates.preferences is not None
+    count = updates.preferences.n_training
     passes: list[Sequence[str]] = []
     seen: list[str] = []
     while len(seen) < 3 * count:
-        seen += [str(each.example) for each in updates.batch().lessons]
+        seen += [str(each.encoded) for each in updates.batch().examples]
         updates.progress.step += 1
     passes = [seen[at : at + count] for at in range(0, 3 * count, count)]
     assert all(len(set(each)) == count for each in passes)

@@ -10,6 +10,8 @@ import pytest
 import teaching
 
 from tinychat.cli.app import run as tinychat
+from tinychat.conversations import examples_from_bytes
+from tinychat.text.smalltalk import training_conversations
 
 from .tuning import digest_of
 
@@ -39,5 +41,12 @@ def test_sixty_judgements_teach_a_manner_and_cost_little(
     assert found.sound_after >= found.sound_before - 0.1, "and does not stammer"
     assert found.rise < 0.15
     assert digest_of(demo.parent) == before, "the parent is as it was"
+    data = (tmp_path / teacher.name / "examples.jsonl").read_bytes()
+    prompts = [each.prompt for each in examples_from_bytes(data)]
+    learnt = {turn["content"] for turns in prompts if not isinstance(turns, str) for turn in turns}
+    asked = teaching.prompts(0)
+    assert learnt <= set(asked.judged)
+    met = {turn.content for talk in training_conversations() for turn in talk.messages}
+    assert not (learnt | met) & {*asked.unseen, *asked.strange}, "what it is asked is new to it"
     words = ["verify", teacher.name, "--steps", "10:20", "--checkpoints", str(tmp_path)]
     assert tinychat(words) == 0

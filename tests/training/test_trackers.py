@@ -170,7 +170,7 @@ def test_a_run_that_fails_closes_its_trackers(
     def broken(*_: object) -> None:
         raise TrainingError("the evaluation broke")
 
-    monkeypatch.setattr("tinychat.training.job.evaluate", broken)
+    monkeypatch.setattr("tinychat.training.evaluator.evaluate", broken)
     run = train("fails", "--max-steps=12", *QUIET, "--log.trackers=tensorboard", exit_code=1)
     told = board(run, "train_loss")
     assert [step for step, _ in told] == list(range(1, 7))

@@ -12,8 +12,12 @@ from tinychat.conversations import Example, Objective, Reply
 from tinychat.model import Runtime, load_model
 from tinychat.model.families import to_hf
 from tinychat.runs import RunPaths
-from tinychat.training.preferences.objective import Lesson, estimate_kl, judge
-from tinychat.training.preferences.objective import Objective as Learning
+from tinychat.training.preferences.forward import (
+    LossSettings,
+    PreferenceExample,
+    estimate_kl,
+    preference_losses,
+)
 from tinychat.training.preferences.reference import reference_of
 from tinychat.training.preferences.sequences import (
     EncodedExample,
@@ -49,7 +53,7 @@ class Both:
         self.length = self.model.decoder.settings.context_length
         self.pad = self.model.tokenizer.format.pad
 
-    def lessons(self, examples: list[Example]) -> list[Lesson]:
+    def referenced(self, examples: list[Example]) -> list[PreferenceExample]:
         encoded: list[EncodedExample] = []
         for example in examples:
             found = encode_example(example, self.model.tokenizer, self.length)
@@ -57,7 +61,7 @@ class Both:
             encoded.append(found)
         encoded = with_mismatched(encoded, self.length)
         found = reference_of(self.reference.decoder, encoded, self.pad, RUNTIME, 2)
-        return [Lesson(*each) for each in zip(encoded, found, strict=True)]
+        return [PreferenceExample(*each) for each in zip(encoded, found, strict=True)]
 
     def gradients(self) -> dict[str, torch.Tensor]:
         """Ours, by the names of transformers."""
@@ -113,12 +117,12 @@ def example_of(objective: Objective, prompt: str, good: str | None, bad: str | N
 def test_dpo_is_that_of_trl(
     both: Both, tmp_path: Path, pairs: list[tuple[str, str, str]], chosen_weight: float
 ) -> None:
-    lessons = both.lessons([example_of("dpo", *pair) for pair in pairs])
-    learning = Learning.of(TuneSettings(beta=BETA, chosen_weight=chosen_weight), lessons)
-    judged = judge(both.model.decoder, lessons, learning, torch.zeros(()), both.pad)
-    losses = judged.losses.mean()
+    examples = both.referenced([example_of("dpo", *pair) for pair in pairs])
+    settings = LossSettings.of(TuneSettings(beta=BETA, chosen_weight=chosen_weight), examples)
+    found = preference_losses(both.model.decoder, examples, settings, torch.zeros(()), both.pad)
+    losses = found.losses.mean()
     losses.backward()
-    assert judged.margins.abs().max() > 1e-3, "the two models differ"
+    assert found.margins.abs().max() > 1e-3, "the two models differ"
     rows = [{"prompt": asked(p), "chosen": said(c), "rejected": said(r)} for p, c, r in pairs]
     more: dict[str, Any] = {}  # TRL averages this term over tokens, not over pairs: so one pair
     if chosen_weight:
@@ -140,24 +144,24 @@ def test_kto_is_that_of_trl(both: Both, tmp_path: Path, flipped: bool) -> None:
         example_of("kto", p, text if good else None, None if good else text)
         for p, text, good in rated
     ]
-    lessons = both.lessons(examples)
-    learning = Learning.of(TuneSettings(beta=BETA), lessons)
-    assert {learning.good_weight, learning.bad_weight} == {1.0, 2.0}, "the fewer ones weigh more"
+    given = both.referenced(examples)
+    settings = LossSettings.of(TuneSettings(beta=BETA), given)
+    weights = (settings.desirable_weight, settings.undesirable_weight)
+    assert set(weights) == {1.0, 2.0}, "the fewer ones weigh more"
     decoder = both.model.decoder
-    kl = estimate_kl(decoder, lessons, both.pad, RUNTIME, 2)
-    judged = judge(decoder, lessons, learning, kl, both.pad)
-    losses = judged.losses.mean()
+    kl = estimate_kl(decoder, given, both.pad, RUNTIME, 2)
+    found = preference_losses(decoder, given, settings, kl, both.pad)
+    losses = found.losses.mean()
     losses.backward()
     rows = [
         {"prompt": asked(p), "completion": said(text), "label": good} for p, text, good in rated
     ]
-    weights = {
-        "desirable_weight": learning.good_weight, "undesirable_weight": learning.bad_weight
-    }  # fmt: skip
+    names = ("desirable_weight", "undesirable_weight")
+    more = dict(zip(names, weights, strict=True))
     trainer = trl.KTOTrainer(
         model=both.theirs,
         ref_model=both.their_reference,
-        args=settings_of(trl.KTOConfig, tmp_path, len(rows), **weights),
+        args=settings_of(trl.KTOConfig, tmp_path, len(rows), **more),
         train_dataset=datasets.Dataset.from_list(rows),
         processing_class=both.their_tokenizer,
     )
@@ -167,17 +171,20 @@ def test_kto_is_that_of_trl(both: Both, tmp_path: Path, flipped: bool) -> None:
 
 def test_the_odds_of_orpo_are_those_of_trl(both: Both) -> None:
     orpo = pytest.importorskip("trl.experimental.orpo")
-    lessons = both.lessons([example_of("orpo", *pair) for pair in PAIRS])
-    learning = Learning.of(TuneSettings(beta=BETA), lessons)
-    judged = judge(both.model.decoder, lessons, learning, torch.zeros(()), both.pad)
-    likely = both.lessons([example_of("sft", p, good, None) for p, good, _ in PAIRS])
-    alone = judge(both.model.decoder, likely, learning, torch.zeros(()), both.pad).losses
-    other = both.lessons([example_of("sft", p, bad, None) for p, _, bad in PAIRS])
-    rejected = judge(both.model.decoder, other, learning, torch.zeros(()), both.pad).losses
+    examples = both.referenced([example_of("orpo", *pair) for pair in PAIRS])
+    settings = LossSettings.of(TuneSettings(beta=BETA), examples)
+    likely = both.referenced([example_of("sft", p, good, None) for p, good, _ in PAIRS])
+    other = both.referenced([example_of("sft", p, bad, None) for p, _, bad in PAIRS])
+
+    def losses_of(given: list[PreferenceExample]) -> torch.Tensor:
+        decoder, nothing = both.model.decoder, torch.zeros(())
+        return preference_losses(decoder, given, settings, nothing, both.pad).losses
+
+    alone, rejected = losses_of(likely), losses_of(other)
 
     class Trainer:
         beta = BETA
         accelerator = type("Accelerator", (), {"device": torch.device("cpu")})
 
     ratio, *_ = orpo.ORPOTrainer.odds_ratio_loss(Trainer, -alone, -rejected)
-    assert torch.allclose(judged.losses, alone - ratio, atol=1e-5)
+    assert torch.allclose(losses_of(examples), alone - ratio, atol=1e-5)

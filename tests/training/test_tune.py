@@ -8,6 +8,7 @@ import pytest
 
 from tinychat.cli.app import run as tinychat
 from tinychat.config.load import from_json
+from tinychat.conversations import Reply, examples_from_bytes
 from tinychat.errors import SettingsError
 from tinychat.model import load_model
 from tinychat.runs import RunLock, RunPaths, RunReader, list_checkpoints
@@ -169,7 +170,9 @@ def test_one_pair_said_again_and_again_is_learnt(checkpoints: Path) -> None:
     assert chosen > rejected
 
 
-def test_files_of_trl_are_feedback_too(checkpoints: Path) -> None:
+def test_files_of_trl_are_feedback_too(
+    checkpoints: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.rmtree(checkpoints / ".chats")
     pairs, rated = checkpoints / "pairs.jsonl", checkpoints / "rated.jsonl"
     lines = [
@@ -182,10 +185,20 @@ def test_files_of_trl_are_feedback_too(checkpoints: Path) -> None:
         for i in range(5)
     ]
     rated.write_text("".join(json.dumps(each) + "\n" for each in lines), encoding="utf-8")
-    tune(checkpoints, "talk", "--feedback", str(pairs), str(rated), "--max-steps=2")
-    record = RunReader(checkpoints / "talk-tuned").run.tune
+    plain = checkpoints / "plain.jsonl"
+    plain.write_text(json.dumps({"prompt": "Who?", "completion": " I"}) + "\n", encoding="utf-8")
+    files = (str(pairs), str(rated), str(plain))
+    capsys.readouterr()
+    tune(checkpoints, "talk", "--feedback", *files, "--max-steps=2")
+    assert "1 judgement (plain.jsonl:1) of plain texts" in capsys.readouterr().out
+    reader = RunReader(checkpoints / "talk-tuned")
+    record = reader.run.tune
     assert record is not None
-    assert (record.dpo, record.kto, record.picks, record.thumbs) == (7, 5, 7, 5)
+    assert (record.dpo, record.kto, record.sft) == (7, 5, 1)
+    assert (record.picks, record.thumbs, record.rewrites) == (7, 5, 1)
+    examples = examples_from_bytes(reader.paths.examples_jsonl.read_bytes())
+    (own,) = (each for each in examples if each.objective == "sft")
+    assert (own.prompt, own.chosen) == (tuple(asked("Who?")), Reply("I"))
     tune(checkpoints, "talk", "--feedback", str(pairs), "--method=orpo", "--max-steps=2")
     record = RunReader(checkpoints / "talk-tuned-2").run.tune
     assert record is not None

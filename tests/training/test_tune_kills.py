@@ -43,13 +43,13 @@ OFTEN = (
     ("tinychat.training.preferences.reference", "log_probs", 2),  # half of the reference is known
     ("tinychat.runs.writer", "RunWriter.write_run", 1),  # what it learns from is there, no run.json
     ("tinychat.training.recorder", "publish_checkpoint", 2),  # the start was evaluated just now
-    ("tinychat.training.preferences.updates", "judge", 3),  # in a step
-    ("tinychat.training.preferences.evaluation", "judge", 3),  # in an evaluation
+    ("tinychat.training.preferences.updates", "preference_losses", 3),  # in a step
+    ("tinychat.training.preferences.evaluation", "preference_losses", 3),  # in an evaluation
 )
 SELDOM = (
     ("tinychat.conversations", "read_feedback", 1),
     ("tinychat.training.preferences.reference", "log_probs", 1),
-    ("tinychat.runs.writer", "RunWriter.write_lessons", 1),
+    ("tinychat.runs.writer", "RunWriter.write_examples", 1),
     ("tinychat.runs.writer", "RunWriter.begin_attempt", 1),
     ("tinychat.training.recorder", "publish_checkpoint", 1),
     ("tinychat.training.recorder", "publish_checkpoint", 4),

@@ -30,7 +30,8 @@ def demo_command(
     checkpoints
         Folder where runs live (else $TINYCHAT_CHECKPOINTS, else ./checkpoints).
     """
-    from tinychat.config.load import FLAGS, Layer, nest, read_preset, resolve
+    from tinychat.config.load import FLAGS, Layer, read_preset, resolve
+    from tinychat.config.names import nest
     from tinychat.runs import RunReader, default_checkpoints
 
     if given.unknown:

@@ -16,11 +16,13 @@ from tinychat.conversations import (
     LeftOut,
     examples_of,
     feedback_file,
+    first_places,
     method_of,
     read_feedback,
     to_trl,
     trl_to_bytes,
     unused_of,
+    verdict_words,
 )
 from tinychat.errors import SettingsError
 from tinychat.runs import Disk, default_checkpoints
@@ -163,6 +165,7 @@ def _print(files: Sequence[Path], judged: Judgements, accepted: Sequence[str]) -
     if teaches:
         told = ", ".join(f"{number(n)} by {objective}" for objective, n in teaches.items())
         console.print(f"examples for `tinychat tune`: {told}")
+    _print_texts(judged)
     _print_left_out("left out", {**judged.left_out, **unused_of(judged, "auto")})
     if accepted:
         console.print(f"accepted {count(len(accepted), 'judgement')}")
@@ -179,15 +182,26 @@ def _print(files: Sequence[Path], judged: Judgements, accepted: Sequence[str]) -
         tell(f"and {number(len(judged.waiting) - _SHOWN)} more; --json has them all")
 
 
+def _print_texts(judged: Judgements) -> None:
+    """How what is no list of messages will be read."""
+    plain, texts = _texts(judged)
+    for sources, told in (
+        (plain, "plain texts: learnt as questions and answers by a model that chats"),
+        (texts, "texts that go on, and are learnt as such by any model"),
+    ):
+        if sources:
+            where = inert(first_places(sources, len(sources)))
+            screen().print(f"{number(len(sources))} of {told} ({where})")
+
+
 def _print_left_out(title: str, left_out: dict[str, LeftOut]) -> None:
     if not left_out:
         return
     console = screen()
     console.print(f"{title}:", style="yellow")
     for reason, each in left_out.items():
-        more = ", …" if each.count > len(each.places) else ""
-        places = inert(", ".join(each.places))
-        console.print(f"  {number(each.count)} {reason} ({places}{more})", style="yellow")
+        told = f"  {number(each.count)} {reason} ({inert(each.where)})"
+        console.print(told, style="yellow")
 
 
 def _document(
@@ -198,11 +212,14 @@ def _document(
     form: Form,
 ) -> dict[str, Any]:
     unused = {**judged.left_out, **unused_of(judged, "auto")}
+    plain, texts = _texts(judged)
     document: dict[str, Any] = {
         "format": 1,
         "files": [str(file) for file in files],
         **asdict(judged.counts),
         "examples": _teaches(judged),
+        "plain_texts": len(plain),
+        "other_texts": len(texts),
         "left_out": {reason: each.count for reason, each in unused.items()},
         "places": {reason: list(each.places) for reason, each in unused.items()},
         "waiting": [
@@ -226,6 +243,13 @@ def _document(
     return document
 
 
+def _texts(judged: Judgements) -> tuple[list[str], list[str]]:
+    """Where plain texts with a prompt of their own stand, and where other texts that go on."""
+    texts = [each for each in judged.judged if isinstance(each.prompt, str)]
+    plain = [each.source for each in texts if each.is_plain]
+    return plain, [each.source for each in texts if not each.is_plain]
+
+
 def _teaches(judged: Judgements) -> dict[str, int]:
     """How many examples of each objective there are by the method auto."""
     found = [each.objective for each in examples_of(judged, "auto")]
@@ -233,11 +257,7 @@ def _teaches(judged: Judgements) -> dict[str, int]:
 
 
 def _verdict(said: Judgement) -> str:
-    if said.kind == "thumb":
-        return f"thumb {said.verdict}"
-    if said.kind == "rewrite":
-        return "written better"
-    return f"picked {(said.chosen or 0) + 1} of {len(said.replies)}"
+    return verdict_words(said.kind, said.verdict, said.chosen, len(said.replies))
 
 
 def _asked(said: Judgement) -> str:

@@ -97,7 +97,8 @@ def settings_of(given: GivenSettings) -> Settings:
 
     Raises SettingsError for all that is wrong with the flags.
     """
-    from tinychat.config.load import FLAGS, Layer, nest, read_preset, resolve
+    from tinychat.config.load import FLAGS, Layer, read_preset, resolve
+    from tinychat.config.names import nest
 
     layer = Layer(FLAGS, nest(given.values), text=True)
     try:

@@ -13,7 +13,8 @@ from typing import Any
 
 from tinychat.cli.hub import lasting, local_paths
 from tinychat.config import Settings, TokenizerSettings
-from tinychat.config.load import Layer, from_json, json_to_layer, nest
+from tinychat.config.load import Layer, from_json, json_to_layer
+from tinychat.config.names import nest
 from tinychat.errors import (
     CheckpointError,
     FormatError,

@@ -94,7 +94,8 @@ def go_on(
 ) -> int:
     """Resume the run `name` with the given changes."""
     from tinychat.config.classes import ACCEPT_NEW_DATA
-    from tinychat.config.load import FLAGS, Layer, from_json, nest
+    from tinychat.config.load import FLAGS, Layer, from_json
+    from tinychat.config.names import nest
     from tinychat.config.resume import continue_with
     from tinychat.runs import RunLock, RunReader, check_mirror
 

@@ -13,6 +13,7 @@ from tinychat.cli.output import named, print_json, print_rows, screen
 from tinychat.cli.runs import state_text
 from tinychat.cli.ways import in_words, lines_of_ways
 from tinychat.config import Settings
+from tinychat.config.names import flatten
 from tinychat.errors import TinychatError
 from tinychat.runs import (
     Generation,
@@ -323,23 +324,13 @@ def _changed_settings(reader: RunReader) -> list[tuple[str, Any, str]]:
     values, sources = document.get("settings"), document.get("sources")
     if not isinstance(values, dict):
         return []
-    defaults = _flat(dataclasses.asdict(Settings()))
+    defaults = flatten(dataclasses.asdict(Settings()))
     known = sources if isinstance(sources, dict) else {}
     return [
         (name, value, str(known.get(name, "?")))
-        for name, value in _flat(values).items()
+        for name, value in flatten(values).items()
         if name not in defaults or _plain(defaults[name]) != value
     ]
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = value
-    return found
 
 
 def _plain(value: Any) -> Any:

@@ -17,7 +17,7 @@ from tinychat.config.sampling import SEEDS
 from tinychat.conversations import EXCERPT, Answer, Feedback, Messages
 from tinychat.errors import TinychatError
 from tinychat.text import suggest
-from tinychat.words import clip, inert
+from tinychat.words import clip, count, inert
 
 if TYPE_CHECKING:  # they import torch
     from tinychat.engine import Engine, OpenedModel
@@ -148,6 +148,9 @@ class TeachLoop:
         rules = with_seeds(self._flags.rules(self.next_seed), ANSWERS)
         several = Several(self._engine, self.model, said, rules, self._system, differ=True)
         self.next_seed = (self.next_seed + ANSWERS) % SEEDS
+        if several.dropped_tokens:
+            told = f"its first {count(several.dropped_tokens, 'token')}"
+            self._view.tell("shortened", f"the prompt is too long: the model does not see {told}")
         self._view.show_coming(several)
         answers = several.kept()
         if any(answer.finish_reason == "cancelled" for answer in answers):

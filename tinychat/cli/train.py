@@ -152,7 +152,8 @@ def layered_settings(
 ) -> tuple[Any, str]:
     """All layers as one, and what a run of it is called. `short` are flags by another name, and
     `inherited` layers between the preset and a file."""
-    from tinychat.config.load import FLAGS, Layer, nest, read_preset, read_toml, resolve
+    from tinychat.config.load import FLAGS, Layer, read_preset, read_toml, resolve
+    from tinychat.config.names import nest
 
     layers = []
     label = preset or (config.stem if config else "demo")

@@ -201,7 +201,8 @@ def _words(value: Any) -> list[str]:
 
 def _asked(config: Path | None, data: list[str] | None, given: Any) -> dict[str, Any]:
     """What a person wants otherwise than the parent, in a file or by flags."""
-    from tinychat.config.load import flatten, read_toml
+    from tinychat.config.load import read_toml
+    from tinychat.config.names import flatten
 
     named = flatten(read_toml(config).values) if config else {}
     return named | dict(given.values) | ({} if data is None else {"data.paths": data})

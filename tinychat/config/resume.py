@@ -7,7 +7,8 @@ from collections.abc import Collection
 from typing import Any
 
 from tinychat.config.classes import SETTINGS, may_change_and_decides_bits, rule_of
-from tinychat.config.load import Layer, Resolved, json_to_layer, nest, resolve
+from tinychat.config.load import Layer, Resolved, json_to_layer, resolve
+from tinychat.config.names import nest
 from tinychat.errors import SettingsError
 
 

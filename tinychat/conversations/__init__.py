@@ -27,18 +27,26 @@ from tinychat.conversations.feedback import (
     Entry,
     Feedback,
     Mark,
+    verdict_words,
 )
 from tinychat.conversations.judgements import (
+    EMPTY,
+    EQUAL,
+    NOT_REVIEWED,
     Judgement,
     Judgements,
+    LeaveOut,
     LeftOut,
     Method,
     examples_of,
+    first_places,
+    for_chat,
     unused_of,
     why_nothing,
 )
 from tinychat.conversations.learnt import not_learnt_yet
 from tinychat.conversations.reading import feedback_file, read_feedback
+from tinychat.conversations.row_file import whole_text
 from tinychat.conversations.store import FEEDBACK, Conversations, Found, Summary
 from tinychat.conversations.teaching import Taught, Teaching
 from tinychat.conversations.tree import Conversation, Node
@@ -48,10 +56,13 @@ from tinychat.conversations.votes import Side, Tally, Verdict, Votes, blind_swap
 __all__ = [
     "CUT_OFF",
     "DOWN_REASONS",
+    "EMPTY",
+    "EQUAL",
     "EXCERPT",
     "FAILED",
     "FEEDBACK",
     "FORMS",
+    "NOT_REVIEWED",
     "Answer",
     "Conversation",
     "Conversations",
@@ -64,6 +75,7 @@ __all__ = [
     "Found",
     "Judgement",
     "Judgements",
+    "LeaveOut",
     "LeftOut",
     "Mark",
     "Messages",
@@ -87,6 +99,8 @@ __all__ = [
     "examples_to_bytes",
     "export_name",
     "feedback_file",
+    "first_places",
+    "for_chat",
     "method_of",
     "not_learnt_yet",
     "read_feedback",
@@ -96,5 +110,7 @@ __all__ = [
     "to_trl",
     "trl_to_bytes",
     "unused_of",
+    "verdict_words",
+    "whole_text",
     "why_nothing",
 ]

@@ -301,6 +301,15 @@ def replaced(said: Sequence[Mark] | Sequence[Entry]) -> set[str]:
     return gone
 
 
+def verdict_words(
+    kind: Kind, verdict: Thumb | None, chosen: int | None, of: int, reason: str | None = None
+) -> str:
+    """thumb down, wrong; written better; picked 2 of 4"""
+    if kind == "thumb":
+        return f"thumb {verdict}" + (f", {reason}" if reason else "")
+    return "written better" if kind == "rewrite" else f"picked {(chosen or 0) + 1} of {of}"
+
+
 def _row(
     kind: Kind,
     prompt: Messages,

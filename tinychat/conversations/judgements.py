@@ -5,7 +5,7 @@ alike. Whatever is not learnt from is counted under a reason, with the first pla
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tinychat.conversations.examples import Example, Objective, Prompt, Reply
@@ -32,12 +32,22 @@ NOT_GOOD = "thumb down, where only good answers are learnt"
 _PLACES = 5  # that are told of each reason
 
 
+def first_places(places: Sequence[str], count: int) -> str:
+    """The first of so many, as a text: pairs.jsonl:3, pairs.jsonl:9, …"""
+    return ", ".join(places[:_PLACES]) + (", …" if count > len(places[:_PLACES]) else "")
+
+
 @dataclass(frozen=True)
 class LeftOut:
     """How often something was left out for one reason, and where first."""
 
     count: int
     places: tuple[str, ...] = ()  # "feedback.jsonl:12", with a word why where there is one
+
+    @property
+    def where(self) -> str:
+        """The first places."""
+        return first_places(self.places, self.count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +61,7 @@ class Judgement:
     verdict: Thumb | None = None  # of a thumb
     chosen: int | None = None  # of a pick: the place in `replies`, from 0
     rewrite: Reply | None = None  # what the person would have answered
+    is_plain: bool = False  # plain texts of TRL's forms, the prompt apart from the answers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +91,36 @@ class LeaveOut:
         if len(places) < _PLACES:
             places.append(place)
 
+    def add(self, left_out: Mapping[str, LeftOut]) -> None:
+        """What was counted elsewhere."""
+        for reason, each in left_out.items():
+            self._counts[reason] = self._counts.get(reason, 0) + each.count
+            places = self._places.setdefault(reason, [])
+            places += each.places[: _PLACES - len(places)]
+
     def told(self) -> dict[str, LeftOut]:
         """By reason."""
         return {
             reason: LeftOut(count, tuple(self._places[reason]))
             for reason, count in self._counts.items()
         }
+
+
+def for_chat(judgements: Judgements) -> Judgements:
+    """The same, to be learnt by a model that chats: of plain texts the prompt is what a person says
+    and each answer what the model does, without the white space that joined them."""
+    judged = tuple(_as_talk(each) if each.is_plain else each for each in judgements.judged)
+    return replace(judgements, judged=judged)
+
+
+def _as_talk(said: Judgement) -> Judgement:
+    assert isinstance(said.prompt, str)
+    return replace(
+        said,
+        prompt=({"role": "user", "content": said.prompt.strip()},),
+        replies=tuple(replace(each, text=each.text.strip()) for each in said.replies),
+        rewrite=said.rewrite and replace(said.rewrite, text=said.rewrite.text.strip()),
+    )
 
 
 def examples_of(judgements: Judgements, method: Method) -> list[Example]:
@@ -146,10 +181,10 @@ def _sides(said: Judgement) -> tuple[Reply | None, list[Reply]]:
     bad: list[Reply] = []
     seen = set() if good is None else {good.text}
     for each in others:
-        if _says(each) and each.text not in seen:
+        if _says(each, said.prompt) and each.text not in seen:
             seen.add(each.text)
             bad.append(each)
-    return (good if good is not None and _says(good) else None), bad
+    return (good if good is not None and _says(good, said.prompt) else None), bad
 
 
 def _why_no_pair(said: Judgement) -> str:
@@ -159,9 +194,17 @@ def _why_no_pair(said: Judgement) -> str:
     return EQUAL if len(texts) == 1 else EMPTY
 
 
-def _says(reply: Reply) -> bool:
-    """Whether it holds anything to learn: a character, or that the answer ends here."""
-    return bool(reply.text) or reply.ended
+def _says(reply: Reply, prompt: Prompt) -> bool:
+    """Whether it holds anything to learn: a character, or that the answer to a question ends
+    here."""
+    return bool(reply.text) or (reply.ended and _asks(prompt))
+
+
+def _asks(prompt: Prompt) -> bool:
+    """Whether anything was said to the model."""
+    if isinstance(prompt, str):
+        return bool(prompt.strip())
+    return any(turn["content"].strip() for turn in prompt)
 
 
 def _examples(

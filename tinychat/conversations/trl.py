@@ -3,7 +3,8 @@
 preference: prompt, chosen, rejected, or the prompt as what chosen and rejected have in common.
 unpaired: prompt, completion, label. prompt-completion: prompt, completion. Each with texts
 ("standard" there) or with lists of messages ("conversational"). A pair is a pick of two, a labelled
-completion a thumb, a completion alone a rewrite.
+completion a thumb, a completion alone a rewrite. Texts are texts that go on to TRL; a model that
+chats learns those with a prompt of their own as a question and its answer (`for_chat`).
 
 An answer that the model did not end itself carries a false `chosen_ended`, `rejected_ended` or
 `completion_ended`: columns of ours, which TRL passes over. Forms:
@@ -49,19 +50,28 @@ def judgement_of(row: Mapping[str, Any], source: str) -> Judgement:
             Reply(chosen, _ended(row, "chosen")),
             Reply(rejected, _ended(row, "rejected")),
         )
-        return Judgement(source=source, kind="pick", prompt=prompt, replies=replies, chosen=0)
+        return Judgement(
+            source=source,
+            kind="pick",
+            prompt=prompt,
+            replies=replies,
+            chosen=0,
+            is_plain="prompt" in row and isinstance(prompt, str),
+        )
     if "completion" in row:
         if "prompt" not in row:
             raise ValueError("it has a completion without a prompt")
         prompt, (text,) = _split(row["prompt"], row["completion"])
         reply = Reply(text, _ended(row, "completion"))
-        if "label" not in row:
-            return Judgement(
-                source=source, kind="rewrite", prompt=prompt, replies=(), rewrite=reply
-            )
-        verdict = "up" if _label(row["label"]) else "down"
+        is_rated = "label" in row
         return Judgement(
-            source=source, kind="thumb", prompt=prompt, replies=(reply,), verdict=verdict
+            source=source,
+            kind="thumb" if is_rated else "rewrite",
+            prompt=prompt,
+            replies=(reply,) if is_rated else (),
+            verdict=("up" if _label(row["label"]) else "down") if is_rated else None,
+            rewrite=None if is_rated else reply,
+            is_plain=isinstance(prompt, str),
         )
     raise ValueError("it has neither chosen and rejected, nor prompt and completion")
 

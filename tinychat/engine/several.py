@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 
 from tinychat.config.sampling import SEEDS
 from tinychat.conversations import Answer as KeptAnswer
+from tinychat.conversations import whole_text
 from tinychat.engine.answer import Answer
 from tinychat.engine.engine import Engine
 from tinychat.engine.keep import kept_answer
@@ -36,9 +37,10 @@ def with_seeds(rules: Sampling, number: int) -> list[Sampling]:
 def prompt_messages(
     said: str, system: str = "", before: Sequence[Message] = ()
 ) -> list[dict[str, str]]:
-    """The turns that an answer was given to, as judgements keep them."""
+    """The turns that an answer was given to, as judgements keep them. Raises ConversationError for
+    a prompt that none could keep."""
     told = [Message("system", system)] if system else []
-    turns = (*told, *before, Message("user", said))
+    turns = (*told, *before, Message("user", whole_text(said, "The prompt")))
     return [{"role": turn.role, "content": turn.content} for turn in turns]
 
 
@@ -48,7 +50,8 @@ class Several:
     `texts` is how far they have come by the last `take`. `news` is set whenever there is more. A
     model that goes on with texts gets the prompt alone, without `system` and the turns `before`.
     With `differ`, answers that repeat others are made anew. `deadline_seconds` is for each of them.
-    Raises EngineBusyError if the queue is full.
+    Raises EngineBusyError if the queue is full, ConversationError for a prompt that no judgement
+    could keep.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Several:
         self.rules = list(rules)
         self.news = threading.Event()
         self.texts = [""] * len(rules)
+        self.dropped_tokens = 0  # of the prompt, where it did not fit the context
         self._said = [Message(**each) for each in self.messages] if model.is_chat else said
         self._engine = engine
         self._tries = TRIES if differ else 0
@@ -115,6 +119,7 @@ class Several:
         details = CANDIDATES if self._tries else None
         try:
             prompt = text.fit(self._said, sampling.max_new_tokens, begin=begin)
+            self.dropped_tokens = max(self.dropped_tokens, prompt.dropped_tokens)
             return self._engine.ask(
                 text, prompt, sampling, details=details, on_change=self.news.set,
                 deadline_seconds=self._deadline_seconds,

@@ -199,7 +199,7 @@ def _time_steps(updates: Updates) -> tuple[int, float, float]:
     """(rows at once, mean seconds of a step, its standard error as a share)."""
     batch = updates.batch()
     one_row = next(batch.split(1))
-    seconds_a_row = min(_timed(lambda: updates.gradients(one_row)) for _ in range(2))
+    seconds_a_row = min(timed(lambda: updates.gradients(one_row)) for _ in range(2))
     updates.optimizer.zero_grad()
     if seconds_a_row * len(batch.ids) * LEAST_STEPS < 3 * STEPS_SECONDS:
         return updates.facts.micro_batch_size, *_time_whole_steps(updates)
@@ -225,9 +225,9 @@ def _time_passes(updates: Updates, batch: Batch, seconds_a_row: float) -> tuple[
     # the whole micro-batch at once, for its memory, unless it would take minutes
     rows = micro if seconds_a_row * micro < 5 * STEPS_SECONDS else max(1, micro // 8)
     part = next(batch.split(rows))
-    times = [_timed(lambda: updates.gradients(part)) for _ in range(3)]
+    times = [timed(lambda: updates.gradients(part)) for _ in range(3)]
     loss = updates.gradients(part)
-    update = _timed(lambda: updates.apply(part, loss, time.monotonic()))
+    update = timed(lambda: updates.apply(part, loss, time.monotonic()))
     mean, spread = _mean(times[1:])
     return rows, mean * len(batch.ids) / rows + update, spread
 
@@ -242,7 +242,7 @@ def time_evaluation(decoder: Decoder, prepared: Prepared, facts: Facts) -> float
     taken, seconds = at_once, 0.0
     while True:
         some = cast(Rows, FirstRows(rows, taken))
-        seconds = _timed(
+        seconds = timed(
             lambda here=some: evaluate(decoder, here, token_bytes, facts.runtime, at_once)
         )
         if taken >= total or seconds >= OTHERS_SECONDS / 2:
@@ -256,9 +256,9 @@ def time_samples(updates: Updates, prepared: Prepared | None) -> float:
     if prepared is not None:
         book = prompt_book(settings, prepared)
         sampler = LiveSampler(updates.decoder, prepared.tokenizer, runtime, book, settings.seed)
-        return _timed(lambda: list(sampler(0, None, settings.sample)))
+        return timed(lambda: list(sampler(0, None, settings.sample)))
     tokens = min(settings.sample.max_new_tokens, updates.decoder.settings.context_length)
-    seconds = _timed(lambda: _decode_blindly(updates.decoder, runtime))
+    seconds = timed(lambda: _decode_blindly(updates.decoder, runtime))
     return seconds * tokens / PROBED_TOKENS
 
 
@@ -292,10 +292,11 @@ def time_save(updates: Updates, root: Path) -> float:
     for left in root.glob(f"{SAVED}*"):  # by a probe that was killed
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=SAVED, dir=root) as folder:
-        return _timed(save)
+        return timed(save)
 
 
-def _timed(action: Any) -> float:
+def timed(action: Callable[[], object]) -> float:
+    """Seconds that it takes."""
     began = time.monotonic()
     action()
     return time.monotonic() - began

@@ -5,24 +5,22 @@ of it is kept but the prepared data, which the run will find.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tinychat.config import Settings
 from tinychat.config.load import Resolved
-from tinychat.conversations import read_feedback, unused_of
-from tinychat.planning.probe import NO_RUN, time_evaluation, time_samples, time_save
+from tinychat.conversations import NOT_REVIEWED
+from tinychat.planning.probe import NO_RUN, time_evaluation, time_samples, time_save, timed
 from tinychat.runs import folder_label
 from tinychat.text import Progress
 from tinychat.training.evaluate import Evaluation
 from tinychat.training.pace import Pace, due_rounds
 from tinychat.training.parts import Parts, assemble, referenced
-from tinychat.training.preferences import Lessons, lessons_from_feedback, with_preferences
+from tinychat.training.preferences import PreferenceDataset, dataset_from_feedback, with_preferences
 from tinychat.training.space import checkpoint_sizes, peak_of
 from tinychat.training.start import prepare_corpus, settle_facts
-from tinychat.words import long_duration
+from tinychat.words import count, long_duration
 
 TIMED_STEPS = 4  # the first of which warms things up
 FEW_EXAMPLES = 20
@@ -37,8 +35,7 @@ class TuneOutlook:
     run: str
     folder: Path
     parent: str
-    lessons: Lessons
-    places: Mapping[str, Sequence[str]]  # of what is left out, by the reason why
+    preferences: PreferenceDataset
     steps: int
     seconds: float
     batch_size: int
@@ -49,18 +46,18 @@ class TuneOutlook:
 
     def to_json(self) -> dict[str, Any]:
         """The document of `tinychat tune --dry-run --json`."""
-        lessons = self.lessons
+        preferences = self.preferences
         return {
             "run": self.run,
             "folder": str(self.folder),
             "parent": self.parent,
-            "learns_from": self.lessons.told,
+            "learns_from": self.preferences.told,
             "examples": {
-                **asdict(lessons.counts),
-                **lessons.by_objective(),
-                "held_out": lessons.held_out,
-                "left_out": dict(lessons.left_out),
-                "places": dict(self.places),
+                **asdict(preferences.counts),
+                **preferences.by_objective(),
+                "held_out": preferences.n_held_out,
+                "left_out": {why: each.count for why, each in preferences.left_out.items()},
+                "places": {why: each.places for why, each in preferences.left_out.items()},
             },
             "steps": self.steps,
             "seconds": self.seconds,
@@ -79,8 +76,8 @@ def look_ahead(run: Path, resolved: Resolved, progress: Progress) -> TuneOutlook
     facts = settle_facts(nowhere, settings, ())
     facts.runtime.apply()
     prepared = prepare_corpus(nowhere, settings, progress)
-    lessons = lessons_from_feedback(settings, prepared.tokenizer)
-    parts = assemble(resolved, prepared, None, facts, lessons)
+    preferences = dataset_from_feedback(settings, prepared)
+    parts = assemble(resolved, prepared, None, facts, preferences)
     began = time.monotonic()
     parts = referenced(parts, nowhere, progress)
     seconds = time.monotonic() - began
@@ -93,23 +90,22 @@ def look_ahead(run: Path, resolved: Resolved, progress: Progress) -> TuneOutlook
         run=run.name,
         folder=run.absolute(),
         parent=folder_label(Path(settings.init_from or "")),
-        lessons=lessons,
-        places=_places(settings),
+        preferences=preferences,
         steps=parts.max_steps,
         seconds=round(seconds + SECONDS_OF_A_PROCESS, 1),
         batch_size=settings.batch_size,
         examples_a_step=settings.examples_a_step,
         disk_bytes=peak_of(parts.settings, sizes).n_bytes,
         writes=(str(run.absolute()), *([str(Path(mirror) / run.name)] if mirror else [])),
-        remarks=(*_remarks(lessons), *_long_looks(parts, pace)),
+        remarks=(*_remarks(preferences), *_long_looks(parts, pace)),
     )
 
 
 def _measured(parts: Parts, root: Path, progress: Progress) -> Pace:
     """A few of everything that the run does."""
     pace, updates, runtime = Pace(), parts.updates(), parts.facts.runtime
-    lessons, settings = parts.lessons, parts.settings
-    assert isinstance(lessons, Lessons)
+    preferences, settings = parts.preferences, parts.settings
+    assert isinstance(preferences, PreferenceDataset)
     progress("measuring steps, an evaluation, samples and a save", 0, 0)
     updates.decoder.train()
     for _ in range(TIMED_STEPS):
@@ -119,9 +115,15 @@ def _measured(parts: Parts, root: Path, progress: Progress) -> Pace:
         pace.note("step", time.monotonic() - began)
     pad, nothing = parts.tokenizer.format.pad, Evaluation(0.0, None, 0, 0)
     seconds = time_evaluation(updates.decoder, parts.prepared, parts.facts)
-    seconds += _timed(
+    seconds += timed(
         lambda: with_preferences(
-            nothing, updates.decoder, lessons, settings, pad, runtime, parts.facts.micro_batch_size
+            nothing,
+            updates.decoder,
+            preferences,
+            settings,
+            pad,
+            runtime,
+            parts.facts.micro_batch_size,
         )
     )
     pace.note("evaluate", seconds)
@@ -143,31 +145,20 @@ def _long_looks(parts: Parts, pace: Pace) -> list[str]:
     ]
 
 
-def _remarks(lessons: Lessons) -> list[str]:
+def _remarks(preferences: PreferenceDataset) -> list[str]:
     told = []
-    if not lessons.held_out:
+    if not preferences.n_held_out:
         told.append(
             "too few prompts to hold one out, so nothing will tell whether it learns more than "
             "these very examples; five are enough"
         )
-    if lessons.n_training < FEW_EXAMPLES:
+    if preferences.n_training < FEW_EXAMPLES:
         told.append(
-            f"only {lessons.n_training} examples to train on: expect a small change, and look at "
-            "it in a comparison"
+            f"only {count(preferences.n_training, 'example')} to train on: expect a small change, "
+            "and look at it in a comparison"
         )
-    if waiting := lessons.left_out.get("not reviewed"):
-        told.append(f"{waiting} judgements of visitors wait for a review and are left out")
-    return told
-
-
-def _places(settings: Settings) -> dict[str, Sequence[str]]:
-    """Where the first of the judgements stand that are left out, by the reason why."""
-    judged = read_feedback([Path(path) for path in settings.tune.feedback])
-    left_out = {**judged.left_out, **unused_of(judged, settings.tune.method)}
-    return {why: each.places for why, each in left_out.items()}
-
-
-def _timed(action: Callable[[], object]) -> float:
-    began = time.monotonic()
-    action()
-    return time.monotonic() - began
+    if waiting := preferences.left_out.get(NOT_REVIEWED):
+        told.append(
+            f"{count(waiting.count, 'judgement')} of visitors, left out until they are reviewed"
+        )
+    return [*told, *preferences.remarks]

@@ -115,21 +115,21 @@ class RunWriter:
         """Write tokenizer.json, so that the run is complete by itself."""
         replace_file(self._disk, self.paths.tokenizer_json, tokenizer_json.encode("utf-8"))
 
-    def write_lessons(self, examples: bytes, reference: bytes | None) -> None:
+    def write_examples(self, examples: bytes, reference: bytes | None) -> None:
         """Write examples.jsonl and reference.json, of a run of preference tuning."""
         replace_file(self._disk, self.paths.examples_jsonl, examples)
         if reference is not None:
             replace_file(self._disk, self.paths.reference_json, reference)
 
-    def add_lesson(self, line: bytes) -> None:
+    def add_example(self, line: bytes) -> None:
         """One line more in examples.jsonl; it survives a power cut once this returns.
 
         Where the disk does not say so it is written again: whoever reads takes a line that stands
         twice once.
         """
-        self.patiently(lambda: self._add_lesson(line))
+        self.patiently(lambda: self._add_example(line))
 
-    def _add_lesson(self, line: bytes) -> None:
+    def _add_example(self, line: bytes) -> None:
         log = LineLog(self.paths.examples_jsonl, self._disk)
         try:
             log.append(line)

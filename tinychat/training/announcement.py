@@ -32,8 +32,10 @@ def beginning(
         if rows.dropped:
             told += f"; {rows.dropped:,} had nothing to learn from and were left out"
         yield Noted("data", step, told)
-    if parts.lessons is not None:
-        yield Noted("feedback", step, parts.lessons.told)
+    if parts.preferences is not None:
+        yield Noted("feedback", step, parts.preferences.told)
+        for remark in parts.preferences.remarks:
+            yield Noted("feedback", step, remark)
     if parts.tuning:
         yield Noted("start", step, parts.tuning.told)
     yield Began(
@@ -60,15 +62,15 @@ def beginning(
 def _length(parts: Parts) -> str:
     """What a plan would say of the run's length."""
     settings = parts.settings
-    if isinstance(lessons := parts.lessons, Followed):
+    if isinstance(preferences := parts.preferences, Followed):
         rows = settings.batch_size - settings.examples_a_step
         return f"a judgement and {count(rows, 'row')} of its data each, at most"
-    if lessons is not None:
+    if preferences is not None:
         examples = parts.max_steps * settings.examples_a_step
         return (
             f"{settings.examples_a_step} examples and "
             f"{count(settings.batch_size - settings.examples_a_step, 'row')} of its data each, "
-            f"{examples / lessons.n_training:,.1f} passes over the examples"
+            f"{examples / preferences.n_training:,.1f} passes over the examples"
         )
     tokens = parts.max_steps * settings.batch_size * settings.model.context_length
     passes = parts.max_steps * settings.own_rows_a_step / parts.rows.count

@@ -9,7 +9,7 @@ from tinychat.model import count_parameters
 from tinychat.runs import Generation, RunReader, RunRecord, RunWriter
 from tinychat.training.lineage import source_commit
 from tinychat.training.parts import Parts
-from tinychat.training.preferences import Lessons, digest, reference_to_bytes
+from tinychat.training.preferences import PreferenceDataset, digest, reference_to_bytes
 from tinychat.training.replay import replay_record
 from tinychat.words import count
 
@@ -17,10 +17,12 @@ from tinychat.words import count
 def mend_reference(writer: RunWriter, parts: Parts) -> None:
     """Write a reference that was lost and is computed again. Raises RunError where it is another
     one, of another machine or another way to compute: the run would not be the same."""
-    lessons, paths = parts.lessons, writer.paths
-    if not isinstance(lessons, Lessons) or lessons.reference is None or not paths.run_json.exists():
+    preferences, paths = parts.preferences, writer.paths
+    if not isinstance(preferences, PreferenceDataset) or preferences.reference is None:
         return
-    record, data = RunReader(paths.root).run.tune, reference_to_bytes(lessons.reference)
+    if not paths.run_json.exists():
+        return
+    record, data = RunReader(paths.root).run.tune, reference_to_bytes(preferences.reference)
     assert record is not None
     if digest(data) != record.reference_sha256:
         runtime, rows = parts.facts.runtime, count(parts.facts.micro_batch_size, "row")
@@ -31,17 +33,17 @@ def mend_reference(writer: RunWriter, parts: Parts) -> None:
             "begin again by `tinychat tune`"
         )
     if not paths.reference_json.exists() or paths.reference_json.read_bytes() != data:
-        writer.write_lessons(lessons.to_bytes(), data)
+        writer.write_examples(preferences.to_bytes(), data)
 
 
 def write_birth(writer: RunWriter, parts: Parts, forebears: tuple[Generation, ...]) -> None:
     """The tokenizer, what a tuned run learns from, and last run.json: then it is a run."""
-    settings, lessons = parts.settings, parts.lessons
+    settings, preferences = parts.settings, parts.preferences
     writer.write_tokenizer(parts.tokenizer.to_json())
     if writer.paths.run_json.exists():
         return  # a start that was killed before its first checkpoint
-    if lessons is not None:
-        writer.write_lessons(lessons.to_bytes(), lessons.reference_to_bytes())
+    if preferences is not None:
+        writer.write_examples(preferences.to_bytes(), preferences.reference_to_bytes())
     writer.write_run(
         RunRecord(
             id=str(uuid.uuid4()),
@@ -53,7 +55,7 @@ def write_birth(writer: RunWriter, parts: Parts, forebears: tuple[Generation, ..
             parent=settings.init_from,
             ancestry=forebears,
             replay=replay_record(settings, parts.old_data),
-            tune=None if lessons is None else lessons.record(settings.tune.method),
+            tune=None if preferences is None else preferences.record(settings.tune.method),
             git_commit=source_commit(),
         )
     )

@@ -70,14 +70,11 @@ def history(
 
 
 def _results(at: Progress, latest: Latest) -> list[tuple[str, str]]:
-    rows = []
-    found = latest.evaluated
-    if found is not None and found.step == at.step:
-        rows.append(("validation loss", f"{found.val_loss:.4f} nats per token"))
-        if found.bits_per_byte is not None:
+    rows, found = [], latest.evaluated
+    if at.evaluated_step == at.step and at.val_loss is not None:
+        rows.append(("validation loss", f"{at.val_loss:.4f} nats per token"))
+        if found is not None and found.step == at.step and found.bits_per_byte is not None:
             rows.append(("bits per byte", f"{found.bits_per_byte:.4f}"))
-    elif at.best_step == at.step and at.best_val_loss is not None:
-        rows.append(("validation loss", f"{at.best_val_loss:.4f} nats per token"))
     if at.best_val_loss is not None and at.best_step != at.step:
         best = f"{at.best_val_loss:.4f} nats per token, at step {at.best_step:,}"
         rows.append(("best of the run so far", best))

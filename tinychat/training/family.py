@@ -1,6 +1,5 @@
 """The family tree of a run: what it grew from, and its own generation at each checkpoint."""
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from tinychat.runs import (
     ancestry_of,
 )
 from tinychat.text import data_names
-from tinychat.training.card import Latest
 from tinychat.training.parts import Parts
 
 
@@ -26,33 +24,27 @@ def forebears(run: Path, init_from: str | None) -> tuple[Generation, ...]:
     return ancestry_of(Path(init_from)) if init_from else ()
 
 
-def own_generation(parts: Parts, run: str, latest: Latest) -> Generation:
+def own_generation(parts: Parts, run: str) -> Generation:
     """What the run has learnt up to now."""
-    settings, at, lessons = parts.settings, parts.progress, parts.lessons
+    settings, at, preferences = parts.settings, parts.progress, parts.preferences
     kind = PRETRAINING
-    if lessons is not None:
+    if preferences is not None:
         kind = PREFERENCE_TUNING
     elif settings.init_from and parts.prepared.form == "chat":
         kind = FINE_TUNING
-    old_paths = settings.data.paths if lessons else settings.replay.paths
-    has_old_data = lessons is not None or parts.old_data is not None
+    old_paths = settings.data.paths if preferences else settings.replay.paths
+    has_old_data = preferences is not None or parts.old_data is not None
     return Generation(
         run=run,
         kind=kind,
         step=at.step,
         steps=parts.max_steps,
         data=data_names(settings.data.paths),
-        val_loss=_last_val_loss(parts, latest),
+        val_loss=at.val_loss,
         old_data=data_names(old_paths) if has_old_data else (),
         old_data_share=settings.replay.share if has_old_data else 0.0,
         old_val_loss_before=at.old_val_loss_at_start,
         old_val_loss_after=at.old_val_loss,
-        method=settings.tune.method if lessons else None,
-        **(asdict(lessons.counts) if lessons else {}),
+        method=settings.tune.method if preferences else None,
+        **(asdict(preferences.counts) if preferences else {}),
     )
-
-
-def _last_val_loss(parts: Parts, latest: Latest) -> float | None:
-    found, at = latest.evaluated, parts.progress
-    value = found.val_loss if found else at.best_val_loss
-    return value if value is not None and math.isfinite(value) else None

@@ -23,8 +23,8 @@ from tinychat.training.preferences import (
     EncodedExample,
     Followed,
     FollowUpdates,
-    Lessons,
     LogProbs,
+    PreferenceDataset,
     PreferenceUpdates,
     reference_of,
 )
@@ -46,7 +46,7 @@ class Parts:
     rows: TextRows | ConversationRows
     optimizer: Optimizer
     progress: Progress
-    lessons: Lessons | Followed | None = None  # of preference tuning
+    preferences: PreferenceDataset | Followed | None = None  # of preference tuning
     old_data: Prepared | None = None  # of which rows are mixed in
     tuning: Tuning | None = None  # what led to the facts, where ways to compute were tried
 
@@ -78,10 +78,10 @@ class Parts:
             self.facts,
             self.progress,
         )
-        if isinstance(self.lessons, Followed):
-            return FollowUpdates(*made_of, followed=self.lessons)
-        if self.lessons is not None:
-            return PreferenceUpdates(*made_of, lessons=self.lessons)
+        if isinstance(self.preferences, Followed):
+            return FollowUpdates(*made_of, followed=self.preferences)
+        if self.preferences is not None:
+            return PreferenceUpdates(*made_of, preferences=self.preferences)
         return Updates(*made_of, team=team or Alone(), replay=self.replay)
 
     def files(
@@ -114,7 +114,7 @@ def assemble(
     prepared: Prepared,
     start: CheckpointFiles | None,
     facts: Facts,
-    lessons: Lessons | Followed | None = None,
+    preferences: PreferenceDataset | Followed | None = None,
     old_data: Prepared | None = None,
 ) -> Parts:
     """Everything for the update after `start`; None: for the first one, with fresh weights.
@@ -124,14 +124,14 @@ def assemble(
     decoder, tokenizer = build_model(resolved.settings, prepared, start, facts.runtime)
     rows = training_rows(prepared.train, prepared.form, resolved.settings.model.context_length)
     settings = resolved.settings
-    if lessons is None or isinstance(lessons, Followed):
+    if preferences is None or isinstance(preferences, Followed):
         resolved = _with_max_steps(resolved, rows.count, settings.own_rows_a_step)
     else:
-        resolved = _with_max_steps(resolved, lessons.n_training, settings.examples_a_step)
+        resolved = _with_max_steps(resolved, preferences.n_training, settings.examples_a_step)
     optimizer = Optimizer(decoder, settings.optim)
     progress = restore(optimizer, start, facts.runtime.dtype)
     made = (resolved, prepared, facts, decoder, tokenizer, rows, optimizer, progress)
-    return Parts(*made, lessons=lessons, old_data=old_data)
+    return Parts(*made, preferences=preferences, old_data=old_data)
 
 
 def referenced(parts: Parts, run: Path, progress: ReadingProgress) -> Parts:
@@ -139,24 +139,24 @@ def referenced(parts: Parts, run: Path, progress: ReadingProgress) -> Parts:
 
     That is done once; only a run that lost it does it again.
     """
-    lessons, runtime = parts.lessons, parts.facts.runtime
-    if isinstance(lessons, Followed):
-        lessons.ask_reference = _Reference(parts, run)
+    preferences, runtime = parts.preferences, parts.facts.runtime
+    if isinstance(preferences, Followed):
+        preferences.ask_reference = _Reference(parts, run)
         return parts
-    if lessons is None or lessons.reference is not None:
+    if preferences is None or preferences.reference is not None:
         return parts
     decoder = parts.decoder
     if parts.progress.step:
         decoder = first_weights(run, parts.settings, decoder.vocab_size, runtime)
     found = reference_of(
         decoder,
-        lessons.encoded,
+        preferences.encoded,
         parts.tokenizer.format.pad,
         runtime,
         parts.facts.micro_batch_size,
         lambda done, total: progress(f"asking the reference model, {done:,} of {total:,}", 0, 0),
     )
-    return replace(parts, lessons=lessons.with_reference(found))
+    return replace(parts, preferences=preferences.with_reference(found))
 
 
 class _Reference:
@@ -178,7 +178,7 @@ class _Reference:
 def tuned(parts: Parts, runs: Path, progress: ReadingProgress) -> Parts:
     """The same, of a run before its first step, computed in the way that is fastest here; findings
     are kept beside the `runs`."""
-    if parts.lessons is not None:
+    if parts.preferences is not None:
         return parts  # minutes of work: too little can be gained
     tuning = autotune(parts.updates(), runs / TUNINGS, lambda what: progress(what, 0, 0))
     if tuning is None:

@@ -25,6 +25,7 @@ class Progress:
     best_preference_loss: float | None = None  # of the best step, in preference tuning
     old_val_loss_at_start: float | None = None  # on what the weights had learnt before,
     old_val_loss: float | None = None  # and at the newest evaluation
+    val_loss: float | None = None  # at the newest evaluation; None where it was not finite
 
     def to_json(self) -> dict[str, Any]:
         return {"format": 1, **asdict(self)}
@@ -47,4 +48,5 @@ _ALWAYS = {each.name for each in fields(Progress)} - {
     "best_preference_loss",
     "old_val_loss_at_start",
     "old_val_loss",
+    "val_loss",
 }

@@ -36,7 +36,7 @@ from tinychat.training.compiled import as_can_be_compiled
 from tinychat.training.events import Stepped
 from tinychat.training.lineage import Facts, what_changed
 from tinychat.training.parts import Parts, assemble, referenced
-from tinychat.training.preferences import lessons_of
+from tinychat.training.preferences import dataset_of
 from tinychat.training.progress import Progress
 from tinychat.training.replay import prepare_old_data
 from tinychat.training.start import prepare_corpus
@@ -149,8 +149,8 @@ class _Recomputing:
         if state is None and resolved.settings.init_from:
             state = self._inherited()
         prepared, old_data = self._corpora(resolved, stretch)
-        lessons = lessons_of(self._path, resolved.settings, prepared.tokenizer)
-        parts = assemble(resolved, prepared, state, facts, lessons, old_data)
+        preferences = dataset_of(self._path, resolved.settings, prepared)
+        parts = assemble(resolved, prepared, state, facts, preferences, old_data)
         return referenced(parts, self._path, self._telling)
 
     def _corpora(self, resolved: Resolved, stretch: Stretch) -> tuple[Prepared, Prepared | None]:

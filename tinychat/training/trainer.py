@@ -9,17 +9,18 @@ Step n means n updates are done. Everything random in the update from n to n + 1
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
 from tinychat.config import CheckpointSettings, Settings
 from tinychat.config.schedule import decay_start
 from tinychat.errors import DataError, TinychatError, TrainingError
-from tinychat.model import is_out_of_memory, release_memory
+from tinychat.model import is_out_of_memory
 from tinychat.runs import WAITS_FOR_JUDGEMENT, State
 from tinychat.training.alerts import Alerts
+from tinychat.training.best import forgotten, is_best, keep, keep_as_best
 from tinychat.training.commands import do
 from tinychat.training.estimate import Estimate
 from tinychat.training.evaluate import Evaluation
@@ -36,7 +37,7 @@ from tinychat.training.events import (
 )
 from tinychat.training.following import take_back, waits
 from tinychat.training.gaps import Clocks
-from tinychat.training.judgement import forgotten, judge, keep_as_best
+from tinychat.training.guards import roll_back, sparing_memory
 from tinychat.training.lineage import Facts
 from tinychat.training.progress import Progress
 from tinychat.training.requests import RunRequests
@@ -44,9 +45,6 @@ from tinychat.training.team import RankLostError
 from tinychat.training.updates import Updates
 
 POLL_SECONDS = 0.1
-LEAST_RATE_FACTOR = 1 / 8  # three roll-backs, each of which halves the learning rate
-
-T = TypeVar("T")
 
 
 class _AbandonedError(Exception):
@@ -176,7 +174,7 @@ class Trainer:
         except DataError:  # somebody cut or changed the file; the weights are good
             self.checkpoint()
             raise
-        loss = self._sparing_memory(lambda: self.updates.gradients(batch))
+        loss = sparing_memory(self, lambda: self.updates.gradients(batch))
         stepped = self.updates.apply(batch, loss, began)
         self.emit(stepped)
         if stepped.held_up_seconds:
@@ -191,72 +189,24 @@ class Trainer:
             self.note("skipped", "loss or gradient not finite: the update was skipped")
         bad = self.progress.bad_steps_in_a_row
         if bad and bad >= self.settings.optim.max_bad_steps:
-            self.roll_back(f"{bad} steps in a row had no finite loss or gradient")
+            roll_back(self, f"{bad} steps in a row had no finite loss or gradient")
         else:
             self.do_what_is_due()
-
-    def roll_back(self, why: str) -> None:
-        """Go on from the newest good checkpoint with half the learning rate, three times at most.
-
-        Raises TrainingError after that: the recipe itself is wrong then.
-        """
-        step, factor = self.progress.step, self.facts.rate_factor / 2
-        if factor < LEAST_RATE_FACTOR:
-            raise TrainingError(
-                f"{why} up to step {step}, and rolling back to lower learning rates has not "
-                "helped; start again with a lower optim.learning_rate"
-            )
-        self.progress.become(self.store.restore())
-        self.progress.bad_steps_in_a_row = 0
-        self.saved_step, self.save_is_owed = self.progress.step, False
-        self.updates.spread()  # whoever is lost now, these are the weights of this step
-        self._begin_stretch(replace(self.facts, rate_factor=factor), "roll-back")
-        self.note(
-            "roll_back",
-            f"{why} up to step {step}: back to step {self.progress.step}, with the learning rate "
-            f"at {factor:g} of its plan from here on",
-        )
-
-    def _sparing_memory(self, action: Callable[[], T]) -> T:
-        """Do what takes memory, with fewer rows at once when it runs out."""
-        while True:
-            try:
-                return action()
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-            self._halve_micro_batch()  # only here the failed pass has let go of its tensors
-
-    def _halve_micro_batch(self) -> None:
-        rows = self.facts.micro_batch_size
-        if rows == 1:
-            self.checkpoint()
-            raise TrainingError(
-                f"memory ran out at step {self.progress.step} with one row at a time; resume with "
-                "--runtime.gradient-checkpointing, or start again with a smaller model or a "
-                "shorter context"
-            )
-        release_memory(self.facts.runtime.device)
-        self._begin_stretch(replace(self.facts, micro_batch_size=rows // 2), "out of memory")
-        self.note(
-            "out_of_memory",
-            f"memory ran out: micro_batch_size {rows} -> {rows // 2}; batches stay the same, bits "
-            "may differ from here on",
-        )
 
     def go_back(self, before: Progress, why: str) -> None:
         """The weights are those of `before` again: go on from there, with the facts as they are."""
         progress = self.progress
         progress.become(before)
         self.saved_step, self.save_is_owed, self.waiting = progress.step, False, False
-        self._begin_stretch(self.facts, why)
+        self.begin_stretch(self.facts, why)
         self.emit(
             WentBack(
                 progress.step, progress.tokens_seen, progress.best_step, progress.best_val_loss
             )
         )
 
-    def _begin_stretch(self, facts: Facts, why: str) -> None:
+    def begin_stretch(self, facts: Facts, why: str) -> None:
+        """Go on from here by these facts."""
         self.updates.facts = facts
         self.store.begin_stretch(self.progress.step, facts, why)
 
@@ -267,14 +217,14 @@ class Trainer:
         only lead to the same steps again, should the run be rolled back.
         """
         step, settings = self.progress.step, self.settings
-        is_best = False
+        best = False
         if self._evaluation_is_due():
-            is_best = self.evaluate()
+            best = self.evaluate()
         if _due(step, settings.sample.every_steps):
             self.sample(None)
         minutes = settings.checkpoint.every_minutes
         late = minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes
-        due = is_best or late or _due(step, settings.checkpoint.every_steps)
+        due = best or late or _due(step, settings.checkpoint.every_steps)
         self.save_is_owed |= due or step in self._pinned()
         if self.save_is_owed and not self._is_among_bad_steps():
             self.checkpoint()
@@ -292,8 +242,8 @@ class Trainer:
         self.turn_to("evaluating")
         began = self._clock()
         try:
-            result = self._sparing_memory(
-                lambda: self.evaluator(self._beat_in_evaluation, self.facts.micro_batch_size)
+            result = sparing_memory(
+                self, lambda: self.evaluator(self._beat_in_evaluation, self.facts.micro_batch_size)
             )
         except _AbandonedError:
             return False
@@ -303,10 +253,10 @@ class Trainer:
         seconds = self._clock() - began
         self.pace.note("evaluate", seconds)
         progress = self.progress
-        progress.evaluated_step = progress.step
+        keep(result, progress, self.settings)
         self.saved_step = None  # a checkpoint of this step does not know of it
-        is_best = judge(result, progress, self.settings)
-        if is_best := is_best and not self._is_among_bad_steps():  # it would not be saved
+        best = is_best(result, progress, self.settings) and not self._is_among_bad_steps()
+        if best:  # else it would not be saved
             keep_as_best(result, progress)
         self.emit(
             Evaluated(
@@ -314,7 +264,7 @@ class Trainer:
                 result.val_loss,
                 result.bits_per_byte,
                 seconds,
-                is_best,
+                best,
                 result.replay_val_loss,
                 result.preference_loss,
                 result.preference_accuracy,
@@ -322,7 +272,7 @@ class Trainer:
             )
         )
         self.turn_to("training")
-        return is_best
+        return best
 
     def _beat_in_evaluation(self) -> None:
         self.emit(Beat())
@@ -359,7 +309,7 @@ class Trainer:
         if self.saved_step == progress.step:
             return True
         if not self._all_finite():
-            self.roll_back("the weights are not finite")
+            roll_back(self, "the weights are not finite")
             return False
         self.turn_to("saving")
         began = self._clock()

@@ -10,7 +10,7 @@ import os
 import shutil
 import socket
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -18,6 +18,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from tinychat import words
 from tinychat.config import Settings
 from tinychat.config.help import setting_help
+from tinychat.config.names import flatten
 from tinychat.errors import TinychatError
 from tinychat.runs import AttemptRecord, Row, RunPaths, RunReader, list_checkpoints, pinned
 from tinychat.runs.layout import MANIFEST, OPTIMIZER
@@ -238,16 +239,8 @@ def _setting_lines(document: Row) -> list[SettingLine]:
     told = setting_help()
     return [
         SettingLine(name, _value(value), str(known.get(name, "?")), told.get(name, ""))
-        for name, value in _flat(values)
+        for name, value in flatten(values).items()
     ]
-
-
-def _flat(values: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict) and value and not prefix:
-            yield from _flat(value, f"{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _value(value: Any) -> str:

@@ -1,19 +1,19 @@
 """Preference tuning: from judgements to losses, beside the run's own data.
 
-`lessons` has the examples and which of them are held out, `sequences` makes ids of them,
-`reference` asks the model that training began with, `losses` are the formulas, `objective` puts
-them together, `updates` is a step, `evaluation` looks at what was held out. `followed` stands for
-`lessons` in a run that learns from judgements as they come.
+`dataset` has the examples and which of them are held out, `sequences` makes ids of them,
+`reference` asks the model that training began with, `losses` are the formulas, `forward` applies
+them to a model, `updates` is a step, `evaluation` looks at what was held out. `followed` stands for
+`dataset` in a run that learns from judgements as they come.
 """
 
+from tinychat.training.preferences.dataset import (
+    PreferenceDataset,
+    dataset_from_feedback,
+    dataset_of,
+    digest,
+)
 from tinychat.training.preferences.evaluation import with_preferences
 from tinychat.training.preferences.followed import Followed, step_to_go_on_from
-from tinychat.training.preferences.lessons import (
-    Lessons,
-    digest,
-    lessons_from_feedback,
-    lessons_of,
-)
 from tinychat.training.preferences.reference import LogProbs, reference_of, reference_to_bytes
 from tinychat.training.preferences.sequences import EncodedExample
 from tinychat.training.preferences.updates import (
@@ -25,12 +25,12 @@ __all__ = [
     "EncodedExample",
     "FollowUpdates",
     "Followed",
-    "Lessons",
     "LogProbs",
+    "PreferenceDataset",
     "PreferenceUpdates",
+    "dataset_from_feedback",
+    "dataset_of",
     "digest",
-    "lessons_from_feedback",
-    "lessons_of",
     "reference_of",
     "reference_to_bytes",
     "step_to_go_on_from",

@@ -8,8 +8,9 @@ import torch
 from tinychat.config import Settings
 from tinychat.model import AnsweringDecoder, Decoder, Runtime
 from tinychat.training.evaluate import Evaluation
-from tinychat.training.preferences.lessons import Lessons
-from tinychat.training.preferences.objective import estimate_kl, judge
+from tinychat.training.preferences.dataset import PreferenceDataset
+from tinychat.training.preferences.forward import estimate_kl, preference_losses
+from tinychat.training.preferences.sequences import in_parts
 from tinychat.training.preferences.updates import told_of
 
 
@@ -17,7 +18,7 @@ from tinychat.training.preferences.updates import told_of
 def with_preferences(
     found: Evaluation,
     decoder: Decoder | AnsweringDecoder,
-    lessons: Lessons,
+    preferences: PreferenceDataset,
     settings: Settings,
     pad: int,
     runtime: Runtime,
@@ -25,19 +26,18 @@ def with_preferences(
     beat: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """The same evaluation, with what the held-out examples say; beat is called after each batch."""
-    aside = lessons.kept_aside
-    if not aside:
+    held_out = preferences.held_out
+    if not held_out:
         return found
-    objective = replace(lessons.objective(settings), chosen_weight=0.0)  # how well it compares
+    comparing = replace(preferences.loss_settings(settings), chosen_weight=0.0)
     was_training = decoder.training
     decoder.eval()
     try:
-        kl = estimate_kl(decoder, aside, pad, runtime, at_once)
+        kl = estimate_kl(decoder, held_out, pad, runtime, at_once)
         parts = []
-        for start in range(0, len(aside), at_once):
-            some = aside[start : start + at_once]
+        for some in in_parts(held_out, at_once):
             with runtime.autocast():
-                parts.append(judge(decoder, some, objective, kl, pad))
+                parts.append(preference_losses(decoder, some, comparing, kl, pad))
             beat()
     finally:
         decoder.train(was_training)

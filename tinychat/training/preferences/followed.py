@@ -22,6 +22,7 @@ from tinychat.conversations import (
     examples_from_bytes,
     examples_of,
     examples_to_bytes,
+    for_chat,
     read_feedback,
     unused_of,
 )
@@ -36,8 +37,8 @@ from tinychat.runs import (
 )
 from tinychat.runs.reader import parse_line
 from tinychat.runs.records import encode_row
-from tinychat.text import Tokenizer
-from tinychat.training.preferences.objective import Lesson, Objective
+from tinychat.text import Prepared
+from tinychat.training.preferences.forward import LossSettings, PreferenceExample
 from tinychat.training.preferences.reference import LogProbs
 from tinychat.training.preferences.sequences import EncodedExample, encode_example
 from tinychat.words import count, number
@@ -56,7 +57,7 @@ class Learnt:
 
     source: str  # its id
     kind: str  # pick, thumb or rewrite
-    lessons: tuple[Lesson, ...]
+    examples: tuple[PreferenceExample, ...]
 
 
 class Followed:
@@ -66,12 +67,13 @@ class Followed:
     nothing new can be taken in, as where steps are only computed again.
     """
 
-    kept_aside: Sequence[Lesson] = ()  # none: there is no telling what will be asked
+    remarks: Sequence[str] = ()  # each is told when its judgement comes
     append: Callable[[bytes], None]
     ask_reference: Callable[[Sequence[EncodedExample]], Sequence[LogProbs]]
 
-    def __init__(self, settings: Settings, tokenizer: Tokenizer) -> None:
-        self._settings, self._tokenizer = settings, tokenizer
+    def __init__(self, settings: Settings, prepared: Prepared) -> None:
+        self._settings, self._tokenizer = settings, prepared.tokenizer
+        self._chats = prepared.form == "chat"
         self._feedback = Path(settings.tune.feedback[0])
         self._learnt: list[Learnt] = []
         self._seen: set[str] = set()  # all that is learnt from, passed over, or was taken back
@@ -83,9 +85,9 @@ class Followed:
         self._kept: set[str] = set()  # though undone: there is no way back any more
 
     @classmethod
-    def begin(cls, settings: Settings, tokenizer: Tokenizer) -> "Followed":
+    def begin(cls, settings: Settings, prepared: Prepared) -> "Followed":
         """For a run that is not born: it learns from nothing that was said before."""
-        followed = cls(settings, tokenizer)
+        followed = cls(settings, prepared)
         since = sorted({each.source for each in followed._read().judged})
         lines: list[bytes] = []
         followed.append = lines.append
@@ -94,9 +96,9 @@ class Followed:
         return followed
 
     @classmethod
-    def of(cls, run: Path, settings: Settings, tokenizer: Tokenizer) -> "Followed":
+    def of(cls, run: Path, settings: Settings, prepared: Prepared) -> "Followed":
         """What the run has learnt from. Raises RunError where its file is not what it wrote."""
-        followed, path = cls(settings, tokenizer), RunPaths(run).examples_jsonl
+        followed, path = cls(settings, prepared), RunPaths(run).examples_jsonl
         try:
             for row in _rows(path):
                 followed._take(row)
@@ -134,16 +136,17 @@ class Followed:
         """How many steps there is something for."""
         return len(self._learnt)
 
-    def of_step(self, step: int) -> tuple[Lesson, ...]:
+    def of_step(self, step: int) -> tuple[PreferenceExample, ...]:
         """What the update from `step` to the next one learns from."""
-        return self._learnt[step].lessons
+        return self._learnt[step].examples
 
-    def objective(self) -> Objective:
-        return Objective(self._settings.tune.beta, self._settings.tune.chosen_weight)
+    def loss_settings(self) -> LossSettings:
+        return LossSettings(self._settings.tune.beta, self._settings.tune.chosen_weight)
 
     def look(self, step: int) -> str | None:
         """Take in what has come, if there is nothing yet for the update after `step`; returns a
-        sentence about a judgement that teaches nothing. Raises what `read_feedback` raises."""
+        sentence about a judgement that teaches nothing, or not all that it holds. Raises what
+        `read_feedback` raises."""
         if len(self._learnt) > step:
             return None
         self._look_at_file()
@@ -203,6 +206,9 @@ class Followed:
                 "reference": [astuple(each) for each in reference],
             }
         )
+        if any(ids.shortened for _, ids in usable):
+            context = number(self._settings.model.context_length)
+            return f"the {said.kind} {said.source} was shortened to the context of {context} tokens"
         return None
 
     def _encode(self, example: Example) -> EncodedExample | str:
@@ -224,9 +230,10 @@ class Followed:
 
     def _read(self) -> Judgements:
         try:
-            return read_feedback([self._feedback])
+            found = read_feedback([self._feedback])
         except NoDataError:
             return Judgements()
+        return for_chat(found) if self._chats else found
 
     def _write(self, row: Row) -> None:
         row = chained({"format": FORMAT, **row}, self._digest)
@@ -245,9 +252,10 @@ class Followed:
         if kind == "taken_back":
             self._learnt.pop()
         elif kind == "lesson":
-            self._learnt.append(Learnt(row["source"], row["judgement"], tuple(self._lessons(row))))
+            examples = tuple(self._examples(row))
+            self._learnt.append(Learnt(row["source"], row["judgement"], examples))
 
-    def _lessons(self, row: Row) -> Iterator[Lesson]:
+    def _examples(self, row: Row) -> Iterator[PreferenceExample]:
         lines = (
             orjson.dumps(each, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
             for each in row["examples"]
@@ -257,7 +265,7 @@ class Followed:
             encoded = self._encode(example)
             if isinstance(encoded, str):
                 raise ValueError(encoded)
-            yield Lesson(encoded, LogProbs(*said))
+            yield PreferenceExample(encoded, LogProbs(*said))
 
 
 def step_to_go_on_from(run: Path) -> int | None:

@@ -14,7 +14,7 @@ from tinychat.errors import RunError
 from tinychat.model import Decoder, Runtime
 from tinychat.training.preferences.sequences import (
     EncodedExample,
-    Replied,
+    EncodedReply,
     batch_of,
     in_parts,
     log_probs,
@@ -45,7 +45,7 @@ def reference_of(
 ) -> list[LogProbs]:
     """Ask the weights as they are, before the first step. `telling` hears how many are done."""
     wanted = list(dict.fromkeys(each for example in examples for each in _needed(example)))
-    found: dict[Replied, float] = {}
+    found: dict[EncodedReply, float] = {}
     was_training = decoder.training
     decoder.eval()
     try:
@@ -60,13 +60,13 @@ def reference_of(
     return [_of(example, found) for example in examples]
 
 
-def _needed(example: EncodedExample) -> list[Replied]:
+def _needed(example: EncodedExample) -> list[EncodedReply]:
     if example.objective not in ("dpo", "kto"):
         return []
-    return [*example.judged, *([example.mismatched] if example.mismatched else [])]
+    return [*example.replies, *([example.mismatched] if example.mismatched else [])]
 
 
-def _of(example: EncodedExample, found: dict[Replied, float]) -> LogProbs:
+def _of(example: EncodedExample, found: dict[EncodedReply, float]) -> LogProbs:
     if not _needed(example):
         return LogProbs()
     replies = (example.chosen, example.rejected, example.mismatched)

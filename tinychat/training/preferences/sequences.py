@@ -5,12 +5,13 @@ A prompt is written as the engine writes it, so that what is learnt is what will
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tinychat.conversations import Example, Objective, Reply
+from tinychat.conversations import EMPTY, EQUAL, Example, Objective, Reply
 from tinychat.engine import fit_conversation
 from tinychat.model import AnsweringDecoder, Decoder
 from tinychat.text import Message, Tokenizer, encode_turns
@@ -20,9 +21,11 @@ from tinychat.training.evaluate import what_counts
 LEAST_PROMPT = 0.25  # of a row, which no reply takes from a prompt, however long it is
 LENGTHS = 16  # a batch is as long as a multiple of it: each further shape costs memory for good
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
-class Replied:
+class EncodedReply:
     """A reply to a prompt, as ids; those of the prompt are no targets."""
 
     prompt: tuple[int, ...]
@@ -38,13 +41,14 @@ class EncodedExample:
     """An example as ids. `mismatched` (kto) is a reply to another prompt, put to this one."""
 
     objective: Objective
-    chosen: Replied | None
-    rejected: Replied | None
-    mismatched: Replied | None = None
+    chosen: EncodedReply | None
+    rejected: EncodedReply | None
+    mismatched: EncodedReply | None = None
+    shortened: bool = False  # prompt and replies had not all a place in the context
     source: str = ""
 
     @property
-    def judged(self) -> tuple[Replied, ...]:
+    def replies(self) -> tuple[EncodedReply, ...]:
         """What the example is learnt from: one reply, or the chosen and the rejected one."""
         return tuple(each for each in (self.chosen, self.rejected) if each is not None)
 
@@ -63,17 +67,23 @@ def encode_example(
         for each in (example.chosen, example.rejected)
     ]
     longest = max((len(each) for each in replies if each is not None), default=0)
-    prompt = _prompt(example, tokenizer, max(limit - longest, int(LEAST_PROMPT * limit)))
+    room = max(limit - longest, int(LEAST_PROMPT * limit))
+    prompt, dropped_tokens = _prompt(example, tokenizer, room)
+    room = limit - len(prompt)
     chosen, rejected = (
-        None if each is None else Replied(prompt, each[: limit - len(prompt)]) for each in replies
+        None if each is None else EncodedReply(prompt, each[:room]) for each in replies
     )
     found = EncodedExample(
-        objective=example.objective, chosen=chosen, rejected=rejected, source=example.source
+        objective=example.objective,
+        chosen=chosen,
+        rejected=rejected,
+        shortened=dropped_tokens > 0 or longest > room,
+        source=example.source,
     )
-    if not prompt or not all(each.reply for each in found.judged):
-        return "empty answer"
+    if not prompt or not all(each.reply for each in found.replies):
+        return EMPTY
     if chosen == rejected:
-        return "equal answers"
+        return EQUAL
     return found
 
 
@@ -82,16 +92,19 @@ def _reply(reply: Reply, tokenizer: Tokenizer) -> tuple[int, ...]:
     return (*ids, tokenizer.format.end) if reply.ended else tuple(ids)
 
 
-def _prompt(example: Example, tokenizer: Tokenizer, limit: int) -> tuple[int, ...]:
+def _prompt(example: Example, tokenizer: Tokenizer, limit: int) -> tuple[tuple[int, ...], int]:
+    """The prompt as ids, and how many tokens of it had no place."""
     chat = tokenizer.format
     if isinstance(example.prompt, str):
         # a model that knows no bos begins where another text has ended
         ids = tokenizer.encode(example.prompt)
         begin = chat.begin or ([] if ids else [chat.end])
-        return (*begin, *ids[max(0, len(ids) - limit + len(begin)) :])
+        cut = max(0, len(ids) - limit + len(begin))
+        return (*begin, *ids[cut:]), cut
     messages = [Message(each["role"], each["content"]) for each in example.prompt]
     turns = encode_turns(tokenizer, messages)
-    return fit_conversation(messages, turns, chat, limit).ids
+    fitted = fit_conversation(messages, turns, chat, limit)
+    return fitted.ids, fitted.dropped_tokens
 
 
 def with_mismatched(
@@ -104,29 +117,29 @@ def with_mismatched(
     by one. It is settled once and not in each batch, so that the reference has to be asked once.
     """
     kto = [i for i, each in enumerate(examples) if each.objective == "kto"]
-    judged = [examples[i].judged[0] for i in kto]
+    rated = [examples[i].replies[0] for i in kto]
     found = list(examples)
     # from where prompts change on, so that each place knows what its neighbour found
-    first = next((n for n, own in enumerate(judged) if own.prompt != judged[n - 1].prompt), None)
+    first = next((n for n, own in enumerate(rated) if own.prompt != rated[n - 1].prompt), None)
     if first is None:
         return found
-    other = judged[first - 1]
+    other = rated[first - 1]
     for n in range(first, first + len(kto)):
-        i, own, before = kto[n % len(kto)], judged[n % len(kto)], judged[(n - 1) % len(kto)]
+        i, own, before = kto[n % len(kto)], rated[n % len(kto)], rated[(n - 1) % len(kto)]
         other = before if before.prompt != own.prompt else other
         reply = other.reply[: context_length + 1 - len(own.prompt)]
-        found[i] = replace(examples[i], mismatched=Replied(own.prompt, reply))
+        found[i] = replace(examples[i], mismatched=EncodedReply(own.prompt, reply))
     return found
 
 
-def batch_of(replied: Sequence[Replied], pad: int, context_length: int) -> Batch:
+def batch_of(replies: Sequence[EncodedReply], pad: int, context_length: int) -> Batch:
     """One row each, padded at its right, where causal attention does not see it; none is longer
     than the context, as a model may know no position beyond."""
-    longest = max(len(each.ids) for each in replied)
+    longest = max(len(each.ids) for each in replies)
     length = min(-(-(longest - 1) // LENGTHS) * LENGTHS, context_length) + 1
-    ids = torch.full((len(replied), length), pad, dtype=torch.long)
-    wanted = torch.zeros((len(replied), length), dtype=torch.bool)
-    for i, each in enumerate(replied):
+    ids = torch.full((len(replies), length), pad, dtype=torch.long)
+    wanted = torch.zeros((len(replies), length), dtype=torch.bool)
+    for i, each in enumerate(replies):
         ids[i, : len(each.ids)] = torch.tensor(each.ids, dtype=torch.long)
         wanted[i, len(each.prompt) : len(each.ids)] = True
     return Batch(ids[:, :-1], ids[:, 1:], wanted[:, 1:])
@@ -142,7 +155,7 @@ def log_probs(decoder: Decoder | AnsweringDecoder, batch: Batch) -> Tensor:
     return -torch.where(rows[:, None] == row_of, nats, 0.0).sum(1)
 
 
-def in_parts(replied: Sequence[Replied], at_once: int) -> Iterator[Sequence[Replied]]:
+def in_parts(items: Sequence[T], at_once: int) -> Iterator[Sequence[T]]:
     """At most so many at a time."""
-    for i in range(0, len(replied), at_once):
-        yield replied[i : i + at_once]
+    for i in range(0, len(items), at_once):
+        yield items[i : i + at_once]

@@ -14,9 +14,14 @@ from torch import Tensor
 from tinychat.keys import draw_key
 from tinychat.training.batches import Batch, Order, batch_at
 from tinychat.training.events import Stepped
+from tinychat.training.preferences.dataset import PreferenceDataset
 from tinychat.training.preferences.followed import Followed
-from tinychat.training.preferences.lessons import Lessons
-from tinychat.training.preferences.objective import Lesson, estimate_kl, judge
+from tinychat.training.preferences.forward import (
+    PreferenceExample,
+    estimate_kl,
+    preference_losses,
+)
+from tinychat.training.preferences.sequences import in_parts
 from tinychat.training.team import Work
 from tinychat.training.updates import Updates, add_gradients
 
@@ -26,20 +31,21 @@ class MixedBatch:
     """What one step learns from."""
 
     replay: Batch | None
-    lessons: tuple[Lesson, ...]
+    examples: tuple[PreferenceExample, ...]
 
 
 @dataclass
 class PreferenceUpdates(Updates):
-    """Updates of a run that has lessons."""
+    """Updates of a run of preference tuning."""
 
-    lessons: Lessons | None = None
+    preferences: PreferenceDataset | None = None
 
     def __post_init__(self) -> None:
-        assert self.lessons is not None
-        assert self.lessons.reference is not None, "the reference comes before the first update"
-        self._training = self.lessons.training
-        self._objective = self.lessons.objective(self.settings)
+        preferences = self.preferences
+        assert preferences is not None
+        assert preferences.reference is not None, "the reference comes before the first update"
+        self._training = preferences.training
+        self._loss_settings = preferences.loss_settings(self.settings)
         self._order = Order(len(self._training))
         self._pad = self.rows.file.format.pad
         self._margins = torch.zeros(0)  # of the step in progress
@@ -54,12 +60,12 @@ class PreferenceUpdates(Updates):
         places = [self._order.at(key, epoch, index) for epoch, index in where]
         return MixedBatch(
             replay=batch_at(self.rows, seed, step, rows) if rows else None,
-            lessons=tuple(self._training[place] for place in places),
+            examples=tuple(self._training[place] for place in places),
         )
 
     def gradients(self, batch: MixedBatch) -> Tensor:  # type: ignore[override]
         try:
-            return self._examples(batch.lessons) + self._replay(batch.replay)
+            return self._examples(batch.examples) + self._replay(batch.replay)
         except BaseException:
             self.optimizer.zero_grad()
             raise
@@ -72,26 +78,25 @@ class PreferenceUpdates(Updates):
         work = self._work(targets)
         return add_gradients(self._nats, self.facts.runtime, self.settings, work, batch)
 
-    def _examples(self, lessons: Sequence[Lesson]) -> Tensor:
+    def _examples(self, examples: Sequence[PreferenceExample]) -> Tensor:
         runtime, at_once = self.facts.runtime, self.facts.micro_batch_size
-        kl = estimate_kl(self.decoder, lessons, self._pad, runtime, at_once)
+        kl = estimate_kl(self.decoder, examples, self._pad, runtime, at_once)
         loss = torch.zeros((), device=runtime.torch_device)
         margins: list[Tensor] = []
-        for number, start in enumerate(range(0, len(lessons), at_once)):
+        for number, some in enumerate(in_parts(examples, at_once)):
             if self.settings.model.dropout:
                 key = (self.settings.seed, "dropout of examples", self.progress.step, number)
                 torch.manual_seed(draw_key(*key))
-            some = lessons[start : start + at_once]
             with runtime.autocast():
-                judged = judge(self.decoder, some, self._objective, kl, self._pad)
-            part = judged.losses.sum() / self._divisor(lessons)
+                found = preference_losses(self.decoder, some, self._loss_settings, kl, self._pad)
+            part = found.losses.sum() / self._divisor(examples)
             (part * self.progress.loss_scale).backward()
             loss += part.detach()
-            margins.append(judged.margins)
+            margins.append(found.margins)
         self._margins = torch.cat(margins)
         return loss
 
-    def _divisor(self, lessons: Sequence[Lesson]) -> float:
+    def _divisor(self, examples: Sequence[PreferenceExample]) -> float:
         """What their summed losses are divided by, to weigh as much as their units."""
         return self.settings.batch_size
 
@@ -105,7 +110,7 @@ class PreferenceUpdates(Updates):
 
     def _tokens(self, batch: MixedBatch) -> tuple[int, int]:  # type: ignore[override]
         seen, computed = super()._tokens(batch.replay) if batch.replay else (0, 0)
-        said = sum(len(each.ids) for one in batch.lessons for each in one.example.judged)
+        said = sum(len(each.ids) for one in batch.examples for each in one.encoded.replies)
         return seen + said, computed + said
 
 
@@ -121,7 +126,7 @@ class FollowUpdates(PreferenceUpdates):
 
     def __post_init__(self) -> None:
         assert self.followed is not None
-        self._objective = self.followed.objective()
+        self._loss_settings = self.followed.loss_settings()
         self._pad = self.rows.file.format.pad
         self._margins = torch.zeros(0)
 
@@ -136,14 +141,14 @@ class FollowUpdates(PreferenceUpdates):
         rows = self.settings.batch_size - self.settings.examples_a_step
         return MixedBatch(
             replay=batch_at(self.rows, seed, step, rows) if rows else None,
-            lessons=self.followed.of_step(step),
+            examples=self.followed.of_step(step),
         )
 
     def apply(self, batch: MixedBatch, loss: Tensor, began: float) -> Stepped:  # type: ignore[override]
         return replace(super().apply(batch, loss, began), eta_seconds=None)  # nobody knows
 
-    def _divisor(self, lessons: Sequence[Lesson]) -> float:
-        return len(lessons) * self.settings.batch_size / self.settings.examples_a_step
+    def _divisor(self, examples: Sequence[PreferenceExample]) -> float:
+        return len(examples) * self.settings.batch_size / self.settings.examples_a_step
 
 
 def told_of(margins: Tensor) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""Which evaluation is the best so far, and which one ends a run because too much was forgotten.
+"""Which checkpoint is the best so far, and when a run ends because too much was forgotten.
 
 What is forgotten is seen on the old data, which the weights had learnt before: in a run that mixes
 it in (replay) its own validation split, in preference tuning that of the run. The start of such a
@@ -13,27 +13,32 @@ from tinychat.training.progress import Progress
 from tinychat.words import number
 
 
-def judge(found: Evaluation, progress: Progress, settings: Settings) -> bool:
-    """Whether this evaluation of the weights is the best so far. Keeps in `progress` what later
-    ones are judged by, but for the best itself."""
+def keep(found: Evaluation, progress: Progress, settings: Settings) -> None:
+    """Remember the newest evaluation, which is of the weights of this step."""
+    progress.evaluated_step = progress.step
+    progress.val_loss = found.val_loss if math.isfinite(found.val_loss) else None
     if settings.watches_old_data and math.isfinite(found.old_val_loss):
         progress.old_val_loss = found.old_val_loss
         if progress.old_val_loss_at_start is None:
             progress.old_val_loss_at_start = found.old_val_loss
-    if not math.isfinite(found.val_loss) or forgotten(progress, settings):
+
+
+def is_best(found: Evaluation, progress: Progress, settings: Settings) -> bool:
+    """Whether the newest evaluation is the best so far."""
+    if progress.val_loss is None or forgotten(progress, settings):
         return False
     if progress.best_step is None or progress.best_val_loss is None:
         return True
     if settings.watches_old_data and progress.best_step == 0:
         return progress.step > 0  # whoever trains wants no copy of the parent
     if not settings.tune.feedback:
-        return found.val_loss < progress.best_val_loss
+        return progress.val_loss < progress.best_val_loss
     best = progress.best_preference_loss
     return best is None or found.preference_loss is None or found.preference_loss < best
 
 
 def keep_as_best(found: Evaluation, progress: Progress) -> None:
-    """The weights of this step are the best so far."""
+    """Remember that the weights of this step are the best so far."""
     progress.best_step, progress.best_val_loss = progress.step, found.val_loss
     progress.best_preference_loss = found.preference_loss
 

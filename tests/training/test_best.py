@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from tinychat.config import ReplaySettings, Settings, TuneSettings
+from tinychat.training.best import forgotten, is_best, keep, keep_as_best
 from tinychat.training.evaluate import Evaluation
-from tinychat.training.judgement import forgotten, judge, keep_as_best
 from tinychat.training.progress import Progress
 
 PLAIN = Settings(max_steps=100)
@@ -25,7 +25,8 @@ def best_of(settings: Settings, *found: tuple[int, float, float | None, float | 
     for step, val_loss, old, preference in found:
         progress.step = step
         evaluation = Evaluation(val_loss, None, 10, 10, old, preference)
-        if judge(evaluation, progress, settings):
+        keep(evaluation, progress, settings)
+        if is_best(evaluation, progress, settings):
             keep_as_best(evaluation, progress)
     return progress
 
@@ -33,7 +34,9 @@ def best_of(settings: Settings, *found: tuple[int, float, float | None, float | 
 def test_the_lowest_val_loss_is_the_best_and_one_that_is_not_finite_never() -> None:
     found = best_of(PLAIN, (0, 3.0, None, None), (1, 2.0, None, None), (2, 2.5, None, None))
     assert (found.best_step, found.best_val_loss) == (1, 2.0)
-    assert best_of(PLAIN, (1, float("nan"), None, None)).best_step is None
+    assert (found.evaluated_step, found.val_loss) == (2, 2.5), "the newest is remembered too"
+    found = best_of(PLAIN, (0, 3.0, None, None), (1, float("nan"), None, None))
+    assert (found.best_step, found.evaluated_step, found.val_loss) == (0, 1, None)
     assert best_of(PLAIN, (0, 1.0, None, None), (1, 2.0, None, None)).best_step == 0
 
 
@@ -71,7 +74,7 @@ def test_what_a_run_stands_at_reads_back_also_that_of_an_older_tinychat() -> Non
     progress = best_of(TUNE, (0, 1.0, None, 0.7), (4, 1.05, None, 0.5))
     document = progress.to_json()
     assert Progress.from_json(document) == progress
-    for name in ("best_preference_loss", "old_val_loss_at_start", "old_val_loss"):
+    for name in ("best_preference_loss", "old_val_loss_at_start", "old_val_loss", "val_loss"):
         del document[name]
     assert Progress.from_json(document).best_step == 4
     del document["tokens_seen"]
