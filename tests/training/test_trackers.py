@@ -17,6 +17,7 @@ from tests.conftest import until
 from tinychat.errors import TrainingError
 from tinychat.runs import RunReader
 from tinychat.training import trackers
+from tinychat.training.guards import roll_back
 from tinychat.training.trackers import Numbers, Subject
 from tinychat.training.trainer import Trainer
 
@@ -182,7 +183,7 @@ def test_a_roll_back_shows_its_steps_once(train: Train, monkeypatch: pytest.Monk
 
     def rolling_back_once(self: Trainer) -> None:
         if self.progress.step == 8 and self.facts.rate_factor == 1:
-            self.roll_back("it was asked to")
+            roll_back(self, "it was asked to")
         else:
             real(self)
 
