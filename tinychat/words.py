@@ -208,10 +208,14 @@ def to_ascii(text: str, columns_of: Callable[[str], int] = columns_of) -> str:
     return "".join(c if c.isascii() else "?" * columns_of(c) for c in text.translate(_ASCII))
 
 
-def with_places(number: int, what: str, places: Sequence[str]) -> str:
+def first_places(places: Sequence[str], number: int, most: int = 5) -> str:
+    """Where the first of so many are: a.jsonl:12, a.jsonl:40, …"""
+    return ", ".join(places[:most]) + (", …" if number > len(places[:most]) else "")
+
+
+def with_places(number: int, what: str, places: Sequence[str], most: int = 5) -> str:
     """So many of something, and where the first of them are: 3 torn (a.jsonl:12, a.jsonl:40, …)"""
-    more = ", …" if number > len(places) else ""
-    return f"{number:,} {what}" + (f" ({', '.join(places)}{more})" if places else "")
+    return f"{number:,} {what}" + (f" ({first_places(places, number, most)})" if places else "")
 
 
 def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:

@@ -16,7 +16,6 @@ from tinychat.conversations import (
     LeftOut,
     examples_of,
     feedback_file,
-    first_places,
     method_of,
     read_feedback,
     to_trl,
@@ -26,7 +25,7 @@ from tinychat.conversations import (
 )
 from tinychat.errors import SettingsError
 from tinychat.runs import Disk, default_checkpoints
-from tinychat.words import clip, count, inert, number, table
+from tinychat.words import clip, count, first_places, inert, number, table, with_places
 
 ALL = "all"
 _SHOWN = 20  # judgements that wait
@@ -200,8 +199,8 @@ def _print_left_out(title: str, left_out: dict[str, LeftOut]) -> None:
     console = screen()
     console.print(f"{title}:", style="yellow")
     for reason, each in left_out.items():
-        told = f"  {number(each.count)} {reason} ({inert(each.where)})"
-        console.print(told, style="yellow")
+        told = inert(with_places(each.count, reason, each.places))
+        console.print(f"  {told}", style="yellow")
 
 
 def _document(

@@ -162,8 +162,7 @@ def _nothing_to_learn(settings: "Settings", judgements: "Judgements") -> Setting
 
     method = settings.tune.method
     left_out = {**judgements.left_out, **unused_of(judgements, method)}
-    counts = {why: each.count for why, each in left_out.items()}
-    return SettingsError(why_nothing(settings.tune.feedback, method, counts))
+    return SettingsError(why_nothing(settings.tune.feedback, method, left_out))
 
 
 def _long_enough(resolved: Any, examples: int) -> Any:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from tinychat.conversations.examples import Example, Objective, Prompt, Reply
 from tinychat.conversations.feedback import Counts, Kind, Thumb
+from tinychat.words import inert, with_places
 
 Method = Literal["auto", "sft", "dpo", "kto", "orpo"]
 
@@ -32,22 +33,12 @@ NOT_GOOD = "thumb down, where only good answers are learnt"
 _PLACES = 5  # that are told of each reason
 
 
-def first_places(places: Sequence[str], count: int) -> str:
-    """The first of so many, as a text: pairs.jsonl:3, pairs.jsonl:9, …"""
-    return ", ".join(places[:_PLACES]) + (", …" if count > len(places[:_PLACES]) else "")
-
-
 @dataclass(frozen=True)
 class LeftOut:
     """How often something was left out for one reason, and where first."""
 
     count: int
     places: tuple[str, ...] = ()  # "feedback.jsonl:12", with a word why where there is one
-
-    @property
-    def where(self) -> str:
-        """The first places."""
-        return first_places(self.places, self.count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,10 +136,15 @@ def unused_of(judgements: Judgements, method: Method) -> dict[str, LeftOut]:
     return leave_out.told()
 
 
-def why_nothing(files: Sequence[str], method: Method, left_out: Mapping[str, int]) -> str:
-    """Why there is nothing to learn in these files, and what to do; by the reason how much is left
-    out."""
-    why = ", ".join(f"{number:,} {reason}" for reason, number in left_out.items())
+def left_out_words(left_out: Mapping[str, LeftOut]) -> str:
+    """What is left out, how often and where: 3 torn (a.jsonl:12, …), 1 undone (a.jsonl:7)"""
+    told = (with_places(each.count, reason, each.places) for reason, each in left_out.items())
+    return inert(", ".join(told))
+
+
+def why_nothing(files: Sequence[str], method: Method, left_out: Mapping[str, LeftOut]) -> str:
+    """Why there is nothing to learn in these files, and what to do."""
+    why = left_out_words(left_out)
     return (
         f"{', '.join(files)}: nothing in it can be learnt by tune.method = {method}"
         f"{f' ({why})' if why else ''}; pick, rewrite or rate some answers first"

@@ -94,7 +94,7 @@ def plan_rows(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
     if old := plan["batch_size"] - examples:
         step += f" and {count(old, 'row')} of the old data"
     left_out = [
-        with_places(n, why, told["places"].get(why, ())[:_SHOWN])
+        with_places(n, why, told["places"].get(why, ()), _SHOWN)
         for why, n in told["left_out"].items()
     ]
     held_out = told["held_out"]

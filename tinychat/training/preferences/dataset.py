@@ -22,8 +22,8 @@ from tinychat.conversations import (
     examples_from_bytes,
     examples_of,
     examples_to_bytes,
-    first_places,
     for_chat,
+    left_out_words,
     read_feedback,
     unused_of,
     why_nothing,
@@ -44,7 +44,7 @@ from tinychat.training.preferences.sequences import (
     encode_example,
     with_mismatched,
 )
-from tinychat.words import count, inert, number
+from tinychat.words import count, first_places, inert
 
 LEAST_PROMPTS = 5  # of which one can be spared
 _COPY_IT_BACK = (
@@ -98,7 +98,7 @@ class PreferenceDataset:
         if self.n_held_out:
             told += f"; {self.n_held_out:,} of them held out, which are never trained on"
         if self.left_out:
-            told += f"; left out: {_reasons(self.left_out)}"
+            told += f"; left out: {left_out_words(self.left_out)}"
         return told
 
     def by_objective(self) -> dict[str, int]:
@@ -169,8 +169,7 @@ def dataset_from_feedback(settings: Settings, prepared: Prepared) -> PreferenceD
             found.append((example, encoded))
     left_out = leave_out.told()
     if not found:
-        counts = {why: each.count for why, each in left_out.items()}
-        raise SettingsError(why_nothing(settings.tune.feedback, method, counts))
+        raise SettingsError(why_nothing(settings.tune.feedback, method, left_out))
     apart = held_out_prompts([each for each, _ in found], settings)
     train = [each for each in found if _key(each[0]) not in apart]
     held_out = [each for each in found if _key(each[0]) in apart]
@@ -220,15 +219,6 @@ def _of(sources: Sequence[str]) -> str:
     different = list(dict.fromkeys(sources))
     where = inert(first_places(different, len(different)))
     return f"{count(len(different), 'judgement')} ({where})"
-
-
-def _reasons(left_out: Mapping[str, LeftOut]) -> str:
-    """What was left out, how often and where."""
-    told = []
-    for reason, each in left_out.items():
-        where = f" ({inert(each.where)})" if each.places else ""
-        told.append(f"{number(each.count)} {reason}{where}")
-    return ", ".join(told)
 
 
 def held_out_prompts(examples: Sequence[Example], settings: Settings) -> set[str]:
