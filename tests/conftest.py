@@ -90,3 +90,17 @@ def copy_of(trained_runs: Path, tmp_path: Path) -> Callable[[str], Path]:
         return target
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def trained_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The best checkpoint of the demo, which takes minutes to train, unless TINYCHAT_DEMO names a
+    trained one; for slow tests, and only to be read."""
+    import teaching
+
+    if run := os.environ.get("TINYCHAT_DEMO"):
+        return teaching.best_of(run, Path())
+    folder = tmp_path_factory.mktemp("demo") / "checkpoints"
+    words = ["train", "--preset=demo", "--name=demo", "--checkpoints", str(folder)]
+    assert tinychat([*words, "--runtime.autotune=false"]) == 0
+    return teaching.best_of("demo", folder)

@@ -13,9 +13,10 @@ if TYPE_CHECKING:  # it imports torch
 
 TOKEN_VARIABLE = "TINYCHAT_TOKEN"
 _EPILOG = (
-    "Without RUN the newest run is opened, and others can be chosen on the page. Only this machine "
-    f"can reach it; another --host needs a token, which is better given in ${TOKEN_VARIABLE}, "
-    "where other users of the machine cannot see it."
+    "Without RUN the newest run is opened, and others can be chosen on the page; in place of a run "
+    "without a step answers what was accepted last of all that it was taught to be. Only this "
+    "machine can reach it; another --host needs a token, which is better given in "
+    f"${TOKEN_VARIABLE}, where other users of the machine cannot see it."
 )
 
 

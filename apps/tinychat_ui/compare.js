@@ -33,7 +33,7 @@ follow(props, watch, (value) => {
     pane.node.classList.toggle("compare-winner", Boolean(about.won));
   });
   notice.textContent = value.notice || "";
-  question.hidden = Boolean(value.voted);
+  question.hidden = Boolean(value.voted || value.alike);
   for (const button of votes) button.disabled = !value.can_vote;
   outcome.hidden = !value.voted;
   result.textContent = value.result || "";

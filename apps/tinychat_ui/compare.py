@@ -68,11 +68,21 @@ class Match:
         return self.question is not None and self.question.blind and self.verdict is None
 
     @property
+    def is_whole(self) -> bool:
+        """Whether both answers are there."""
+        whole = (each.is_over and not each.trouble for each in self.answers)
+        return len(self.answers) == 2 and all(whole)
+
+    @property
+    def is_same(self) -> bool:
+        """Whether both read the same, so that nobody can prefer one."""
+        return self.is_whole and len({each.text.strip() for each in self.answers}) == 1
+
+    @property
     def can_vote(self) -> bool:
-        """Whether both answers are there and have not been judged."""
-        whole = len(self.answers) == 2 and all(each.is_over for each in self.answers)
-        usable = whole and not any(each.trouble for each in self.answers)
-        return usable and not self.asking.busy and self.verdict is None
+        """Whether there are two answers to choose between that have not been judged."""
+        is_new = not self.asking.busy and self.verdict is None
+        return self.is_whole and not self.is_same and is_new
 
 
 def build_compare(context: PageContext, picker: Picker, controls: SamplingControls) -> None:
@@ -194,6 +204,8 @@ def compare(
             )  # fmt: skip
             match.answers.append(match.asking.add(answer))
         yield from follow(match.answers, news)
+        if match.is_same and not match.asking.stopped:
+            match.notice = "Both say the same, so there is nothing to choose: ask something else."
     except TinychatError as error:
         match.notice = context.told(error)
     finally:
@@ -293,6 +305,7 @@ def view(match: Match) -> dict[str, Any]:
         "busy": match.asking.busy,
         "can_vote": match.can_vote,
         "voted": voted,
+        "alike": match.is_same,
         "notice": match.notice,
         "result": match.result if voted else "",
         "tallies": match.tallies,

@@ -6,7 +6,7 @@ function h(tag, attributes, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes || {})) {
     if (typeof value === "function") made.addEventListener(name.slice(2), value);
-    else if (value === true) made.setAttribute(name, "");
+    else if (value === true) made.setAttribute(name, name.startsWith("aria-") ? "true" : "");
     else if (value !== false && value !== null && value !== undefined)
       made.setAttribute(name, String(value));
   }
@@ -29,8 +29,8 @@ function store(name, value, places = ["sessionStorage", "localStorage"]) {
     try { window[place].setItem(`tinychat.${name}`, JSON.stringify(value)); } catch { /* forbidden */ }
 }
 
-function stored(name) {
-  for (const place of ["sessionStorage", "localStorage"]) {
+function stored(name, places = ["sessionStorage", "localStorage"]) {
+  for (const place of places) {
     try {
       const found = JSON.parse(window[place].getItem(`tinychat.${name}`));
       if (found !== null) return found;
@@ -60,8 +60,24 @@ function follow(props, watch, draw) {
     const value = props.value || {};
     if ((value.n || 0) < newest) return;
     newest = value.n || 0;
-    draw(value);
+    keepPlace(() => draw(value));
   };
   watch("value", take);
   take();
+}
+
+/** Where what has the focus is drawn away, or cannot be pressed any more, what stood around it gets
+ * the focus: whoever uses the keyboard keeps the place on the page. */
+function keepPlace(draw) {
+  const before = document.activeElement, around = [];
+  if (element.contains(before))
+    for (let node = before; node && node !== document.body; node = node.parentElement) around.push(node);
+  draw();
+  const usable = (node) => node.isConnected && node.getClientRects().length > 0 && !node.disabled;
+  const isLost = document.activeElement === before || document.activeElement === document.body;
+  if (around.length === 0 || usable(before) || !isLost) return;
+  const place = around.find(usable);
+  if (!place) return;
+  if (!place.hasAttribute("tabindex")) place.setAttribute("tabindex", "-1");
+  place.focus({ preventScroll: true });
 }

@@ -31,6 +31,11 @@ const away = h("p", { class: "tc-away", role: "status" });
 element.append(h("header", { class: "tc-head" }, menu, h("h1", {}, "tinychat"), passport, dark), away);
 document.addEventListener("keydown", (event) => { if (event.key === "Escape" && menu.getAttribute("aria-expanded") === "true") rail(false); });
 window.addEventListener("tc-close-rail", () => rail(false));
+// Gradio hides its menu of more tabs with the focus in it.
+document.addEventListener("click", ({ target }) => {
+  const more = target.closest?.(".overflow-dropdown button") && target.closest(".overflow-menu");
+  if (more) requestAnimationFrame(() => more.querySelector("button").focus({ preventScroll: true }));
+}, true);
 document.addEventListener("click", (event) => {
   // the path as it was: a click may have redrawn what it hit
   const inside = event.composedPath().some((each) => each instanceof Element && each.matches("#tc-rail, .tc-menu"));

@@ -8,17 +8,18 @@ much. Taking the last judgement back takes its step back.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tinychat.errors import RunError, TinychatError
-from tinychat.runs import send_command
+from tinychat.runs import send_command, wait_for_ack
 from tinychat.watch.overview import Overview
 from tinychat.watch.tuning import Tuning, look_at_tuning, newest_tuning, tune_arguments
 from tinychat.words import count, loss, signed
 from tinychat_ui.context import PageContext
 from tinychat_ui.session import NEWEST, Session, made_at
 from tinychat_ui.training import GOING, Choice
-from tinychat_ui.training_view import has_decision
+from tinychat_ui.training_view import has_decision, sentence
 
 _POINTS = 60  # of the curve
 _SUFFIX = re.compile(r"-(tuned|live)(-[0-9]+)?$")
@@ -30,6 +31,7 @@ class Learner:
 
     notice: str = ""
     wanted: str | None = None
+    sent: tuple[Path, str] | None = None  # a run, and the request that it has not answered yet
 
 
 def act(
@@ -38,7 +40,7 @@ def act(
     """Do what was pressed; returns what the rail is to choose then, if anything."""
     do = asked.get("do")
     if do in ("on", "off", "undo", "use"):
-        learner.notice = ""
+        learner.notice, learner.sent = "", None
         try:
             if not context.local:
                 raise RunError("Only whoever is at the machine itself teaches a model.")
@@ -57,8 +59,8 @@ def _do(context: PageContext, session: Session, learner: Learner, do: str) -> No
     elif do == "use":
         learner.wanted = going.name
     elif do == "undo":
-        send_command(going.path, "undo", by="page")
-        learner.notice = "The last step is being taken back."
+        learner.sent = going.path, send_command(going.path, "undo", by="page")
+        learner.notice = "The last step is being taken back …"
     else:
         send_command(going.path, "stop", {"save": True}, by="page")
         learner.notice = f"{going.name} is kept: compare it and accept it under Train."
@@ -101,12 +103,24 @@ def following(context: PageContext) -> Overview | None:
     return newest if is_it and newest is not None and newest.state in GOING else None
 
 
+def _hear(learner: Learner) -> None:
+    """Tell what a run has answered to the last request, once it has."""
+    try:
+        answer = wait_for_ack(*learner.sent, 0.0) if learner.sent else None
+    except (TinychatError, OSError):
+        return
+    if answer is not None:
+        learner.notice, learner.sent = sentence(str(answer.get("message", ""))), None
+
+
 def _why_ended(context: PageContext) -> str:
-    """Why the last one that learned after each answer is gone, if it did not say so before."""
+    """Why the last one that learned after each answer is gone, if nobody has stopped it."""
     newest = newest_tuning(context.runs.look())
     if newest is None or newest.tune is None or not newest.tune.follows:
         return ""
-    return "" if has_decision(context, newest) else look_at_tuning(newest).why
+    is_told = newest.state == "stopped" or has_decision(context, newest)
+    why = "" if is_told else look_at_tuning(newest).why
+    return f"{newest.name} learns no more: {why.rstrip('.')}." if why else ""
 
 
 def view(context: PageContext, session: Session, learner: Learner) -> dict[str, Any]:
@@ -116,6 +130,7 @@ def view(context: PageContext, session: Session, learner: Learner) -> dict[str, 
         return {"n": made, "local": False}
     if context.coach.look():
         context.runs.renew()
+    _hear(learner)
     going, label = following(context), session.about.label if session.about else ""
     shown: dict[str, Any] = {
         "n": made,
@@ -126,8 +141,7 @@ def view(context: PageContext, session: Session, learner: Learner) -> dict[str, 
         "label": label,
     }
     if going is None:
-        shown["notice"] = shown["notice"] or context.told(_why_ended(context))
-        return shown
+        return shown | {"words": context.told(_why_ended(context))}
     tuning = look_at_tuning(going)
     return shown | {
         "words": _words(tuning),

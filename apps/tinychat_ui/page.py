@@ -35,12 +35,12 @@ def build_page(context: PageContext) -> gr.Blocks:
                         chat = build_chat(context, session, controls)
                     with gr.Column(elem_id="tc-inside", min_width=0):
                         inside.build_inside(context, chat)
+                with gr.Tab("Teach"):
+                    teach.build_teach(context, chat, picker, controls)
                 with gr.Tab("Compare"):
                     compare.build_compare(context, picker, controls)
                 with gr.Tab("Time travel"):
                     travel.build_travel(context, picker, controls)
-                with gr.Tab("Teach"):
-                    teach.build_teach(context, chat, picker, controls)
                 with gr.Tab("API & about"):
                     build_about(page)
             with rail:

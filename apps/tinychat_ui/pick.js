@@ -7,11 +7,11 @@ const narrow = matchMedia("(max-width: 640px)");
 
 const box = h("textarea", {
   class: "tc-box", rows: 1, dir: "auto", maxlength: 100000, "aria-label": "Prompt for four answers",
-  placeholder: "Type a prompt, or let one be suggested", onkeydown: typed,
+  placeholder: props.suggests ? "Type a prompt, or let one be suggested" : "Type a prompt", onkeydown: typed,
   oninput: () => write(box.value),
 });
 const send = h("button", { type: "button", class: "tc-button tc-primary", id: "teach-ask", onclick: askOwn }, "Ask");
-const propose = h("button", { type: "button", class: "tc-button", id: "teach-suggest", onclick: () => ask("") }, "Suggest a prompt");
+const propose = h("button", { type: "button", class: "tc-button", id: "teach-suggest", hidden: !props.suggests, onclick: () => ask("") }, "Suggest a prompt");
 const question = h("p", { class: "teach-question", dir: "auto" });
 const row = h("div", { class: "teach-four" });
 const notice = h("p", { class: "teach-notice", role: "status" });
@@ -24,7 +24,7 @@ function key(letter, words, act, name) {
 }
 
 const onward = key("N", "Next prompt", next);
-const skip = key("S", "Skip", () => ask(""));
+const skip = key("S", "Skip", passOver);
 const halt = key("Esc", "Stop", stop, "Escape");
 halt.id = "teach-stop";
 const rewrite = key("R", "Rewrite", () => edit(current()));
@@ -93,7 +93,15 @@ function askOwn() {
 function next() {
   if (shown.busy) return;
   if (shown.can_pick) notice.textContent = "Which is best? Press 1 to 4, R to write it better, or S to skip.";
-  else askOwn();
+  else if (props.suggests || box.value.trim()) askOwn();
+  else box.focus();
+}
+
+/** None of them; who is suggested nothing types the next prompt. */
+function passOver() {
+  if (!shown.can_pick) return;
+  if (props.suggests) ask("");
+  else box.focus();
 }
 
 function stop() {
@@ -153,7 +161,7 @@ function keep() {
 
 // --- the keys ---
 
-const acts = { n: next, s: () => { if (shown.can_pick) ask(""); }, r: () => edit(current()), p: () => box.focus(),
+const acts = { n: next, s: passOver, r: () => edit(current()), p: () => box.focus(),
   u: () => { if (shown.can_undo) trigger("judge", { do: "undo" }); } };
 
 document.addEventListener("keydown", (event) => {

@@ -2,6 +2,7 @@
 which is best, or writes one of them better. Rounds that are over can be taken back, newest first.
 """
 
+import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 from tinychat.conversations import EXCERPT, Answer
 from tinychat.engine import OpenedModel, Sampling, Several, prompt_messages, with_seeds
 from tinychat.errors import SettingsError, TinychatError
-from tinychat.text import prompts_of_run, suggest
+from tinychat.text import prompts_of_run
 from tinychat.words import clip, count
 from tinychat_ui.asking import Asking, question_of
 from tinychat_ui.context import FLUSH_SECONDS, PageContext
@@ -22,6 +23,7 @@ ANSWERS = 4
 
 _ROUNDS = 20  # that can be taken back
 _ANNOUNCED = 160  # characters of an answer that a screen reader is told at once
+_AGAIN = "Every prompt of the data was judged once, so this one comes again. Which is best?"
 
 
 @dataclass(eq=False)
@@ -37,6 +39,7 @@ class Round:
     kept: str | None = None  # the judgement's id
     chosen: int | None = None  # from 0: the best one, or the one that was written better
     own: str | None = None  # what the person wrote in its place
+    again: bool = False  # its prompt was suggested though it has been judged
 
 
 @dataclass(eq=False)
@@ -83,9 +86,11 @@ def ask_four(
             raise SettingsError("There is no model to answer yet.")
         rules = with_seeds(sampling_of(rail, most_new_tokens=context.limits.new_tokens), ANSWERS)
         system = system_of(rail)
-        is_own = isinstance(text, str) and bool(text.strip())
-        question = question_of(text if is_own else _suggested(context, picking, name), context)
-        _begin(picking, question, system)
+        again = False
+        if not isinstance(text, str) or not text.strip():
+            text, again = _suggested(context, picking, name)
+        _begin(picking, question_of(text, context), system)
+        picking.now.again = again
         picking.notice = f"Opening {context.shown(name)} …"
         yield
         model = context.shelf.open(name)
@@ -107,8 +112,13 @@ def _begin(picking: Picking, question: str, system: str) -> None:
     picking.asked.add(clip(question, EXCERPT))
 
 
-def _suggested(context: PageContext, picking: Picking, name: str) -> str:
-    """A prompt in the manner of what the model learnt from, one that nobody has judged yet."""
+def _suggested(context: PageContext, picking: Picking, name: str) -> tuple[str, bool]:
+    """A prompt in the manner of what the model learnt from, and whether it has been judged: one
+    that nobody has judged while there is one, then any that was not asked here yet."""
+    if not context.local:  # they are out of conversations that are nobody else's affair
+        raise SettingsError(
+            "Only whoever is at the machine itself is suggested prompts of its data: type one."
+        )
     run, _, _ = name.rpartition("@")
     if not run:
         raise SettingsError(
@@ -116,16 +126,23 @@ def _suggested(context: PageContext, picking: Picking, name: str) -> str:
         )
     if picking.prompts[0] != run:
         picking.prompts = run, prompts_of_run(context.checkpoints / run)
-    judged = {mark.asked for mark in context.feedback.marks() if mark.kind != "thumb"}
-    known = judged | picking.asked
-    left = [text for text in picking.prompts[1] if clip(text, EXCERPT) not in known]
-    found = suggest(left or picking.prompts[1], ())
-    if found is None:
+    prompts = picking.prompts[1]
+    if not prompts:
         raise SettingsError(
             "Neither the prompts of this run nor its data are here any more, so none can be "
             "suggested: type one."
         )
-    return found
+    judged = {mark.asked for mark in context.feedback.marks() if mark.kind != "thumb"}
+    if left := _without(prompts, judged | picking.asked):
+        return left[0], False
+    on_screen = {clip(picking.now.question, EXCERPT)}
+    again = _without(prompts, picking.asked) or _without(prompts, on_screen) or prompts
+    found = random.choice(again)
+    return found, clip(found, EXCERPT) in judged
+
+
+def _without(prompts: Sequence[str], known: set[str]) -> list[str]:
+    return [text for text in prompts if clip(text, EXCERPT) not in known]
 
 
 def _ask(
@@ -243,7 +260,7 @@ def view(picking: Picking) -> dict[str, Any]:
         "can_pick": picking.can_pick,
         "can_undo": picking.can_undo,
         "kept": now.kept is not None,
-        "notice": picking.notice,
+        "notice": picking.notice or (_AGAIN if picking.can_pick and now.again else ""),
         "give_back": picking.give_back,
         "announce": _announcement(answers) if picking.can_pick else "",
     }

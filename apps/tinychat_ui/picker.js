@@ -43,16 +43,17 @@ function sparkline(values) {
   return drawn;
 }
 
-// A reload changes nothing; but a server that was begun with another RUN means that one.
-const before = stored("model") || {};
+// A reload changes nothing. A page that is opened anew begins with what was chosen last, unless another
+// model would be the first choice by now; and a server that was begun with another RUN means that one.
+const here = stored("model", ["sessionStorage"]), before = here || stored("model") || {};
 const ours = before.begun === props.begun_with;
-trigger("pick", ours ? { run: before.run, step: before.step || undefined } : {});
+trigger("pick", ours ? { run: before.run, step: before.step || undefined, first: here ? undefined : before.first } : {});
 let last = "";
 
 follow(props, watch, (value) => {
   const now = JSON.stringify([value.run, value.step]);
   if (value.run && now !== last) {
-    store("model", { begun: props.begun_with, run: value.run, step: value.step });
+    store("model", { begun: props.begun_with, first: value.first, run: value.run, step: value.step });
     last = now;
   }
   options(run, value.runs || [], value.run);

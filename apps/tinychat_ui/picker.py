@@ -7,6 +7,7 @@ answers; one that cannot be opened is passed over, and its reason stays in view.
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import gradio as gr
@@ -56,7 +57,11 @@ def model_choices(context: PageContext) -> list[tuple[str, str]]:
 
 def pick(context: PageContext, session: Session, chosen: Mapping[str, Any]) -> None:
     """Take what a person chose; anything that is not there is refused with a note."""
-    run, step = chosen.get("run"), chosen.get("step")
+    run, step, first = chosen.get("run"), chosen.get("step"), chosen.get("first")
+    if run is None and step is None:
+        return  # the browser remembers nothing
+    if isinstance(first, str) and first != _first_words(context):
+        return  # it remembers what was chosen before another model became the first choice
     session.note = ""
     session.refused.clear()  # a choice by hand tries again
     if isinstance(run, str):
@@ -133,6 +138,7 @@ def picker_view(context: PageContext, session: Session) -> dict[str, Any]:
         "steps": _step_choices(stops),
         "step": session.step if stops else "",
         "shown_step": shown if has_step else "",
+        "first": _first_words(context),
         "status": f"loading {context.shown(session.loading)} …" if session.loading else "",
         "trouble": " ".join(trouble + list(session.about.remarks if session.about else ())),
         "training": _training(overview) if overview else None,
@@ -148,6 +154,9 @@ def _wanted(context: PageContext, session: Session) -> str | None:
     """The checkpoint that ought to answer now; None where there is none."""
     if session.run is None:
         session.run, session.step = _first_choice(context)
+        if session.run != context.first and context.first in _names(context).values():
+            told = f"{session.run}@{session.step}, which was accepted, answers in its place."
+            session.note = f"The page was started for {context.first}: {told}"
     if session.run is None:
         return None
     if not _is_there(context, session.run):
@@ -172,24 +181,61 @@ def _wanted(context: PageContext, session: Session) -> str | None:
 
 
 def _first_choice(context: PageContext) -> tuple[str | None, str]:
-    """(run, step) to begin with: what the page was started for, else the newest run."""
+    """(run, step) to begin with: what the page was started for, else the newest run; and in place
+    of a run what was accepted last of all that it was taught to be."""
     if context.first is not None:
         run, _, step = context.first.rpartition("@")
         if run and run in _names(context):
             return run, {"latest": NEWEST}.get(step, step)
-        return context.first, NEWEST  # without a step, or a folder from elsewhere
-    having = [run for run in context.runs.look() if context.runs.stops(run.name)]
+        # without a step, or a folder from elsewhere
+        return _accepted(context, context.first) or (context.first, NEWEST)
+    runs = context.runs.look()
     # what was taught answers once it is accepted, and not by being the newest
-    found = next((run.name for run in having if run.tune is None), None)
-    if found is None:
-        return (having[0].name if having else None), NEWEST
+    untaught = next((r for r in runs if r.tune is None and context.runs.stops(r.name)), None)
+    for name in (_decided_since(context, untaught), untaught.name if untaught else None):
+        if name is not None and (accepted := _accepted(context, name)) is not None:
+            return accepted
+        if name is not None and context.runs.stops(name):
+            return name, NEWEST
+    return next((run.name for run in runs if context.runs.stops(run.name)), None), NEWEST
+
+
+def _first_words(context: PageContext) -> str:
+    return "@".join(context.shown(each) for each in _first_choice(context) if each)
+
+
+def _accepted(context: PageContext, run: str) -> tuple[str, str] | None:
+    """(run, step) of what answers in place of a run, if something does and is still there."""
     try:
-        taught = context.teaching.newest_accepted(found)
+        taught = context.teaching.newest_accepted(run)
     except TinychatError:
-        taught = None
-    if taught is not None and any(s.step == taught.step for s in context.runs.stops(taught.run)):
-        return taught.run, str(taught.step)
-    return found, NEWEST
+        return None
+    if taught is None or all(s.step != taught.step for s in context.runs.stops(taught.run)):
+        return None
+    return taught.run, str(taught.step)
+
+
+def _decided_since(context: PageContext, begun: Overview | None) -> str | None:
+    """The run about whose taught models something was decided, if that is newer than this one."""
+    try:
+        decisions = context.teaching.decisions()
+    except TinychatError:
+        return None
+    if not decisions or (begun is not None and decisions[-1].time <= _begun_at(begun)):
+        return None
+    parents = {each.run: each.parent_run for each in decisions}
+    name = decisions[-1].parent_run
+    while name in parents:
+        name = parents.pop(name)  # so that a circle ends
+    return name
+
+
+def _begun_at(run: Overview) -> float:
+    """Unix seconds."""
+    try:
+        return datetime.fromisoformat(run.created_at or "").timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _names(context: PageContext) -> dict[str, str]:
@@ -252,7 +298,8 @@ def _about(context: PageContext, session: Session, opened: OpenedModel) -> About
     passport.append((runtime.device, "where it is computed"))
     length = opened.text.context_length
     passport.append((f"context {number(length)}", f"it sees at most {number(length)} tokens"))
-    prompts = _prompts(context, run) if opened.is_chat else ()
+    # a visitor is shown no prompt out of the data
+    prompts = _prompts(context, run) if opened.is_chat and context.local else ()
     return About(opened.label, opened.is_chat, tuple(passport), prompts, opened.remarks)
 
 

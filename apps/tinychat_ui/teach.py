@@ -55,7 +55,12 @@ def build_teach(
     with gr.Tabs(elem_id="teach-parts"):
         with gr.Tab("Pick"):
             # its events: ask, halt, judge
-            four = component("pick", value=pick.view(Picking()), elem_id="teach-four")
+            four = component(
+                "pick",
+                value=pick.view(Picking()),
+                elem_id="teach-four",
+                suggests=context.local,
+            )
             alive = component("live", elem_id="teach-live")  # its event: act
         with gr.Tab("Review"):
             said = component("review", elem_id="teach-said")  # its event: act
@@ -117,12 +122,16 @@ def _connect_picking(context: PageContext, tab: _Teach) -> None:
 def _connect_training(context: PageContext, tab: _Teach) -> None:
     trainee, match = gr.State(Trainee()), gr.State(Trial())
 
-    def acted(trainee: Trainee, session: Session, event: gr.EventData) -> list[Any]:
+    def acted(trainee: Trainee, session: Session, trial_: Trial, event: gr.EventData) -> list[Any]:
         data = dict(event._data or {})
         choice = training.act(context, session, trainee, data)
-        wanted = gr.skip() if choice is None else {**choice, "n": time.time_ns()}
+        wanted = compared = gr.skip()
+        if choice is not None:  # what was to be compared is decided
+            wanted = {**choice, "n": time.time_ns()}
+            trial.act(context, trial_, {"do": "close"})
+            compared = trial.trial_view(context, trial_)
         shown = training_view.view(context, session, trainee)
-        return [shown, _counts(context, session), wanted]
+        return [shown, _counts(context, session), wanted, compared]
 
     def opened(trial_: Trial, rail: Any) -> Iterator[dict[str, Any]]:
         trial.begin(context, trial_)
@@ -149,8 +158,8 @@ def _connect_training(context: PageContext, tab: _Teach) -> None:
 
     train, panes, session = tab.train, tab.trial, tab.chat.session
     comparing = [match, tab.controls.component]
-    after = [train, tab.counts, tab.picker.wanted]
-    train.act(acted, [trainee, session], after, **_SWIFT)
+    after = [train, tab.counts, tab.picker.wanted, panes]
+    train.act(acted, [trainee, session, match], after, **_SWIFT)
     train.compare(opened, comparing, panes, **_STREAMS)
     panes.next(went_on, comparing, panes, **_STREAMS)
     panes.act(judged, match, panes, **_SWIFT)

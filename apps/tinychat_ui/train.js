@@ -56,7 +56,7 @@ element.append(h("div", { class: "train" }, notice, trouble, Object.values(parts
 function past(each) {
   const verdict = each.accepted ? "accepted" : "put aside";
   const turn = each.accepted ? [`Go back to ${each.parent}`, "back"] : ["Accept after all", "accept"];
-  return h("li", {}, h("p", { class: "review-verdict" }, h("strong", {}, each.label),
+  return h("li", { "data-label": each.label }, h("p", { class: "review-verdict" }, h("strong", {}, each.label),
     h("span", {}, `from ${each.parent} · ${verdict} · ${each.when}`),
     each.there ? h("span", { class: "review-tools" }, h("button", {
       type: "button", class: "tc-link", onclick: act(turn[1], { label: each.label }), "aria-label": `${turn[0]}: ${each.label}`,
@@ -114,7 +114,9 @@ follow(props, watch, (value) => {
   }
   if (value.run) drawRun(value.run);
   const past_ = value.earlier || [];
+  const turned = before?.closest?.("li")?.dataset.label;  // its button says the opposite now
   list.replaceChildren(...past_.map(past));
+  if (turned) list.querySelector(`[data-label="${CSS.escape(turned)}"] button`)?.focus({ preventScroll: true });
   earlier.hidden = past_.length === 0 || phase !== "idle";
   if (was && was !== phase && element.contains(before)) {  // the button that was pressed is gone
     parts[phase].setAttribute("tabindex", "-1");

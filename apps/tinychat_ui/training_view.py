@@ -117,11 +117,12 @@ def _plan_words(context: PageContext, plan: Mapping[str, Any]) -> View:
     """The document of `tinychat tune --dry-run` as rows of a name and what is to be said."""
     return {
         "rows": [(name.capitalize(), context.told(words)) for name, words in plan_rows(plan)],
-        "remarks": [_sentence(context.told(each)) for each in plan["remarks"]],
+        "remarks": [sentence(context.told(each)) for each in plan["remarks"]],
     }
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """What a run or a plan says, as a sentence."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 

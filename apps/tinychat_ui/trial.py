@@ -20,6 +20,10 @@ from tinychat_ui.picker import model_choices
 from tinychat_ui.session import made_at
 
 _MOST_SAME = 12  # prompts in a row to which both may say the same
+_KINDS = {
+    True: "Judged, but held out: nothing was learnt from it",
+    False: "Nobody has judged this prompt",
+}
 
 
 @dataclass(eq=False)
@@ -77,7 +81,7 @@ def go_on(context: PageContext, trial: Trial, rail: Values) -> Iterator[None]:
             context, trial.match, [(trial.old, [rail]), (trial.new, [rail])], asked.text,
             [{**rail, "system": asked.system}], blind=trial.blind, before=asked.before,
         )  # fmt: skip
-        if not trial.match.can_vote or len({each.text for each in trial.match.answers}) > 1:
+        if not trial.match.is_same or trial.match.asking.stopped:
             break
         trial.same += 1
     else:
@@ -104,7 +108,7 @@ def trial_view(context: PageContext, trial: Trial) -> dict[str, Any]:
     asked = trial.prompts[trial.place - 1] if trial.prompts and trial.place else None
     tally = context.votes.tally(trial.old, trial.new) if trial.old else None
     told = tally_words(trial.old, trial.new, tally) if tally and tally.total else ""
-    kind = "held out of training" if asked and asked.is_held_out else "never judged"
+    kind = _KINDS[asked is not None and asked.is_held_out]
     before = f", after {count(len(asked.before), 'message')}" if asked and asked.before else ""
     return view(trial.match) | {
         "n": made_at(),

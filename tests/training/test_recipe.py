@@ -1,9 +1,5 @@
-"""The recipe of `tinychat tune`, for real: a scripted teacher gets the manner that he asks for.
+"""The recipe of `tinychat tune`, for real: a scripted teacher gets the manner that he asks for."""
 
-Trains the demo first, minutes of work, unless TINYCHAT_DEMO names a trained one.
-"""
-
-import os
 from pathlib import Path
 
 import pytest
@@ -16,31 +12,20 @@ from tinychat.text.smalltalk import training_conversations
 from .tuning import digest_of
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of the demo; only to be read."""
-    if run := os.environ.get("TINYCHAT_DEMO"):
-        return teaching.best_of(run, Path())
-    folder = tmp_path_factory.mktemp("demo")
-    words = ["train", "--preset=demo", "--name=demo", "--checkpoints", str(folder)]
-    assert tinychat([*words, "--runtime.autotune=false"]) == 0
-    return teaching.best_of("demo", folder)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("teacher", teaching.TEACHERS, ids=lambda each: each.name)
 def test_sixty_judgements_teach_a_manner_and_cost_little(
-    demo: Path, tmp_path: Path, teacher: teaching.Teacher
+    trained_demo: Path, tmp_path: Path, teacher: teaching.Teacher
 ) -> None:
-    before = digest_of(demo.parent)
-    found = teaching.learn(demo, teacher, tmp_path)
+    before = digest_of(trained_demo.parent)
+    found = teaching.learn(trained_demo, teacher, tmp_path)
     assert found.picks + found.rewrites == 60
     assert found.before < 0.4
     assert found.after >= 0.8
     assert found.sound_after >= found.sound_before - 0.1, "and does not stammer"
     assert found.rise < 0.15
-    assert digest_of(demo.parent) == before, "the parent is as it was"
+    assert digest_of(trained_demo.parent) == before, "the parent is as it was"
     data = (tmp_path / teacher.name / "examples.jsonl").read_bytes()
     prompts = [each.prompt for each in examples_from_bytes(data)]
     learnt = {turn["content"] for turns in prompts if not isinstance(turns, str) for turn in turns}

@@ -55,3 +55,30 @@ def assert_sound(page: Page) -> None:
     width, room = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
     assert not wrong, wrong
     assert width <= room, (width, room)
+
+
+CUT_OFF = """() => {
+    const node = document.activeElement, style = getComputedStyle(node);
+    if (node === document.body || style.outlineStyle === 'none') return '';
+    const reach = parseFloat(style.outlineWidth) + parseFloat(style.outlineOffset);
+    const own = node.getBoundingClientRect();
+    for (let around = node.parentElement; around; around = around.parentElement) {
+        const { overflowX, overflowY } = getComputedStyle(around);
+        const box = around.getBoundingClientRect();
+        const wide = own.left - reach < box.left - 0.5 || own.right + reach > box.right + 0.5;
+        const high = own.top - reach < box.top - 0.5 || own.bottom + reach > box.bottom + 0.5;
+        const hides = (overflow) => ['hidden', 'clip'].includes(overflow);
+        if ((hides(overflowX) && wide) || (hides(overflowY) && high))
+            return `${node.outerHTML.slice(0, 120)} in ${around.outerHTML.slice(0, 80)}`;
+    }
+    return '';
+}"""
+
+
+def assert_rings_are_whole(page: Page, presses: int) -> None:
+    """The mark of the keyboard's place is seen on all sides, wherever Tab leads from here."""
+    cut = set()
+    for _ in range(presses):
+        page.keyboard.press("Tab")
+        cut.add(page.evaluate(CUT_OFF))
+    assert cut <= {""}, cut

@@ -2,7 +2,7 @@
 
 from tests.apps.ui.conftest import Page, wait_for
 
-TABS = ("Chat", "Compare", "Time travel", "Teach", "API & about")
+TABS = ("Chat", "Teach", "Compare", "Time travel", "API & about")
 
 
 def open_tab(page: Page, name: str) -> None:

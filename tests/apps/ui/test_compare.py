@@ -133,6 +133,19 @@ def test_votes_are_kept_and_counted_over_a_restart(context: PageContext, tmp_pat
     ]
 
 
+def test_between_equal_answers_there_is_nothing_to_vote_on(
+    context: PageContext, tmp_path: Path
+) -> None:
+    greedy = {**RULES, "temperature": 0.0}
+    match = Match()
+    shown = ask(context, match, "talk@20", "talk@20", one=greedy, two={**greedy, "top_k": 5})[-1]
+    assert len({pane["text"] for pane in shown["panes"]}) == 1
+    assert "Both say the same" in shown["notice"]
+    assert (shown["alike"], shown["can_vote"]) == (True, False)
+    compare.vote(context, match, "a")
+    assert Votes(tmp_path).tallies() == {}
+
+
 def test_one_answer_is_judged_once(context: PageContext, tmp_path: Path) -> None:
     ask(context, match := Match())
     for verdict in ("a", "a", "b"):

@@ -1,5 +1,6 @@
 """Learn after each answer, in a browser: a copy takes a step at each judgement, and back."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from tests.apps.ui.tabs import four_there, open_teach, open_training
 from tests.conftest import until
 from tinychat.conversations import Feedback
 from tinychat.runs import RunReader, is_process_of, send_command
+from tinychat.watch.launch import launch
+from tinychat.watch.tuning import tune_arguments
 from tinychat_ui.context import PageContext
 from tinychat_ui.live import Learner, act, view
 from tinychat_ui.session import Session
@@ -64,6 +67,7 @@ def test_each_judgement_is_a_step_that_can_be_taken_back(
     open_teach(page)
     switch = page.get_by_role("switch", name="Learn after each answer")
     page.get_by_text(f"pupil@{STEP} stays as it is").wait_for()
+    assert not switch.is_checked()  # nobody learns unasked
     switch.click()
     answers(page, "pupil-live@0")
     steps(page, "0 steps")
@@ -75,7 +79,8 @@ def test_each_judgement_is_a_step_that_can_be_taken_back(
         pick(page, str(number))
         answers(page, f"pupil-live@{number}")
     steps(page, "2 steps")
-    assert "Val loss on the old data" in page.locator(".live").inner_text()
+    cost = r"Val loss on the old data \d+\.\d+ \([+-]?\d+\.\d+\); beyond \+0\.15"
+    assert re.search(cost, page.locator(".live").inner_text())
     assert_sound(page)
     page.keyboard.press("u")  # the judgement, and with it its step
     steps(page, "1 step")
@@ -83,6 +88,7 @@ def test_each_judgement_is_a_step_that_can_be_taken_back(
     assert Feedback(school.checkpoints).counts().picks == 1
     page.get_by_role("button", name="Take the last step back").click()
     steps(page, "0 steps")
+    page.get_by_text("Step 1 is taken back, as was asked for").wait_for()
     assert Feedback(school.checkpoints).counts().picks == 1  # it was meant as it was said
 
     page.reload()  # and the server may go: the copy is a run of its own
@@ -103,6 +109,39 @@ def test_each_judgement_is_a_step_that_can_be_taken_back(
     page.get_by_role("button", name="Accept pupil-live@1").click()
     page.get_by_text("pupil-live@1 answers from here on").wait_for()
     answers(page, "pupil-live@1")
+
+
+@pytest.mark.slow
+def test_where_too_much_is_forgotten_the_step_is_taken_back_and_it_ends(
+    school: Server, open_page: OpenPage
+) -> None:
+    runs = school.checkpoints
+    harsh = ["--optim.learning-rate=0.3", "--optim.min-learning-rate=0.3", "--runtime.threads=1"]
+    feedback = Feedback(runs).path
+    begin = tune_arguments(f"pupil@{STEP}", feedback, runs, "pupil-live", ["--follow", *harsh])
+    launch(begin, runs)
+    reader = RunReader(runs / "pupil-live")
+    until(lambda: reader.status is not None and reader.status.state == "paused")
+    page = open_page(school.url)
+    open_teach(page)
+    switch = page.get_by_role("switch", name="Learn after each answer")
+    page.get_by_role("button", name="Let pupil-live answer").click(timeout=120_000)
+    answers(page, "pupil-live@0")
+    steps(page, "0 steps")
+    page.locator(".teach-stage").click()
+    pick(page, "1")
+    said = page.locator(".live").get_by_text("pupil-live learns no more: val_loss on the old data")
+    said.wait_for(timeout=120_000)
+    assert not switch.is_checked()
+    assert_sound(page)
+    open_training(page)
+    page.locator(".train-why", has_text="val_loss on the old data has risen by").wait_for()
+    assert page.get_by_role("button", name="Accept").count() == 0  # nothing of it is left
+    page.get_by_role("button", name=f"Go back to pupil@{STEP}").click()
+    answers(page, f"pupil@{STEP}")
+    page.get_by_role("tab", name="Pick", exact=True).click()
+    page.get_by_text(f"pupil@{STEP} stays as it is").wait_for()
+    assert not said.is_visible()
 
 
 @pytest.fixture

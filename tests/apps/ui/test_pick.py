@@ -11,14 +11,16 @@ import pytest
 
 from tests.apps.ui.conftest import OpenContext, OpenPage, Page, Server, ask, ready, wait_for
 from tests.apps.ui.pupil import train_pupil
-from tests.apps.ui.sound import assert_sound
+from tests.apps.ui.sound import assert_rings_are_whole, assert_sound
+from tests.apps.ui.tabs import TABS, four_there, open_teach
 from tests.apps.ui.tabs import ask_four as four_answers
-from tests.apps.ui.tabs import four_there, open_teach
 from tests.conftest import until
 from tinychat.text import prompts_of_run
 from tinychat_ui.context import PageContext
 from tinychat_ui.controls import PLAIN
 from tinychat_ui.pick import Picking, ask_four, forget, pick, undo, view, write_better
+from tinychat_ui.picker import follow
+from tinychat_ui.session import Session
 
 RAIL = [{**PLAIN, "seed": 7, "temperature": 1.2, "top_k": 0, "max_new_tokens": 12}]
 
@@ -164,8 +166,28 @@ def test_prompts_are_suggested_in_the_manner_of_the_data_and_none_twice(
     assert sorted(asked) == sorted(prompts)
     other_tab = four(context, text="")
     assert other_tab.now.question != prompts[0]  # it was judged
+    before = picking.now.question
     four(context, text="", picking=picking)  # none is left
-    assert picking.now.question in prompts
+    assert picking.now.question in set(prompts) - {before}
+    for prompt in prompts:
+        said = [{"role": "user", "content": prompt}]
+        context.feedback.rewrite(said, picking.now.whole[0], "Judged, all of them.")
+    late, again = Picking(), []
+    for _ in prompts:
+        again.append(four(context, text="", picking=late).now.question)
+        assert "comes again" in view(late)["notice"]
+    assert sorted(again) == sorted(prompts)
+
+
+def test_a_visitor_is_suggested_nothing_out_of_the_data(context: PageContext) -> None:
+    visiting = PageContext(**{**vars(context), "local": False})
+    picking = four(visiting, text="")
+    assert "at the machine itself" in picking.notice
+    assert (picking.now.question, picking.prompts) == ("", ("", []))
+    session = Session(run="demo")
+    assert list(follow(visiting, session))[-1] == "demo@200"
+    assert session.about is not None
+    assert session.about.prompts == ()
 
 
 def test_rounds_are_taken_back_one_after_another(context: PageContext) -> None:
@@ -323,6 +345,26 @@ def test_one_of_four_is_picked_with_a_key_and_taken_back(pupil: Server, lesson: 
     until(lambda: entries(pupil)[-1].get("kind") == "pick")
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_keyboard_s_place_is_seen_and_kept(
+    pupil: Server, open_page: OpenPage, width: int
+) -> None:
+    page = open_page(pupil.url, width=width)
+    open_teach(page)
+    four_answers(page, "Hello!")
+    page.get_by_role("tab", name="Chat", exact=True).focus()
+    assert_rings_are_whole(page, 26)
+    page.get_by_role("button", name="Answer 2 is the best").press("Enter")
+    page.locator(".teach-chosen").wait_for()
+    undo = page.get_by_role("button", name="Undo", exact=True)
+    undo.press("Enter")
+    four_there(page)
+    page.set_viewport_size({"width": 280, "height": 800})  # too narrow for all tabs
+    page.locator("#tc-tabs > .tab-wrapper .overflow-menu > button").press("Enter")
+    page.locator("#tc-tabs > .tab-wrapper .overflow-dropdown button").last.press("Enter")
+    wait_for(page, "document.activeElement.closest('.overflow-menu') !== null")
+
+
 def test_a_digit_that_is_typed_picks_nothing(pupil: Server, lesson: Page) -> None:
     four_answers(lesson, "What is 1 + 1?")
     before = len(entries(pupil))
@@ -344,6 +386,8 @@ def test_what_was_typed_outlives_a_reload(pupil: Server, lesson: Page) -> None:
 @pytest.mark.parametrize("dark", [False, True])
 def test_on_a_phone_taps_do_it_all(pupil: Server, open_page: OpenPage, dark: bool) -> None:
     page = open_page(pupil.url, width=390, height=844, dark=dark)
+    tabs = [page.get_by_role("tab", name=name, exact=True) for name in TABS]
+    assert all(tab.is_visible() for tab in tabs)
     open_teach(page)
     assert_sound(page)
     since = len(entries(pupil))

@@ -1,16 +1,19 @@
 """Which model answers: chosen, followed while it trains, hurt, pruned, or not there yet."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.apps.ui.conftest import (
     SHAPE,
+    OpenContext,
     OpenPage,
     Page,
     Server,
@@ -26,6 +29,9 @@ from tests.apps.ui.conftest import (
 from tests.conftest import until
 from tinychat.runs import RunPaths, list_checkpoints
 from tinychat.watch.states import LIVE
+from tinychat_ui.context import PageContext, Runs
+from tinychat_ui.picker import follow
+from tinychat_ui.session import Session
 
 
 def answering(page: Page) -> str:
@@ -36,6 +42,47 @@ def answering(page: Page) -> str:
 def names(page: Page, model: str) -> None:
     """Wait until the head of the page names this model."""
     wait_for(page, f"document.querySelector('.tc-passport strong')?.innerText === '{model}'")
+
+
+def begins_with(context: PageContext, first: str | None = None) -> str:
+    """The model that answers in a page that is opened now, and what is said about it."""
+    told: dict[str, Any] = {**vars(context), "first": first, "runs": Runs(context.checkpoints)}
+    session = Session()
+    for _ in follow(PageContext(**told), session):
+        pass
+    return f"{session.model} {session.note}".strip()
+
+
+def change(run: Path, **record: Any) -> None:
+    path = run / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | record))
+
+
+def test_a_page_begins_with_what_was_begun_or_decided_last(
+    page_context: OpenContext, trained_models: Path, tmp_path: Path
+) -> None:
+    runs = shutil.copytree(trained_models, tmp_path / "checkpoints")
+    context, tale = page_context(runs), RunPaths(runs / "tale").checkpoint(60)
+    shutil.copytree(runs / "tale", runs / "tale-tuned")
+    tune = {"method": "auto", "examples_sha256": "", "reference_sha256": ""}
+    change(runs / "tale-tuned", parent=str(tale), tune=tune, id="x", created_at="2990-01-01T00:00Z")
+    assert begins_with(context) == "demo@200"  # nobody has accepted the newest
+    context.teaching.accept("tale-tuned", 50, "tale@60")
+    assert begins_with(context) == "tale-tuned@50"
+    assert begins_with(context, "tale") == (
+        "tale-tuned@50 The page was started for tale: tale-tuned@50, which was accepted, answers "
+        "in its place."
+    )
+    assert begins_with(context, "tale@latest") == "tale@60"
+    assert begins_with(context, "demo") == "demo@200"
+    context.teaching.refuse("tale-tuned", 50, "tale@60")
+    assert begins_with(context) == "tale@60"
+    context.teaching.accept("tale-tuned", 60, "tale@60")
+    change(runs / "demo", created_at="2989-01-01T00:00Z")  # a run that was begun since
+    assert begins_with(context) == "demo@200"
+    shutil.rmtree(runs / "demo")
+    shutil.rmtree(runs / "tale")
+    assert begins_with(context) == "tale-tuned@60"
 
 
 @pytest.fixture

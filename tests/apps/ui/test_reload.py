@@ -61,6 +61,23 @@ def test_a_page_that_was_begun_with_another_run_begins_with_that(
     names(page, "demo@200")
 
 
+def test_a_new_tab_has_what_was_chosen_last_until_another_would_be_the_first(page: Page) -> None:
+    choose_run(page, "tale")
+    tab = page.context.new_page()
+    tab.goto(page.url)
+    names(tab, "tale@60")
+    page.evaluate(
+        """() => { const kept = JSON.parse(localStorage.getItem('tinychat.model'));
+            const old = {...kept, first: 'other@9'};
+            localStorage.setItem('tinychat.model', JSON.stringify(old)); }"""
+    )
+    tab = page.context.new_page()
+    tab.goto(page.url)
+    names(tab, "demo@200")
+    page.reload()
+    names(page, "tale@60")
+
+
 def test_a_reload_amid_an_answer_is_no_stop_by_the_person(page: Page) -> None:
     choose_run(page, "tale")
     most(page, 4096)

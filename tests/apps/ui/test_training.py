@@ -19,6 +19,7 @@ from tests.apps.ui.tabs import four_there, open_teach, open_training
 from tests.conftest import until
 from tinychat.conversations import Feedback, Teaching
 from tinychat.runs import RunReader, is_process_of, send_command
+from tinychat.text import prompts_of_run
 from tinychat_ui.context import PageContext
 from tinychat_ui.session import Session
 from tinychat_ui.training import Trainee, act
@@ -154,6 +155,8 @@ def test_from_ten_picks_to_an_accepted_model(school: Server, open_page: OpenPage
     other.get_by_role("button", name=f"Go back to {PARENT}").click()
     model(other, PARENT)
     other.get_by_text("Nothing was deleted").wait_for()
+    back = f"document.activeElement.closest('li')?.dataset.label === '{result}'"
+    wait_for(other, back)  # the keyboard's place stays
     assert Teaching(school.checkpoints).newest_accepted("pupil") is None
     assert (school.checkpoints / "pupil-tuned" / "run.json").exists()
     assert every_byte(school.checkpoints / "pupil") == before
@@ -250,6 +253,10 @@ def test_a_visitor_cannot_train(trained: Path, tmp_path: Path, open_page: OpenPa
         open_training(page)
         page.get_by_text("Training is for whoever is at the machine itself").wait_for()
         assert page.get_by_role("button", name="Train on this").count() == 0
+        page.get_by_role("tab", name="Pick", exact=True).click()
+        assert not page.get_by_role("button", name="Suggest a prompt").is_visible()
+        page.keyboard.press("n")
+        wait_for(page, "document.activeElement.closest('#teach-prompt') !== null")
         page.get_by_role("tab", name="Review", exact=True).click()
         page.get_by_text("reviewed at the machine itself").wait_for()
         assert page.locator(".review-list li").count() == 0
@@ -331,7 +338,8 @@ def test_old_and_new_are_asked_what_was_held_out_first(
     runs = shutil.copytree(trained, tmp_path / "checkpoints")
     kept = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello."), ("user", "And you?")]
     unasked = [example(), example(("assistant", "Nobody asked"))]
-    examples = [example(("user", "Trained on")), example(*kept), example(*kept), *unasked]
+    learnt, *others = prompts_of_run(runs / "pupil")
+    examples = [example(("user", learnt)), example(*kept), example(*kept), *unasked]
     make_training(runs, examples, held_out=4)
     context, trial = page_context(runs), Trial()
     begin(context, trial)
@@ -340,13 +348,15 @@ def test_old_and_new_are_asked_what_was_held_out_first(
     assert (first.text, first.system) == ("And you?", "Be brief.")
     assert [turn.content for turn in first.before] == ["Hi", "Hello."]
     assert [each.is_held_out for each in trial.prompts[:2]] == [True, False]
-    assert "Trained on" not in [each.text for each in trial.prompts]
+    assert sorted(each.text for each in trial.prompts[1:]) == sorted(others)
     for _ in go_on(context, trial, {}):
         pass
     shown = trial_view(context, trial)
     # the same weights say the same to all
     assert "again and again" in shown["notice"]
     assert shown["same"] == "12 prompts passed over: both say the same"
+    assert shown["kind"] == "Nobody has judged this prompt"
+    assert not shown["can_vote"]
     assert context.votes.tallies() == {}
     assert Feedback(context.checkpoints).marks() == []
 
