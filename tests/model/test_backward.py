@@ -1,4 +1,4 @@
-"""Backward passes that are written out, beside those that torch derives from what is plainly said."""
+"""Backward passes that are written out, beside those that torch derives."""
 
 from collections.abc import Callable
 
