@@ -38,7 +38,7 @@ class _RMSNorm(Function):
         return (x * scale).mul_(weight).to(dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
         x, weight, scale = ctx.saved_tensors
         normed, grad = x * scale, grad.float()
         both = grad * normed
@@ -54,7 +54,7 @@ class _Rotation(Function):
         return _turned(x, cosine, sine)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         cosine, sine = ctx.saved_tensors
         return _turned(grad, cosine, -sine), None, None
 

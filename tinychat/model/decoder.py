@@ -186,17 +186,18 @@ class MLP(nn.Module):
         self.down = nn.Linear(settings.mlp_width, settings.n_embd, bias=settings.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "swiglu":
+            gate, up = project(x, self.gate, self.up)
+            return self.down(F.silu(gate) * up)
+        up = self.up(x)
         match self.kind:
-            case "swiglu":
-                gate, up = project(x, self.gate, self.up)
-                hidden = F.silu(gate) * up
             case "gelu":
-                hidden = F.gelu(self.up(x))
+                up = F.gelu(up)
             case "gelu_tanh":
-                hidden = F.gelu(self.up(x), approximate="tanh")
+                up = F.gelu(up, approximate="tanh")
             case "relu2":
-                hidden = F.relu(self.up(x)).square()
-        return self.down(hidden)
+                up = F.relu(up).square()
+        return self.down(up)
 
 
 def project(x: Tensor, *layers: nn.Linear) -> Sequence[Tensor]:
@@ -214,7 +215,7 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         if has_own_backward(x):
-            return rms_norm(x, self.weight, self.eps)
+            return rms_norm(x, self.weight, self.eps or 0.0)
         return super().forward(x.float()).to(x.dtype)
 
 
