@@ -135,6 +135,7 @@ def test_micro_batches_change_nothing(parent: Path, train: Train, persona: Path)
         assert a == pytest.approx(b, abs=1e-5 if step == 1 else 1e-3), step
 
 
+@pytest.mark.slow
 def test_a_killed_fine_tune_goes_on_bit_for_bit_without_its_parent(
     parent: Path,
     train: Train,

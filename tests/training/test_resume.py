@@ -255,6 +255,7 @@ def test_a_start_killed_before_it_was_born_goes_on(spawn: Spawn, tmp_path: Path)
     assert list_checkpoints(run)[-1] == 10
 
 
+@pytest.mark.slow
 def test_an_extension_that_is_killed_before_the_old_end_can_be_resumed(
     train: Train, resume: Resume, spawn: Spawn, tmp_path: Path
 ) -> None:

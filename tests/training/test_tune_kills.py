@@ -41,12 +41,12 @@ sys.exit(run(sys.argv[4:]))
 """
 OFTEN = (
     ("tinychat.training.preferences.reference", "log_probs", 2),  # half of the reference is known
-    ("tinychat.runs.writer", "RunWriter.write_run", 1),  # what it learns from is there, no run.json
-    ("tinychat.training.recorder", "publish_checkpoint", 2),  # the start was evaluated just now
     ("tinychat.training.preferences.updates", "preference_losses", 3),  # in a step
     ("tinychat.training.preferences.evaluation", "preference_losses", 3),  # in an evaluation
 )
 SELDOM = (
+    ("tinychat.runs.writer", "RunWriter.write_run", 1),  # what it learns from is there, no run.json
+    ("tinychat.training.recorder", "publish_checkpoint", 2),  # the start was evaluated just now
     ("tinychat.conversations", "read_feedback", 1),
     ("tinychat.training.preferences.reference", "log_probs", 1),
     ("tinychat.runs.writer", "RunWriter.write_examples", 1),
