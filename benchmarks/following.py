@@ -95,10 +95,11 @@ def main() -> None:
     told, flags = parser.parse_known_args()
     with tempfile.TemporaryDirectory(prefix="tinychat-following-") as name:
         folder = Path(name)
-        parent = demo(told, folder)
+        parent, runs = demo(told, folder), folder / "following"
+        runs.mkdir()
         if told.quick:
             told.judgements = 2
-        choices, undone = measure(parent, folder / "following", told.judgements, flags)
+        choices, undone = measure(parent, runs, told.judgements, flags)
     figures = {
         "a choice": Figure.of(choices, " s"),
         "an undo": Figure.of(undone, " s"),
