@@ -189,7 +189,7 @@ def _file(path: Path, *, may_come: bool) -> Path:
     except NoDataError:
         if not may_come:
             raise
-        return path / FEEDBACK if path.is_dir() else path
+        return path if path.suffix and not path.is_dir() else path / FEEDBACK
 
 
 def _words(value: Any) -> list[str]:
