@@ -31,10 +31,15 @@ const away = h("p", { class: "tc-away", role: "status" });
 element.append(h("header", { class: "tc-head" }, menu, h("h1", {}, "tinychat"), passport, dark), away);
 document.addEventListener("keydown", (event) => { if (event.key === "Escape" && menu.getAttribute("aria-expanded") === "true") rail(false); });
 window.addEventListener("tc-close-rail", () => rail(false));
-// Gradio hides its menu of more tabs with the focus in it.
+// Gradio hides its menu of more tabs with the focus in it, some frames after the click.
+const FRAMES = 60;
+function keepFocus(more, frames) {
+  if (frames === FRAMES || document.activeElement === document.body) more.focus({ preventScroll: true });
+  if (frames) requestAnimationFrame(() => keepFocus(more, frames - 1));
+}
 document.addEventListener("click", ({ target }) => {
-  const more = target.closest?.(".overflow-dropdown button") && target.closest(".overflow-menu");
-  if (more) requestAnimationFrame(() => more.querySelector("button").focus({ preventScroll: true }));
+  const menu = target.closest?.(".overflow-dropdown button") && target.closest(".overflow-menu");
+  if (menu) requestAnimationFrame(() => keepFocus(menu.querySelector("button"), FRAMES));
 }, true);
 document.addEventListener("click", (event) => {
   // the path as it was: a click may have redrawn what it hit

@@ -259,6 +259,7 @@ def test_a_compiled_loss_depends_on_no_batch_before(monkeypatch: pytest.MonkeyPa
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_without_a_compiler_a_compiled_run_goes_on_and_says_so(
     train: Train, tmp_path: Path, corpus: Path
 ) -> None:

@@ -15,7 +15,7 @@ from tests.apps.monitor.test_new_run import form
 from tests.apps.monitor.test_terminal import Terminal
 from tests.conftest import tiny, write_corpora
 from tests.conftest import until as until_so
-from tinychat.errors import RunError
+from tinychat.errors import SettingsError
 from tinychat.watch.launch import train_arguments
 from tinychat.watch.plan import ask_plan, plan_arguments
 from tinychat_monitor.app import MonitorApp
@@ -124,7 +124,7 @@ def test_what_is_wrong_with_a_plan_is_said_in_a_sentence(tmp_path: Path) -> None
 
 def test_the_child_s_own_words_are_raised(tmp_path: Path) -> None:
     arguments = plan_arguments(train_arguments("dmo", None, "mine", tmp_path))
-    with pytest.raises(RunError, match="no preset is called 'dmo'"):
+    with pytest.raises(SettingsError, match="no preset is called 'dmo'"):
         asyncio.run(ask_plan(arguments, lambda _: None))
     assert list(tmp_path.iterdir()) == []
 
