@@ -8,7 +8,7 @@ residual stream start at zero, so that every block begins as the identity.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -151,8 +151,9 @@ class Attention(nn.Module):
     ) -> Tensor:
         rows, length, _ = x.shape
         width = self.settings.head_width
-        projected = project(x, self.query, self.key, self.value)
-        q, k, v = (each.view(rows, length, -1, width) for each in projected)  # (B, T, H or G, D)
+        q = self.query(x).view(rows, length, -1, width)  # (B, T, H, D)
+        k = self.key(x).view(rows, length, -1, width)  # (B, T, G, D)
+        v = self.value(x).view(rows, length, -1, width)
         if self.settings.qk_norm:
             q, k = self.query_norm(q), self.key_norm(k)
         if rotation is not None:
@@ -186,11 +187,10 @@ class MLP(nn.Module):
         self.down = nn.Linear(settings.mlp_width, settings.n_embd, bias=settings.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.kind == "swiglu":
-            gate, up = project(x, self.gate, self.up)
-            return self.down(F.silu(gate) * up)
         up = self.up(x)
         match self.kind:
+            case "swiglu":
+                up = F.silu(self.gate(x)) * up
             case "gelu":
                 up = F.gelu(up)
             case "gelu_tanh":
@@ -198,16 +198,6 @@ class MLP(nn.Module):
             case "relu2":
                 up = F.relu(up).square()
         return self.down(up)
-
-
-def project(x: Tensor, *layers: nn.Linear) -> Sequence[Tensor]:
-    """What each of the layers makes of x; where they learn, by one product for all of them, which
-    casts x once and, in small models, takes half the time of several."""
-    if not layers[0].training:
-        return [layer(x) for layer in layers]
-    weight = torch.cat([layer.weight for layer in layers])
-    bias = torch.cat([layer.bias for layer in layers]) if layers[0].bias is not None else None
-    return F.linear(x, weight, bias).split([layer.out_features for layer in layers], -1)
 
 
 class RMSNorm(nn.RMSNorm):
