@@ -252,7 +252,7 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
         return [self._watch.history, *([] if baseline is None else [baseline.history])]
 
     def draw_charts(self) -> None:
-        """The charts that are in sight, in the view as it is now."""
+        """All charts, in the view as it is now: one that is out of sight draws when it is shown."""
         if self.seen is None:
             return
         self._charts_at = time.monotonic()
@@ -262,8 +262,7 @@ class RunScreen(Steering, ChartKeys, LookingScreen[RunLook]):
             sources.append(Source(self._baseline.name, self._baseline.history, 1))
         marks = self._marks()
         for chart in self._charts:
-            if chart.is_on_screen:
-                chart.show(sources, self.view, marks if chart.id == "loss" else ())
+            chart.show(sources, self.view, marks if chart.id == "loss" else ())
 
     def _marks(self) -> list[Mark]:
         """What happened, at its place on the x axis."""
