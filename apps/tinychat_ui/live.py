@@ -5,14 +5,13 @@ its folder. It learns from what is judged while it is there, and ends itself whe
 much. Taking the last judgement back takes its step back.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tinychat.errors import RunError, TinychatError
-from tinychat.runs import send_command, wait_for_ack
+from tinychat.runs import descendant_name, send_command, wait_for_ack
 from tinychat.watch.overview import Overview
 from tinychat.watch.tuning import Tuning, look_at_tuning, newest_tuning, tune_arguments
 from tinychat.words import count, loss, signed
@@ -22,7 +21,6 @@ from tinychat_ui.training import GOING, Choice
 from tinychat_ui.training_view import has_decision, sentence
 
 _POINTS = 60  # of the curve
-_SUFFIX = re.compile(r"-(tuned|live)(-[0-9]+)?$")
 
 
 @dataclass(eq=False)
@@ -72,20 +70,12 @@ def _begin(context: PageContext, session: Session, learner: Learner) -> None:
         raise RunError(f"{going.name} is being trained: wait for it, or stop it first.")
     if session.model is None:
         raise RunError("There is no model to teach yet.")
-    name = _free_name(context, session)
+    label = session.about.label if session.about else session.model
+    name = descendant_name(label, context.checkpoints, "live")
     flags = ["--follow", f"--device={context.shelf.settings.device}"]
     where = (context.feedback.path, context.checkpoints)
     context.coach.go_on(tune_arguments(session.model, *where, name, flags), name)
     learner.wanted = name
-
-
-def _free_name(context: PageContext, session: Session) -> str:
-    """demo-live, demo-live-2, …"""
-    run = _SUFFIX.sub("", session.about.label.partition("@")[0] if session.about else "model")
-    taken, number = {each.name for each in context.runs.look()}, 1
-    while (name := f"{run}-live" + (f"-{number}" if number > 1 else "")) in taken:
-        number += 1
-    return name
 
 
 def _choice(context: PageContext, learner: Learner) -> Choice | None:

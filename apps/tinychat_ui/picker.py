@@ -15,7 +15,7 @@ import gradio as gr
 from tinychat.conversations import Conversation
 from tinychat.engine import OpenedModel
 from tinychat.errors import TinychatError
-from tinychat.runs import RunReader
+from tinychat.runs import RunReader, checkpoint_label
 from tinychat.watch.overview import Overview, newest_samples
 from tinychat.watch.states import LIVE, look_of, state_word
 from tinychat.words import clip, long_duration, loss, number, progress, short
@@ -49,7 +49,7 @@ def build_picker(context: PageContext) -> Picker:
 def model_choices(context: PageContext) -> list[tuple[str, str]]:
     """(what is shown, name) of every checkpoint: newest run first, newest step first."""
     return [
-        (f"{run.name} @ {_stop_words(stop)}", f"{run.name}@{stop.step}")
+        (f"{run.name} @ {_stop_words(stop)}", checkpoint_label(run.name, stop.step))
         for run in context.runs.look()
         for stop in reversed(context.runs.stops(run.name))
     ]
@@ -164,7 +164,8 @@ def _wanted(context: PageContext, session: Session) -> str | None:
     if context.runs.overview(session.run) is None:  # a model folder from elsewhere
         return None if session.run in session.refused else session.run
     stops = context.runs.stops(session.run)
-    steps = [stop.step for stop in stops if f"{session.run}@{stop.step}" not in session.refused]
+    refused = session.refused
+    steps = [s.step for s in stops if checkpoint_label(session.run, s.step) not in refused]
     if not steps:
         return None
     newest = next((stop.step for stop in stops if stop.is_latest), steps[-1])
@@ -177,7 +178,7 @@ def _wanted(context: PageContext, session: Session) -> str | None:
         else:
             session.note = f"Step {session.step} is not kept any more; the newest answers instead."
             session.step = NEWEST
-    return f"{session.run}@{step}"
+    return checkpoint_label(session.run, step)
 
 
 def _first_choice(context: PageContext) -> tuple[str | None, str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinychat.errors import RunError, TinychatError
-from tinychat.runs import send_command
+from tinychat.runs import checkpoint_label, send_command
 from tinychat.watch.launch import resume_arguments
 from tinychat.watch.overview import Overview
 from tinychat.watch.states import LIVE
@@ -80,8 +80,8 @@ def _accept(context: PageContext, session: Session, trainee: Trainee, asked: Any
     run, step, parent = _decided(context, asked)
     context.teaching.accept(run, step, parent)
     trainee.notice = (
-        f"{run}@{step} answers from here on, and the next training starts from it. "
-        f"{parent} stays as it is."
+        f"{checkpoint_label(run, step)} answers from here on, and the next training starts from "
+        f"it. {parent} stays as it is."
     )
     return {"run": run, "step": str(step)}
 

@@ -13,6 +13,7 @@ import gradio as gr
 
 from tinychat.engine import Sampling, Shelf
 from tinychat.errors import SettingsError, TinychatError
+from tinychat.runs import checkpoint_label
 from tinychat.words import count, loss, number
 from tinychat_ui.asking import Asking, Growing, ask, follow, question_of
 from tinychat_ui.chat_tab import QUIET
@@ -132,8 +133,8 @@ def travel(
         for row in journey.rows:
             if journey.asking.stopped:
                 break
-            yield from _visit(context, journey, row, f"{run}@{row.stop.step}", question, system,
-                              sampling)  # fmt: skip
+            label = checkpoint_label(run, row.stop.step)
+            yield from _visit(context, journey, row, label, question, system, sampling)
     except TinychatError as error:
         journey.notice = context.told(error)
     finally:

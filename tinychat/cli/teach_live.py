@@ -12,9 +12,8 @@ from tinychat.cli.models import PlaceFlags
 from tinychat.cli.teach_decision import Decisions
 from tinychat.cli.teach_view import View
 from tinychat.cli.terminal import interrupts
-from tinychat.cli.tune import free_name
 from tinychat.errors import RunError
-from tinychat.runs import RunReader, folder_label
+from tinychat.runs import RunReader, descendant_name, folder_label
 from tinychat.watch.following import Follower, Standing
 from tinychat.words import count, inert, signed
 from tinychat.words import loss as loss_text
@@ -123,4 +122,4 @@ class LiveTeaching:
         if tune is not None and tune.follows:
             return parent.run
         root = self._shelf.checkpoints
-        return root / free_name(parent.path, root, "live")
+        return root / descendant_name(folder_label(parent.path), root, "live")

@@ -1,7 +1,6 @@
 """`tinychat tune`: a better checkpoint from what people think of a model's answers."""
 
 import math
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -29,7 +28,6 @@ if TYPE_CHECKING:  # the last one imports torch
 PRESET = "tune"
 LEAST_STEPS = 40  # warm-up and all; fewer have not been enough for ten judgements
 FOLLOWING = "follow"  # the preset for learning from judgements as they come
-_TUNED = re.compile(r"-(tuned|live)(-[0-9]+)?$")
 
 
 def tune_command(
@@ -99,7 +97,7 @@ def tune_command(
         With --dry-run: print one JSON document instead.
     """
     from tinychat.cli.train import check_name, check_writable, start_run
-    from tinychat.runs import default_checkpoints
+    from tinychat.runs import default_checkpoints, descendant_name, folder_label
 
     root = checkpoints or default_checkpoints()
     if as_json and not dry_run:
@@ -120,7 +118,8 @@ def tune_command(
     if until_eof:
         stop_at_eof()
     ending = "live" if follow else "tuned"
-    folder = root / (name or free_name(Path(resolved.settings.init_from), root, ending))
+    parent = folder_label(Path(resolved.settings.init_from))
+    folder = root / (name or descendant_name(parent, root, ending))
     if dry_run:
         return _show(folder, resolved, as_json)
     return start_run(folder, resolved, command_line())
@@ -205,19 +204,6 @@ def _asked(config: Path | None, data: list[str] | None, given: Any) -> dict[str,
 
     named = flatten(read_toml(config).values) if config else {}
     return named | dict(given.values) | ({} if data is None else {"data.paths": data})
-
-
-def free_name(parent: Path, root: Path, ending: str = "tuned") -> str:
-    """`demo-tuned`, or `demo-tuned-2` where that is taken, and so on; also for what grows from a
-    run of such a name."""
-    from tinychat.runs import is_foreign
-
-    base = _TUNED.sub("", parent.name if is_foreign(parent) else parent.parent.name)
-    base = re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-.") or "run"
-    taken = 1
-    while (root / (name := f"{base}-{ending}" + (f"-{taken}" if taken > 1 else ""))).exists():
-        taken += 1
-    return name
 
 
 def _show(run: Path, resolved: Any, as_json: bool) -> int:

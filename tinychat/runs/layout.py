@@ -6,6 +6,7 @@ Nothing here writes. What stands in the files is the charge of `records`.
 import os
 import re
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 MANIFEST = "manifest.json"
@@ -19,6 +20,7 @@ DELETED = ".del-"  # given up; a leftover is removed
 QUARANTINED = "bad-"  # damaged; never deleted, never listed
 
 _CHECKPOINT = re.compile(r"step-(\d{8,18})")
+_DESCENDANT = re.compile(r"-(tuned|live)(-[0-9]+)?$")
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,16 @@ def folder_label(folder: Path) -> str:
     """The same of a checkpoint's folder, or of a model folder from elsewhere."""
     step = checkpoint_step(folder.name)
     return checkpoint_label(folder.name if step is None else folder.parent.name, step)
+
+
+def descendant_name(parent: str, checkpoints: Path, ending: str) -> str:
+    """A free name for what grows from a checkpoint with this label: `demo-tuned` from `demo@300`
+    and from `demo-live@20`, or `demo-tuned-2` where that is taken, and so on."""
+    base = _DESCENDANT.sub("", parent.partition("@")[0])
+    base = re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-.") or "run"
+    first = f"{base}-{ending}"
+    names = chain([first], (f"{first}-{number}" for number in count(2)))
+    return next(name for name in names if not (checkpoints / name).exists())
 
 
 def list_checkpoints(run: Path) -> list[int]:

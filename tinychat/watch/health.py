@@ -15,6 +15,7 @@ from typing import Literal, get_args
 from tinychat import words
 from tinychat.config import Settings
 from tinychat.config.schedule import decay_start
+from tinychat.runs import checkpoint_label
 from tinychat.watch.history import History
 from tinychat.watch.overview import Overview
 from tinychat.watch.states import LIVE
@@ -168,7 +169,7 @@ def _overfitting(facts: _Facts) -> Note | None:
     told = (
         f"The validation loss has risen from {lowest:.3f} at step {step:,} to {since[-1]:.3f} "
         "while the training loss still falls: the model learns its text by heart. "
-        f"`{facts.name}@{step}` is the best; more text, a smaller model or "
+        f"`{checkpoint_label(facts.name, step)}` is the best; more text, a smaller model or "
         "model.dropout help."
     )
     return Note("overfitting", "warning", told, step)

@@ -10,7 +10,7 @@ from textual.widgets import DataTable
 
 from tinychat import words
 from tinychat.errors import TinychatError
-from tinychat.runs import pin, unpin
+from tinychat.runs import checkpoint_label, pin, unpin
 from tinychat.watch.details import CheckpointLine, RunLook
 from tinychat_monitor.keys import bindings, steers
 from tinychat_monitor.options import options_of
@@ -100,7 +100,7 @@ class CheckpointsPane(Pane):
         told = "no checkpoints yet"
         if line is not None and self.seen is not None:
             name = words.inert(self.seen.overview.name)
-            told = f"talk with it: tinychat chat {name}@{line.step}"
+            told = f"talk with it: tinychat chat {checkpoint_label(name, line.step)}"
         self.query_one("#checkpoint-hint", InertText).show(told)
 
 
