@@ -11,6 +11,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# Python keeps what it compiles: tests start a thousand processes
+export PYTHONDONTWRITEBYTECODE :=
+
 # a test process for each core; `make test WORKERS=` runs them in one
 WORKERS := -n auto --maxprocesses 4 --dist worksteal
 

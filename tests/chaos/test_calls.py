@@ -7,6 +7,7 @@ from tinychat.chaos.ground import Ground
 from tinychat.training import patience
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [73, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.timeout(3600)
 def test_a_failing_operation_changes_no_bit(every: int, ground: Ground) -> None:

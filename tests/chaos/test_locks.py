@@ -8,6 +8,7 @@ from tinychat.chaos.ground import Ground
 from tinychat.chaos.locks import locks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [1, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.timeout(1800)
 def test_one_runs_and_the_others_say_who_holds_it(rounds: int, ground: Ground) -> None:

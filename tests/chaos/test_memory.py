@@ -9,6 +9,7 @@ from tinychat.chaos.memory import memory
 from tinychat.runs import RunReader
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
 def test_the_micro_batch_halves_and_the_loss_stays(ground: Ground) -> None:
     outcome = memory(ground, print)

@@ -10,6 +10,7 @@ from tinychat.chaos.power import power
 from tinychat.runs import LineLog, replace_file
 
 
+@pytest.mark.slow
 def test_no_power_cut_costs_what_was_acknowledged(tmp_path: Path) -> None:
     outcome = power(tmp_path, print)
     assert outcome.passed, outcome

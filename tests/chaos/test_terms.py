@@ -6,6 +6,7 @@ from tinychat.chaos.ground import Ground
 from tinychat.chaos.terms import MOMENTS, never_hit, terms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "count", [5, pytest.param(30, marks=pytest.mark.slow)], ids=["five", "thirty"]
 )

@@ -36,6 +36,7 @@ def test_a_dry_run_says_what_is_not_known_yet(tinychat: Tinychat, flags: list[st
     assert tinychat("train", "--dry-run", *flags).code == 0
 
 
+@pytest.mark.slow
 def test_a_vocabulary_before_its_text_is_read_is_told_as_a_plan_tells_it(
     tinychat: Tinychat, tmp_path: Path
 ) -> None:

@@ -43,6 +43,7 @@ def test_a_plan_holds_what_the_run_then_is(
     assert told["timeline"][-1]["step"] == 20
 
 
+@pytest.mark.slow
 def test_without_data_the_preset_s_vocabulary_is_taken(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

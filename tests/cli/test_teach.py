@@ -185,6 +185,7 @@ def test_training_without_a_judgement_is_refused_in_a_sentence(lines: Tinychat, 
     assert not (runs / "talk-tuned").exists()
 
 
+@pytest.mark.slow
 def test_a_program_teaches_compares_and_accepts(teacher: Teacher, runs: Path) -> None:
     before = contents(runs / "talk")
     counts = [teacher.pick_shortest()["counts"] for _ in range(6)]
@@ -426,6 +427,7 @@ def test_a_copy_whose_process_is_killed_learns_no_more_and_the_talk_goes_on(
     ]
 
 
+@pytest.mark.slow
 def test_a_copy_ends_with_its_teacher(live: Callable[..., Teacher], runs: Path) -> None:
     teacher, copy = live(), runs / "talk-live"
     teacher.until("asks_prompt")

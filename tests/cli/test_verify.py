@@ -240,6 +240,7 @@ def test_another_machine_is_told_why_bits_may_differ(copy_of: Copy, tinychat: Ti
     assert "bits may differ here although nothing is wrong: " in out
 
 
+@pytest.mark.slow
 def test_it_works_beside_a_live_trainer(live_run: Path, tinychat: Tinychat) -> None:
     before = set(tree(live_run))
     told = tinychat("verify", live_run, "--steps", "0:5", "--json")

@@ -104,6 +104,7 @@ def test_the_last_ones_stay_in_memory_and_no_more(run: Path) -> None:
     assert gone() is None
 
 
+@pytest.mark.slow
 def test_what_answers_leaves_no_second_copy_of_the_weights(run: Path) -> None:
     def plain_decoders() -> int:
         gc.collect()

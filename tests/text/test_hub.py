@@ -110,6 +110,7 @@ def rubbish(folder: Path) -> list[str]:
     return [p.name for p in (folder / ".hub").rglob("*") if p.is_file() and p.name not in kept]
 
 
+@pytest.mark.slow
 def test_a_run_learns_from_a_data_set_of_the_hub(hub: Hub, person: Person, tmp_path: Path) -> None:
     words = ["--data", TRAIN, *tiny(max_steps=2)]
     code, told = person(tmp_path, "train", "--name", "one", *words)

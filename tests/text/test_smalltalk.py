@@ -98,6 +98,7 @@ def test_no_talk_of_validation_is_in_training(
     assert not set(training) & set(validation)
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same(training: list[Conversation]) -> None:
     program = """if True:
         import hashlib

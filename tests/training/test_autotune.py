@@ -70,6 +70,7 @@ def prefer(monkeypatch: pytest.MonkeyPatch, wanted: Callable[[Facts], bool]) -> 
     )
 
 
+@pytest.mark.slow
 def test_a_tuned_run_goes_on_bit_for_bit_from_any_step(
     train: Train, resume: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,6 +128,7 @@ def test_a_row_that_was_half_written_is_written_again(
     assert [row["step"] for row in train_rows(run)] == list(range(1, 31))
 
 
+@pytest.mark.slow
 def test_a_run_whose_folder_goes_away_waits_and_goes_on(
     train: Train, spawn: Spawn, tmp_path: Path
 ) -> None:
@@ -148,6 +149,7 @@ def test_a_run_whose_folder_goes_away_waits_and_goes_on(
     assert digests(run, 300) == digests(reference, 300)
 
 
+@pytest.mark.slow
 def test_asked_to_end_while_the_disk_refuses(spawn: Spawn, tmp_path: Path) -> None:
     process = spawn("train", "gone", "--max-steps=100000", "--checkpoint.every-steps=20", *QUIET)
     run, elsewhere = tmp_path / "gone", tmp_path / "elsewhere"
@@ -202,6 +204,7 @@ def test_waiting_for_the_disk_is_not_counted_as_saving(
     assert saved[2] < told["seconds"] - 0.5
 
 
+@pytest.mark.slow
 def test_a_corpus_that_is_cut_under_a_run_ends_it_whole(
     train: Train, spawn: Spawn, resume: Train, tmp_path: Path
 ) -> None:

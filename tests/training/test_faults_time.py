@@ -34,6 +34,7 @@ Spawn = Callable[..., "subprocess.Popen[str]"]
 QUIET = ("--eval.every-steps=none", "--sample.every-steps=none")
 
 
+@pytest.mark.slow
 def test_a_process_that_was_stopped_tells_of_the_gap(
     train: Train, spawn: Spawn, tmp_path: Path
 ) -> None:
@@ -90,6 +91,7 @@ def test_a_clock_that_is_set_refuses_no_stop(
 # --- signals
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_a_signal_cut_short_is_done_at_the_next_start(
     train: Train, spawn: Spawn, resume: Train, tmp_path: Path
 ) -> None:

@@ -392,13 +392,14 @@ def test_what_cannot_be_shared_is_refused_once(torchrun: Torchrun) -> None:
         assert not [each for each in traced if "/tinychat/" in each], "torchrun's own at most"
 
 
-def test_alone_nothing_of_it_is_imported(corpus: Path, tmp_path: Path) -> None:
+def test_alone_neither_it_nor_torch_s_compiler_is_imported(corpus: Path, tmp_path: Path) -> None:
     words = run_words("train", "alone", tmp_path, corpus, "--max-steps=1")
     script = (
         "import sys\nfrom tinychat.cli.app import run\n"
         f"assert run({words!r}) == 0\n"
         "found = [m for m in sys.modules if m in ('tinychat.training.wire', "
-        "'tinychat.training.ranks', 'tinychat.training.assistant', 'tinychat.cli.together')]\n"
+        "'tinychat.training.ranks', 'tinychat.training.assistant', 'tinychat.cli.together', "
+        "'torch._dynamo')]\n"
         "assert not found, found"
     )
     environ = {name: value for name, value in os.environ.items() if "TORCHELASTIC" not in name}

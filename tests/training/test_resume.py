@@ -128,6 +128,7 @@ def test_without_any_good_checkpoint_it_refuses_and_deletes_nothing(
     assert sorted(p.relative_to(run) for p in run.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_another_thread_count_is_said_for_ever_after(train: Train, resume: Train) -> None:
     run = train("threads", "--max-steps=20", "--checkpoint.every-steps=10")
     resume("threads", "--max-steps=30", "--runtime.threads=2")
@@ -174,6 +175,7 @@ def test_an_existing_name_is_refused_with_the_way_to_go_on(
     assert f"`tinychat resume taken --checkpoints {run.parent}`" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_extending_goes_on_before_the_decay(train: Train, resume: Train) -> None:
     """warmup-stable-decay, 40 steps and then 60: the same as 60 from the start."""
     schedule = ("--optim.decay-share=0.5", "--optim.warmup-steps=5")
@@ -325,6 +327,7 @@ def test_damaged_settings_are_told_in_a_sentence(
         assert "settings.json" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_does_not_end_the_training(corpus: Path, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "tinychat", "train", "--name=piped", f"--data={corpus}"]
     words += [f"--checkpoints={tmp_path}", "--max-steps=40", *SHAPE]

@@ -68,6 +68,7 @@ def test_tensorboard_holds_every_row_of_every_attempt(train: Train, resume: Trai
     assert "samples/text_summary" in found.Tags()["tensors"]
 
 
+@pytest.mark.slow
 def test_wandb_offline_holds_every_row(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     run = train("wandb", "--max-steps=12", *QUIET, "--log.trackers=wandb")

@@ -91,6 +91,7 @@ def test_cutting_a_step_into_micro_batches_changes_nothing(
             assert (weights(other, 50)[name] - tensor).abs().max() < 1e-4
 
 
+@pytest.mark.slow
 def test_looking_at_a_run_changes_no_bit_of_it(train: Train) -> None:
     common = ("--max-steps=40", "--model.dropout=0.2", "--micro-batch-size=4")
     quiet = train(
@@ -159,6 +160,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(
     assert [row["step"] for row in skipped] == [5, 6]
 
 
+@pytest.mark.slow
 def test_a_jump_of_the_loss_becomes_an_event(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     poison(monkeypatch, steps={150}, factor=30.0)
     run = train("spikes", "--max-steps=152", "--eval.every-steps=none", "--sample.every-steps=none")
@@ -226,6 +228,7 @@ def test_commands_are_obeyed_acknowledged_and_change_no_bit(
     assert saved["sources"]["sample.every_steps"] == "control"
 
 
+@pytest.mark.slow
 def test_stop_saves_unless_told_not_to(
     spawn: Callable[..., object], resume: Train, tmp_path: Path
 ) -> None:

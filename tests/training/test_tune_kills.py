@@ -39,12 +39,10 @@ setattr(holder, path[-1], counted)
 from tinychat.cli.app import run
 sys.exit(run(sys.argv[4:]))
 """
-OFTEN = (
-    ("tinychat.training.preferences.reference", "log_probs", 2),  # half of the reference is known
-    ("tinychat.training.preferences.updates", "preference_losses", 3),  # in a step
-    ("tinychat.training.preferences.evaluation", "preference_losses", 3),  # in an evaluation
-)
+OFTEN = (("tinychat.training.preferences.updates", "preference_losses", 3),)  # in a step
 SELDOM = (
+    ("tinychat.training.preferences.reference", "log_probs", 2),  # half of the reference is known
+    ("tinychat.training.preferences.evaluation", "preference_losses", 3),  # in an evaluation
     ("tinychat.runs.writer", "RunWriter.write_run", 1),  # what it learns from is there, no run.json
     ("tinychat.training.recorder", "publish_checkpoint", 2),  # the start was evaluated just now
     ("tinychat.conversations", "read_feedback", 1),

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import Function
 
 from tinychat.config import ModelSettings
 
@@ -65,11 +66,11 @@ def in_blocks(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     (benchmarks/README.md), and memory that grows with T squared.
     """
     flat = (x.reshape(-1, *x.shape[2:]) for x in (q, k, v))
-    out, _ = _blocks(*flat)
+    compiling = torch.compiler.is_compiling()
+    out = _blocks_operation(*flat)[0] if compiling else _Blocks.apply(*flat)
     return out.view(q.shape)
 
 
-@torch.library.custom_op("tinychat::blocks", mutates_args=())  # torch.compile would unroll it
 def _blocks(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """(out (N, T, D), the weights of all blocks one after the other) of q, k, v (N, T, D)."""
     count, length, width = q.shape
@@ -83,7 +84,6 @@ def _blocks(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     return out, kept
 
 
-@torch.library.custom_op("tinychat::blocks_backward", mutates_args=())
 def _blocks_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, kept: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -116,12 +116,34 @@ def _kept_numbers(count: int, length: int) -> int:
     return count * sum((stop - start) * stop for start, stop in pairwise(edges))
 
 
-@_blocks.register_fake
+class _Blocks(Function):
+    """The two as one operation."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        out, kept = _blocks(q, k, v)
+        ctx.save_for_backward(q, k, v, kept)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        return _blocks_backward(grad.contiguous(), *ctx.saved_tensors)
+
+
+# torch.compile would unroll that, and what it leaves whole is slower to call and imports it
+
+_blocks_operation = torch.library.custom_op("tinychat::blocks", _blocks, mutates_args=())
+_blocks_backward_operation = torch.library.custom_op(
+    "tinychat::blocks_backward", _blocks_backward, mutates_args=()
+)
+
+
+@_blocks_operation.register_fake
 def _(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     return torch.empty_like(q), q.new_empty(_kept_numbers(q.shape[0], q.shape[1]))
 
 
-@_blocks_backward.register_fake
+@_blocks_backward_operation.register_fake
 def _(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
 
@@ -132,7 +154,7 @@ def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: tuple[Tensor,
 
 
 def _back(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return _blocks_backward(grad.contiguous(), *ctx.saved_tensors)
+    return _blocks_backward_operation(grad.contiguous(), *ctx.saved_tensors)
 
 
-_blocks.register_autograd(_back, setup_context=_keep)
+_blocks_operation.register_autograd(_back, setup_context=_keep)

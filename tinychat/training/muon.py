@@ -9,16 +9,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from tinychat.model import cpu_computes_bf16
+from tinychat.training.plain_optimizers import PlainOptimizer
 
 MOMENTUM = 0.95
 ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # steepest at zero; see the paper's page
 
 
-class Muon(Optimizer):
+class Muon(PlainOptimizer):
     """Nesterov momentum, orthogonalised, times sqrt(max(1, rows / columns)); decoupled decay."""
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, weight_decay: float) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW
 from torch.optim import Optimizer as TorchOptimizer
 
 from tinychat.config import OptimSettings
 from tinychat.errors import CheckpointError
 from tinychat.model import Decoder
 from tinychat.training.muon import Muon
+from tinychat.training.plain_optimizers import PlainAdamW
 
 
 class Optimizer:
@@ -42,11 +42,11 @@ class Optimizer:
                 {"params": matrices, "weight_decay": decay},
                 {"params": others, "weight_decay": 0.0},
             ]
-            self._parts: list[TorchOptimizer] = [AdamW(groups, **adamw)]
+            self._parts: list[TorchOptimizer] = [PlainAdamW(groups, **adamw)]
         else:
             self._parts = [
                 Muon(matrices, optim.muon_learning_rate, decay),
-                AdamW(others, weight_decay=0.0, **adamw),
+                PlainAdamW(others, weight_decay=0.0, **adamw),
             ]
         for group in self._groups():
             group["peak"] = group["lr"]

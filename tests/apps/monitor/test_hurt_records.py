@@ -165,6 +165,7 @@ HURTS: dict[str, Hurt] = {
 }
 
 
+@pytest.mark.slow
 def test_rows_nested_so_deep_that_hardly_anything_reads_them(
     record: Record, tmp_path: Path
 ) -> None:

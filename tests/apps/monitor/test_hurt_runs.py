@@ -71,6 +71,7 @@ def test_damaged_lines_are_passed_over_and_counted(record: Record, tmp_path: Pat
     assert "1,252" in as_text(run)
 
 
+@pytest.mark.slow
 def test_another_file_in_place_of_the_log_is_read_anew(record: Record, tmp_path: Path) -> None:
     record("demo")
     run = tmp_path / "demo"
@@ -91,6 +92,7 @@ def test_another_file_in_place_of_the_log_is_read_anew(record: Record, tmp_path:
 # --- the folder
 
 
+@pytest.mark.slow
 def test_a_folder_vanishes_and_comes_back(record: Record, tmp_path: Path) -> None:
     record("demo")
     run = tmp_path / "demo"
@@ -164,6 +166,7 @@ def without_rights(folder: Path) -> Iterator[None]:
             path.chmod(0o755 if path.is_dir() else 0o644)
 
 
+@pytest.mark.slow
 def test_a_read_only_folder_can_be_watched_but_not_asked(record: Record, tmp_path: Path) -> None:
     record("demo")
     folder = Path(tempfile.mkdtemp())  # pytest's are for one user only

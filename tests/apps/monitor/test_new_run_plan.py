@@ -91,6 +91,7 @@ def test_whoever_leaves_the_form_ends_the_planning(tmp_path: Path) -> None:
     drive(MonitorApp(tmp_path), play)
 
 
+@pytest.mark.slow
 def test_a_run_is_started_before_its_plan_is_through(tmp_path: Path) -> None:
     talks, _ = write_corpora(tmp_path)
     runs = tmp_path / "runs"
@@ -129,6 +130,7 @@ def test_the_child_s_own_words_are_raised(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 @pytest.mark.parametrize(
     "size",

@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,16 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("checkpoints")
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-@pytest.mark.parametrize("name", SCREENS)
+def every_size() -> Iterator[Any]:
+    """Each screen in each size; often those that are looked at most, and the usual size."""
+    for name in SCREENS:
+        for size in SIZES:
+            often = size == (80, 24) or name in ("runs", "run")
+            marks = () if often else pytest.mark.slow
+            yield pytest.param(name, size, marks=marks, id=f"{name}-{size[0]}x{size[1]}")
+
+
+@pytest.mark.parametrize(("name", "size"), every_size())
 def test_a_screen_in_every_size(runs: Path, name: str, size: tuple[int, int]) -> None:
     _compare(runs, name, size, f"{name}-{size[0]}x{size[1]}.txt", screen_text, Options())
 

@@ -227,6 +227,7 @@ def test_a_run_is_watched_and_steered(
     assert max(list_checkpoints(run.path)) == status.step
 
 
+@pytest.mark.slow
 def test_the_trainer_outlives_the_terminal_and_a_kill_is_seen(
     run: Run, terminal: Callable[..., Terminal]
 ) -> None:
@@ -248,6 +249,7 @@ def test_the_trainer_outlives_the_terminal_and_a_kill_is_seen(
     until(lambda: again.step() > first, lambda: "the step on the screen does not rise")
 
 
+@pytest.mark.slow
 def test_two_monitors_press_pause_at_once(run: Run, terminal: Callable[..., Terminal]) -> None:
     screens = [terminal(), terminal((120, 36))]
     for screen in screens:
@@ -270,6 +272,7 @@ def test_a_poor_terminal_gets_ascii(
     assert screen.screen().isascii()
 
 
+@pytest.mark.slow
 def test_the_window_changes_size(run: Run, terminal: Callable[..., Terminal]) -> None:
     screen = terminal()
     for width, height in ((160, 48), (60, 16), (30, 8), (200, 50), (80, 24)):
@@ -284,6 +287,7 @@ def test_the_window_changes_size(run: Run, terminal: Callable[..., Terminal]) ->
     until(lambda: screen.step() > first, lambda: "the step on the screen does not rise")
 
 
+@pytest.mark.slow
 def test_a_reader_cannot_steer(run: Run, terminal: Callable[..., Terminal]) -> None:
     screen = terminal((80, 24), "--readonly")
     screen.step()

@@ -46,6 +46,7 @@ def is_back(page: Page) -> None:
     ready(page)
 
 
+@pytest.mark.slow
 def test_it_is_said_in_one_line_and_what_was_typed_and_sent_stays(
     page: Page, mortal: Server
 ) -> None:

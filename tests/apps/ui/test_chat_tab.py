@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.apps.ui.conftest import (
     OpenPage,
@@ -202,6 +203,7 @@ def test_page_and_api_say_the_same_for_the_same_seed(page: Page, server: Server)
     assert answer["choices"][0]["message"]["content"].strip() == text.strip()
 
 
+@pytest.mark.slow
 def test_a_conversation_outlives_reload_and_server(server: Server, open_page: OpenPage) -> None:
     page = open_page(server.url)
     page.get_by_role("button", name="Exact").click()
@@ -236,6 +238,7 @@ def test_whoever_scrolls_up_stays_there_and_the_end_holds_again(page: Page) -> N
     idle(page)
 
 
+@pytest.mark.slow
 def test_two_browsers_see_only_their_own(server: Server, open_page: OpenPage) -> None:
     one, other = open_page(server.url), open_page(server.url)
     endless(one)

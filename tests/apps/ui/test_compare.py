@@ -122,6 +122,7 @@ def test_blind_tells_no_names_before_the_vote(context: PageContext, swapped: boo
     assert "1 voted blind" in view["result"]
 
 
+@pytest.mark.slow
 def test_votes_are_kept_and_counted_over_a_restart(context: PageContext, tmp_path: Path) -> None:
     for verdict in ("a", "b", "b", "tie", "both bad"):
         ask(context, match := Match())
@@ -260,6 +261,7 @@ def test_a_blind_vote_tells_the_names_and_counts(page: Page, server: Server) -> 
     assert Votes(server.checkpoints).tally(newest, "demo@0").total == 0
 
 
+@pytest.mark.slow
 def test_stop_in_the_middle_frees_both_models(page: Page, server: Server) -> None:
     open_compare(page)
     for which, name in (("first", "tale @ 60"), ("second", "tale @ 0")):

@@ -158,6 +158,7 @@ def begin(page: Page, text: str) -> str:
     return answer
 
 
+@pytest.mark.slow
 def test_conversations_are_listed_searched_renamed_opened_and_survive_a_restart(
     server: Server, page: Page, open_page: OpenPage
 ) -> None:
@@ -219,6 +220,7 @@ def test_a_document_is_saved_without_any_route_for_files(page: Page) -> None:
     assert paths <= {"queue/join", "queue/data", "app_id"}
 
 
+@pytest.mark.slow
 def test_two_visitors_pages_keep_their_own_place(server: Server, open_page: OpenPage) -> None:
     one, two = open_page(server.url), open_page(server.url)
     begin(one, "A list of stars")

@@ -246,6 +246,7 @@ def test_a_fork_becomes_a_new_version(page: Page) -> None:
     wait_for(page, "document.querySelectorAll('.inside-answer .inside-given').length === 1")
 
 
+@pytest.mark.slow
 def test_after_a_restart_it_is_worked_out_again(server: Server, open_page: OpenPage) -> None:
     page = open_page(server.url)
     said = ask(page, "Hello!")

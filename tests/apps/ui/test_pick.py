@@ -306,6 +306,7 @@ def test_keys_skip_rewrite_and_undo(pupil: Server, lesson: Page) -> None:
     assert kinds(pupil, since) == ["rewrite", "undo", "pick"]
 
 
+@pytest.mark.slow
 def test_keys_can_be_switched_off(pupil: Server, lesson: Page) -> None:
     four_answers(lesson, "Hello!")
     since = len(entries(pupil))

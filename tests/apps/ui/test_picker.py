@@ -170,6 +170,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_its_reason(page: Page, models:
     shutil.rmtree(hurt)
 
 
+@pytest.mark.slow
 def test_a_step_that_is_pruned_is_said_and_the_newest_answers(page: Page, models: Path) -> None:
     thin = models / "thin"
     shutil.copytree(models / "demo", thin)
@@ -185,6 +186,7 @@ def test_a_step_that_is_pruned_is_said_and_the_newest_answers(page: Page, models
     shutil.rmtree(thin)
 
 
+@pytest.mark.slow
 def test_without_a_checkpoint_the_page_says_how_and_comes_alive(
     browser: object, tmp_path: Path, open_page: OpenPage
 ) -> None:

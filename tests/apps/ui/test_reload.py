@@ -1,5 +1,6 @@
 """A reload changes nothing: the model, what was typed; and says the truth of what it cut off."""
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.apps.ui.conftest import (
@@ -61,6 +62,7 @@ def test_a_page_that_was_begun_with_another_run_begins_with_that(
     names(page, "demo@200")
 
 
+@pytest.mark.slow
 def test_a_new_tab_has_what_was_chosen_last_until_another_would_be_the_first(page: Page) -> None:
     choose_run(page, "tale")
     tab = page.context.new_page()
@@ -88,6 +90,7 @@ def test_a_reload_amid_an_answer_is_no_stop_by_the_person(page: Page) -> None:
     assert len(last(page)) > 20
 
 
+@pytest.mark.slow
 def test_a_conversation_of_the_list_brings_its_model(server: Server, open_page: OpenPage) -> None:
     page = open_page(server.url)
     page.get_by_label("Step", exact=True).select_option("50")

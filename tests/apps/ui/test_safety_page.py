@@ -143,6 +143,7 @@ def test_the_page_asks_nobody_but_its_own_server(server: Server, open_page: Open
     assert "Hello" not in kept
 
 
+@pytest.mark.slow
 def test_what_looks_like_code_stays_text_on_every_tab(page: Page) -> None:
     page.locator("#tc-rail details", has_text="More rules").locator("summary").click()
     page.get_by_label("Longest answer").fill("4")

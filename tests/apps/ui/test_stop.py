@@ -125,6 +125,7 @@ def test_stop_while_the_prompt_is_read(
     assert answers(page) == 1
 
 
+@pytest.mark.slow
 @both_ways
 def test_stop_while_it_waits_for_its_turn(
     page: Page, server: Server, models: Path, streams: list[socket.socket], stop: Stop

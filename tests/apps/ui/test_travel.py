@@ -54,6 +54,7 @@ def test_steps_come_one_after_another(context: PageContext) -> None:
     assert at_work[0] == ["loading"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_travels_the_same_way(context: PageContext) -> None:
     seeded = [{**RAIL[0], "seed": 3}]
     texts = [[row["text"] for row in go(context, rail=seeded)[-1]["rows"]] for _ in range(2)]
@@ -61,6 +62,7 @@ def test_the_same_seed_travels_the_same_way(context: PageContext) -> None:
     assert len(set(texts[0])) > 1  # the steps do not say the same
 
 
+@pytest.mark.slow
 def test_the_models_are_given_up(context: PageContext, monkeypatch: pytest.MonkeyPatch) -> None:
     import gc
     import weakref
@@ -171,6 +173,7 @@ def test_a_prompt_must_be_one(context: PageContext, text: Any) -> None:
 # In the browser
 
 
+@pytest.mark.slow
 def test_the_steps_are_walked_with_the_keyboard(page: Page, server: Server) -> None:
     open_travel(page)
     set_out(page, "What is 1 + 2?")
