@@ -2,9 +2,10 @@
 
     python benchmarks/startup.py [--quick] [--rounds 7] [--run RUN]
 
-Fresh processes take turns, all with their modules compiled once, as Python does by itself. Without RUN a model of 30 M parameters is written first, with weights as
-it begins with. The time of chat is from its start until its prompt stands on a terminal of its own;
-CPU seconds are told beside, since other programs delay both.
+Fresh processes take turns, all with their modules compiled once, as Python does by itself. Without
+RUN a model of 30 M parameters is written first, with weights as it begins with. The time of chat is
+from its start until its prompt stands on a terminal of its own; CPU seconds are told beside, since
+other programs delay both.
 """
 
 import os
