@@ -148,6 +148,7 @@ def undisturbed() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.usefixtures("undisturbed")
 def test_any_signal_ends_it_in_the_middle_of_training_however_often_it_comes(

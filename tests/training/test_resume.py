@@ -26,7 +26,7 @@ Resume = Callable[..., Path]
 Spawn = Callable[..., "subprocess.Popen[str]"]
 
 
-UNDISTURBED = ("--max-steps=300", "--model.dropout=0.1", "--checkpoint.every-steps=none")
+UNDISTURBED = ("--max-steps=120", "--model.dropout=0.1", "--checkpoint.every-steps=none")
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,12 @@ def test_a_signal_saves_stops_and_redoes_nothing(
     status = RunReader(run).status
     assert status is not None
     assert status.state == "stopped"
-    assert 0 < status.step < 300
+    assert 0 < status.step < 120
     assert list_checkpoints(run)[-1] == status.step == losses(run)[-1][0]
     process = spawn("resume", "signalled")
     assert process.wait(120) == 0
     assert RunReader(run).attempts()[-1][1].from_step == status.step
-    assert digests(run, 300) == digests(undisturbed, 300)
+    assert digests(run, 120) == digests(undisturbed, 120)
     assert losses(run) == losses(undisturbed)
 
 
@@ -188,6 +188,7 @@ def test_extending_goes_on_before_the_decay(train: Train, resume: Train) -> None
     assert digests(run, 60) == digests(straight, 60)
 
 
+@pytest.mark.slow
 def test_extending_goes_on_from_what_is_left_before_the_decay(train: Train, resume: Train) -> None:
     flags = ("--optim.decay-share=0.5", "--optim.warmup-steps=5", "--checkpoint.every-steps=6")
     run = train("left", "--max-steps=40", "--checkpoint.keep-last=9", *flags)

@@ -71,7 +71,7 @@ def test_a_run_learns_and_leaves_everything_behind(train: Train) -> None:
     ).read_bytes()
 
 
-@pytest.mark.parametrize("form", ["text", "chat"])
+@pytest.mark.parametrize("form", ["text", pytest.param("chat", marks=pytest.mark.slow)])
 def test_cutting_a_step_into_micro_batches_changes_nothing(
     form: str, train: Train, chat_corpus: Path
 ) -> None:
@@ -188,7 +188,7 @@ def test_pinned_checkpoints_outlive_the_others_whole(train: Train, resume: Train
 def test_commands_are_obeyed_acknowledged_and_change_no_bit(
     spawn: Callable[..., object], train: Train, tmp_path: Path
 ) -> None:
-    flags = ("--max-steps=300", "--model.dropout=0.1", "--checkpoint.every-steps=none")
+    flags = ("--max-steps=120", "--model.dropout=0.1", "--checkpoint.every-steps=none")
     reference = train("reference", *flags)
     process = spawn("train", "steered", *flags)
     run = tmp_path / "steered"
@@ -222,7 +222,7 @@ def test_commands_are_obeyed_acknowledged_and_change_no_bit(
     assert any(
         r["kind"] == "command_refused" and not r["id"] for r in RunReader(run).rows("events")
     )
-    assert digests(run, 300) == digests(reference, 300)
+    assert digests(run, 120) == digests(reference, 120)
     saved = json.loads((run / "settings.json").read_text(encoding="utf-8"))
     assert saved["settings"]["sample"]["every_steps"] == 100
     assert saved["sources"]["sample.every_steps"] == "control"

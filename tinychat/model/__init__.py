@@ -32,6 +32,7 @@ from tinychat.model.device import (
     memory_bytes,
     processor,
     release_memory,
+    seed_dropout,
     synchronize,
     usable_cores,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "read_tensors",
     "readme_page",
     "release_memory",
+    "seed_dropout",
     "synchronize",
     "tensor_bytes",
     "to_json",

@@ -195,6 +195,20 @@ def synchronize(device: str) -> None:
         torch.mps.synchronize()
 
 
+def seed_dropout(device: str, seed: int) -> None:
+    """Let what the device draws next follow from this seed.
+
+    torch.manual_seed would seed every kind of device there is, and make a note of who asked for
+    each that is not there: half a millisecond at every step.
+    """
+    if device == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device == "mps":
+        torch.mps.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out. CUDA has a class for it; MPS and the CPU only say so."""
     told = str(error).lower()

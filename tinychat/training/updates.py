@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tinychat.config import Settings, learning_rate
 from tinychat.keys import draw_key
-from tinychat.model import Decoder, Runtime, memory_bytes, synchronize
+from tinychat.model import Decoder, Runtime, memory_bytes, seed_dropout, synchronize
 from tinychat.training.batches import Batch, Replay, Rows, batch_at
 from tinychat.training.compiled import CompiledLoss
 from tinychat.training.evaluate import summed_loss
@@ -173,7 +173,8 @@ def add_gradients(
     loss = torch.zeros((), device=device)
     for micro_step, micro in enumerate(rows.split(work.rows_at_once)):
         if settings.model.dropout:
-            torch.manual_seed(draw_key(settings.seed, "dropout", work.step, micro_step, rank))
+            seed = draw_key(settings.seed, "dropout", work.step, micro_step, rank)
+            seed_dropout(runtime.device, seed)
         with runtime.autocast():
             part = nats(micro.to(device)) / work.targets
         (part * work.loss_scale).backward()

@@ -77,7 +77,11 @@ def test_garbage_in_a_record(record: Record, name: str, tmp_path: Path) -> None:
         as_text(run)
 
 
-@pytest.mark.parametrize("name", ["run.json", "status.json", "attempts/0001/attempt.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["run.json", *(pytest.param(name, marks=pytest.mark.slow) for name in
+                   ("status.json", "attempts/0001/attempt.json"))],
+)  # fmt: skip
 def test_a_newer_format_is_told(record: Record, name: str, tmp_path: Path) -> None:
     record("demo")
     run = tmp_path / "demo"

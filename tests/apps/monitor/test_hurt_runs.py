@@ -52,6 +52,7 @@ def test_a_torn_line_waits_for_its_end(record: Record, tmp_path: Path) -> None:
     drive(opened(run), play, SIZE)
 
 
+@pytest.mark.slow
 def test_damaged_lines_are_passed_over_and_counted(record: Record, tmp_path: Path) -> None:
     record("demo")
     run = tmp_path / "demo"

@@ -53,6 +53,7 @@ def on_disk(tmp_path: Path, session: Session) -> Node:
     return Conversations(tmp_path).open(session.conversation).branch()[-1]
 
 
+@pytest.mark.slow
 def test_whoever_leaves_has_not_stopped_it(
     context: PageContext, session: Session, tmp_path: Path
 ) -> None:

@@ -119,6 +119,7 @@ def test_escape_stops_and_the_next_message_is_answered(page: Page, server: Serve
     assert ask(page, "Hello!") == "Hello! Nice to see you."
 
 
+@pytest.mark.slow
 def test_a_closed_tab_frees_the_model_and_its_words_are_kept(
     server: Server, open_page: OpenPage
 ) -> None:

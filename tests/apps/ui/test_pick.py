@@ -376,6 +376,7 @@ def test_a_digit_that_is_typed_picks_nothing(pupil: Server, lesson: Page) -> Non
     assert len(entries(pupil)) == before
 
 
+@pytest.mark.slow
 def test_what_was_typed_outlives_a_reload(pupil: Server, lesson: Page) -> None:
     lesson.locator("#teach-prompt textarea").fill("Half a prompt")
     lesson.reload()
@@ -384,6 +385,7 @@ def test_what_was_typed_outlives_a_reload(pupil: Server, lesson: Page) -> None:
     assert lesson.locator("#teach-prompt textarea").input_value() == "Half a prompt"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
 def test_on_a_phone_taps_do_it_all(pupil: Server, open_page: OpenPage, dark: bool) -> None:
     page = open_page(pupil.url, width=390, height=844, dark=dark)

@@ -152,6 +152,7 @@ def test_a_training_run_is_followed_but_never_amid_an_answer(page: Page, live_ru
     page.get_by_text("answers now").first.wait_for()
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over_with_its_reason(page: Page, models: Path) -> None:
     hurt = models / "hurt"
     shutil.copytree(models / "demo", hurt)

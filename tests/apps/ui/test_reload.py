@@ -49,6 +49,7 @@ def test_run_step_and_draft_outlive_a_reload(page: Page) -> None:
     expect(box).to_have_value("")
 
 
+@pytest.mark.slow
 def test_a_page_that_was_begun_with_another_run_begins_with_that(
     page: Page, models: object, server: Server
 ) -> None:
@@ -80,6 +81,7 @@ def test_a_new_tab_has_what_was_chosen_last_until_another_would_be_the_first(pag
     names(page, "tale@60")
 
 
+@pytest.mark.slow
 def test_a_reload_amid_an_answer_is_no_stop_by_the_person(page: Page) -> None:
     choose_run(page, "tale")
     most(page, 4096)

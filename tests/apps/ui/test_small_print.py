@@ -24,6 +24,7 @@ def with_scrollbars(browser: Browser) -> Iterator[Browser]:
     shown.close()
 
 
+@pytest.mark.slow
 def test_a_kept_seed_is_shown_beside_the_box_and_let_go_there(page: Page) -> None:
     ask(page, "Hello!")
     pinned = page.locator(".tc-pinned")

@@ -196,6 +196,7 @@ def test_the_steps_are_walked_with_the_keyboard(page: Page, server: Server) -> N
     assert rows.nth(1).get_attribute("aria-current") == "step"
 
 
+@pytest.mark.slow
 def test_a_damaged_step_says_why_it_cannot_answer(page: Page, server: Server) -> None:
     weights = server.checkpoints / "demo" / "step-00000100" / "model.safetensors"
     whole = weights.read_bytes()

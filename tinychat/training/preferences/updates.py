@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tinychat.keys import draw_key
+from tinychat.model import seed_dropout
 from tinychat.training.batches import Batch, Order, batch_at
 from tinychat.training.events import Stepped
 from tinychat.training.preferences.dataset import PreferenceDataset
@@ -86,7 +87,7 @@ class PreferenceUpdates(Updates):
         for number, some in enumerate(in_parts(examples, at_once)):
             if self.settings.model.dropout:
                 key = (self.settings.seed, "dropout of examples", self.progress.step, number)
-                torch.manual_seed(draw_key(*key))
+                seed_dropout(runtime.device, draw_key(*key))
             with runtime.autocast():
                 found = preference_losses(self.decoder, some, self._loss_settings, kl, self._pad)
             part = found.losses.sum() / self._divisor(examples)
