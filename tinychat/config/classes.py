@@ -142,6 +142,7 @@ SETTINGS: tuple[Rule, ...] = (
             "optim.optimizer",
             "optim.learning_rate",
             "optim.muon_learning_rate",
+            "optim.muon_momentum",
             "optim.min_learning_rate",
             "optim.schedule",
             "optim.warmup_steps",

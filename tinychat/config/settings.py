@@ -126,6 +126,8 @@ class OptimSettings:
     """Peak learning rate of AdamW."""
     muon_learning_rate: PositiveFloat = 0.02
     """Peak learning rate of Muon; it follows the same schedule in proportion."""
+    muon_momentum: Share = 0.95
+    """Muon's memory of the gradient; less where a run has few hundred steps."""
     min_learning_rate: NotNegativeFloat = 1e-4
     """The floor, which the schedule reaches only at the last step."""
     schedule: Literal["warmup-stable-decay", "cosine", "linear"] = "warmup-stable-decay"

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from tinychat.model import cpu_computes_bf16
 from tinychat.training.plain_optimizers import PlainOptimizer
 
-MOMENTUM = 0.95
 ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # steepest at zero; see the paper's page
 
@@ -21,8 +20,10 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # steepest at zero; see the paper's pa
 class Muon(PlainOptimizer):
     """Nesterov momentum, orthogonalised, times sqrt(max(1, rows / columns)); decoupled decay."""
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, weight_decay: float) -> None:
-        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+    def __init__(
+        self, params: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -33,20 +34,23 @@ class Muon(PlainOptimizer):
                 if parameter.grad is not None:
                     alike.setdefault(tuple(parameter.shape), []).append(parameter)
             for matrices in alike.values():
-                updates = orthogonalise(torch.stack([self._momentum(p) for p in matrices]))
+                updates = orthogonalise(
+                    torch.stack([self._ahead(p, group["momentum"]) for p in matrices])
+                )
                 rows, columns = matrices[0].shape
                 rate = group["lr"] * max(1, rows / columns) ** 0.5
                 for parameter, update in zip(matrices, updates, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
                     parameter.add_(update, alpha=-rate)
 
-    def _momentum(self, parameter: nn.Parameter) -> Tensor:
+    def _ahead(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+        """The gradient, with what is remembered of those before, as Nesterov looks ahead."""
         state, grad = self.state[parameter], parameter.grad
         assert grad is not None
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
-        state["momentum"].lerp_(grad, 1 - MOMENTUM)
-        return grad.lerp(state["momentum"], MOMENTUM)
+        state["momentum"].lerp_(grad, 1 - momentum)
+        return grad.lerp(state["momentum"], momentum)
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Optimizer:
             self._parts: list[TorchOptimizer] = [PlainAdamW(groups, **adamw)]
         else:
             self._parts = [
-                Muon(matrices, optim.muon_learning_rate, decay),
+                Muon(matrices, optim.muon_learning_rate, optim.muon_momentum, decay),
                 PlainAdamW(others, weight_decay=0.0, **adamw),
             ]
         for group in self._groups():
