@@ -303,6 +303,8 @@ def transformers_way(model: Decoder, dtype: torch.dtype) -> Way:
     theirs = Qwen3ForCausalLM(Qwen3Config(**shape))
     theirs.load_state_dict(to_hf(model.state_dict(), model.settings), strict=False)
     theirs = theirs.to(dtype=dtype).eval()  # pyright: ignore[reportCallIssue]
+    # else it ends a text that ours and llama.cpp's go on with, whatever a single call asks
+    theirs.generation_config.eos_token_id = None  # pyright: ignore[reportOptionalMemberAccess]
 
     def run(case: Case) -> Found:
         ids = torch.tensor([prompt(case.prompt)] * case.rows)

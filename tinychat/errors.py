@@ -10,6 +10,7 @@ TinychatError                   the root; the command line catches it once, prin
 │   ├── RunBusyError            another trainer holds the run's lock
 │   ├── CheckpointError         a checkpoint is missing, damaged or does not fit
 │   │   └── NoCheckpointError   the run has published none yet
+│   ├── HalfDoneError           a way back was begun and could not be finished; a resume does it
 │   └── TrainingError           training itself failed (not a number, out of memory)
 ├── EngineError                 an answer could not be made (out of memory)           exit 1
 │   └── EngineBusyError         as many requests wait as may
@@ -63,6 +64,10 @@ class RunBusyError(RunError):
 
 class CheckpointError(RunError):
     """A checkpoint is missing, damaged, or does not fit what it is loaded into."""
+
+
+class HalfDoneError(RunError):
+    """A run went back a step and could not finish that: it must end, and a resume finishes it."""
 
 
 class NoCheckpointError(CheckpointError):

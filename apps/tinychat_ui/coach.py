@@ -25,8 +25,7 @@ _SAYS_WHY = "tinychat: "  # begins what a command says is wrong
 class Planning:
     """A plan on its way, in a thread of its own; then the plan, or why there is none."""
 
-    def __init__(self, parent: str, arguments: Sequence[str]) -> None:
-        self.parent = parent
+    def __init__(self, arguments: Sequence[str]) -> None:
         self.stage = "asking for the plan"
         self.document: dict[str, Any] | None = None
         self.trouble = ""
@@ -40,10 +39,6 @@ class Planning:
     def seconds(self) -> float:
         """Since it was asked for."""
         return time.monotonic() - self._began
-
-    @property
-    def is_over(self) -> bool:
-        return self.document is not None or bool(self.trouble)
 
     def cancel(self) -> None:
         """End its process."""
@@ -86,13 +81,13 @@ class Coach:
     def __exit__(self, *_: object) -> None:
         self.forget()
 
-    def plan(self, parent: str, arguments: Sequence[str]) -> None:
+    def plan(self, arguments: Sequence[str]) -> None:
         """Ask what a training would be, in place of any plan before."""
         self.forget()
         with self._lock:
             self.trouble = ""
             self._arguments = arguments
-            self.planning = Planning(parent, arguments)
+            self.planning = Planning(arguments)
 
     def forget(self) -> None:
         """No plan any more."""

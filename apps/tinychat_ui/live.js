@@ -6,7 +6,7 @@ const id = `tc-${Math.random().toString(36).slice(2)}`;
 const toggle = h("input", { type: "checkbox", role: "switch", id, onchange: () => { toggle.disabled = true; act(toggle.checked ? "on" : "off")(); } });
 const about = h("p", { class: "train-words" });
 const words = h("p", { class: "train-words", role: "status" });
-const curve = h("div", { class: "live-curve", "aria-hidden": true });
+const curve = h("div", { "aria-hidden": true });
 const notice = h("p", { class: "train-notice", role: "status" });
 const undo = h("button", { type: "button", class: "tc-button", onclick: act("undo") }, "Take the last step back");
 const use = h("button", { type: "button", class: "tc-button", onclick: act("use") });

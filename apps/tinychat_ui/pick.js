@@ -19,7 +19,7 @@ const announced = h("p", { class: "tc-sr", role: "status" });
 
 /** A button whose key does the same. */
 function key(letter, words, act, name) {
-  return h("button", { type: "button", class: "tc-button teach-key", onclick: act, "aria-keyshortcuts": name || letter },
+  return h("button", { type: "button", class: "tc-button", onclick: act, "aria-keyshortcuts": name || letter },
     h("kbd", { "aria-hidden": true }, letter), words);
 }
 

@@ -33,7 +33,6 @@ class Round:
     number: int = 0
     question: str = ""
     system: str = ""
-    model: str = ""
     texts: list[str] = field(default_factory=list)  # as they come
     whole: list[Answer] = field(default_factory=list)  # once all four are there
     kept: str | None = None  # the judgement's id
@@ -94,7 +93,7 @@ def ask_four(
         picking.notice = f"Opening {context.shown(name)} …"
         yield
         model = context.shelf.open(name)
-        picking.now.model, picking.notice, picking.give_back = model.label, "", ""
+        picking.notice, picking.give_back = "", ""
         yield from _ask(context, picking, model, rules)
     except TinychatError as error:
         picking.notice = context.told(error)
@@ -228,9 +227,10 @@ def undo(context: PageContext, picking: Picking) -> None:
         return
     try:
         context.feedback.undo(now.kept, by_visitor=not context.local)
-        picking.notice = "Taken back: judge it again, or skip it."
     except TinychatError as error:
         picking.notice = context.told(error)
+        return
+    picking.notice = "Taken back: judge it again, or skip it."
     now.kept = now.chosen = now.own = None
 
 
@@ -255,7 +255,6 @@ def view(picking: Picking) -> dict[str, Any]:
         "round": now.number,
         "answers": answers,
         "question": now.question,
-        "model": now.model,
         "busy": picking.asking.busy,
         "can_pick": picking.can_pick,
         "can_undo": picking.can_undo,

@@ -63,10 +63,6 @@ function past(each) {
     }, turn[0])) : h("span", { class: "review-tools" }, "its checkpoint is gone")));
 }
 
-function pairs(list, make) {
-  return list.flatMap(make);
-}
-
 function drawRun(about) {
   title.textContent = about.title;
   state.textContent = about.state;
@@ -76,7 +72,7 @@ function drawRun(about) {
   meter.hidden = about.is_whole;
   line.textContent = about.is_whole && !about.live ? "" : about.progress;
   why.textContent = about.why;
-  figures.replaceChildren(...pairs(about.figures, (each) =>
+  figures.replaceChildren(...about.figures.flatMap((each) =>
     h("div", {}, h("dt", {}, each.name), h("dd", {}, each.value, h("small", {}, each.beside)))));
   stop.hidden = !about.live;
   look.hidden = accept.hidden = about.live || !about.result;
@@ -109,7 +105,7 @@ follow(props, watch, (value) => {
   stage.textContent = value.stage || "";
   startingWords.textContent = value.starting ? `${value.starting} reads what it is to learn …` : "";
   if (value.plan) {
-    rows.replaceChildren(...pairs(value.plan.rows, ([name, text]) => [h("dt", {}, name), h("dd", {}, text)]));
+    rows.replaceChildren(...value.plan.rows.flatMap(([name, text]) => [h("dt", {}, name), h("dd", {}, text)]));
     remarks.replaceChildren(...value.plan.remarks.map((each) => h("li", {}, each)));
   }
   if (value.run) drawRun(value.run);

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinychat.errors import RunError, TinychatError
-from tinychat.runs import checkpoint_label, send_command
+from tinychat.runs import checkpoint_label, pin, send_command
 from tinychat.watch.launch import resume_arguments
 from tinychat.watch.overview import Overview
 from tinychat.watch.states import LIVE
@@ -54,7 +54,7 @@ def _plan(context: PageContext, session: Session, trainee: Trainee, asked: Any) 
     arguments = tune_arguments(
         session.model, context.feedback.path, context.checkpoints, None, device
     )
-    context.coach.plan(context.shown(session.model), arguments)
+    context.coach.plan(arguments)
 
 
 def _cancel(context: PageContext, *_: Any) -> None:
@@ -78,6 +78,7 @@ def _resume(context: PageContext, *_: Any) -> None:
 
 def _accept(context: PageContext, session: Session, trainee: Trainee, asked: Any) -> Choice:
     run, step, parent = _decided(context, asked)
+    pin(context.checkpoints / run, step)  # it answers until that is decided anew
     context.teaching.accept(run, step, parent)
     trainee.notice = (
         f"{checkpoint_label(run, step)} answers from here on, and the next training starts from "

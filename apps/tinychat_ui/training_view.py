@@ -20,6 +20,7 @@ from tinychat.watch.tuning import (
     look_at_tuning,
     newest_tuning,
     plan_rows,
+    result_of,
 )
 from tinychat.words import (
     count,
@@ -239,8 +240,9 @@ def _is_there(context: PageContext, taught: Taught) -> bool:
 
 
 def has_decision(context: PageContext, overview: Overview) -> bool:
-    """Whether a person has accepted what a run has made, or has not."""
+    """Whether a person has accepted what a run has made by now, or has not."""
+    made = overview.name, result_of(overview)
     try:
-        return any(each.run == overview.name for each in context.teaching.decisions())
+        return any((each.run, each.step) == made for each in context.teaching.decisions())
     except TinychatError:
         return True

@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import until
 from tinychat.conversations import Feedback, Teaching, Votes
-from tinychat.runs import RunReader, inspect_run, true_state
+from tinychat.runs import RunReader, inspect_run, pinned, true_state
 
 from .conftest import Result, Tinychat
 from .terminal import Terminal
@@ -222,6 +222,7 @@ def test_a_program_teaches_compares_and_accepts(teacher: Teacher, runs: Path) ->
     assert (kept.a_wins, kept.b_wins) == (tally["old"], tally["new"])
     teacher.say("a")
     assert teacher.until("accepted")["step"] == trained["step"]
+    assert pinned(runs / trained["run"]) == {trained["step"]}, "it stays, whatever comes after it"
     assert "; 0 since the last training" in teacher.until("asks_prompt")["message"]
     teacher.say("Hello")
     teacher.until("asks_key")

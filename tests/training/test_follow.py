@@ -21,7 +21,10 @@ from tinychat.runs import (
     RunReader,
     list_checkpoints,
     lock_is_held,
+    pin,
+    prune,
     send_command,
+    unpin,
     wait_for_ack,
 )
 
@@ -252,7 +255,26 @@ def test_steps_are_taken_back_one_by_one_as_far_as_they_are_kept(checkpoints: Pa
 
     teacher = follow(checkpoints, script)
     warnings = [row["message"] for row in teacher.reader.rows("events") if row["kind"] == "warning"]
-    assert any("was undone, but" in message for message in warnings)
+    assert len([message for message in warnings if "was undone, but" in message]) == 1
+    assert [row["kind"] for row in teacher.lines()][-2:] == ["kept", "lesson"]
+
+
+def test_a_pinned_step_stays_and_nothing_goes_back_to_weights_alone(checkpoints: Path) -> None:
+    def script(teacher: Teacher) -> None:
+        teacher.waits_at(0)
+        for number in (1, 2):
+            teacher.pick(number)
+            teacher.waits_at(number)
+        pin(teacher.run, 2)
+        assert "is pinned" in teacher.undo()[1]
+        unpin(teacher.run, 2)
+        prune(teacher.run, {0, 2}, {1})
+        assert "holds weights only" in teacher.undo()[1]
+        teacher.pick(3)
+        teacher.waits_at(3)
+
+    teacher = follow(checkpoints, script)
+    assert [row["kind"] for row in teacher.lines()] == ["follows", *["lesson"] * 3]
 
 
 def test_a_step_that_forgets_too_much_is_taken_back_and_the_run_ends(checkpoints: Path) -> None:

@@ -112,8 +112,8 @@ def keep_rule(run: Path) -> KeepRule:
     settings = from_json(RunReader(run).settings).settings
     steps, keep = settings.max_steps, settings.checkpoint
     start = decay_start(steps, settings.optim) if steps else None
-    planned = frozenset[int]() if start is None else frozenset({start})
-    return KeepRule(keep.keep_last, keep.milestones, planned)
+    planned = {each for each in (start, 0 if settings.tune.follow else None) if each is not None}
+    return KeepRule(keep.keep_last, keep.milestones, frozenset(planned))
 
 
 def _look_at_cache(root: Path) -> tuple[list[UnusedCache], str]:

@@ -52,7 +52,7 @@ def teach_command(
     from tinychat.cli.teach_view import view_of
     from tinychat.conversations import Feedback, Teaching, not_learnt_yet
     from tinychat.engine import Engine, with_seeds
-    from tinychat.runs import find_model
+    from tinychat.runs import find_model, list_checkpoints
     from tinychat.text import prompts_of_run
     from tinychat.words import inert
 
@@ -61,7 +61,7 @@ def teach_command(
     shelf = place.shelf()
     folder, step = find_model(run, shelf.checkpoints)
     taught = Teaching(shelf.checkpoints).newest_accepted(folder.name) if step is None else None
-    if taught and not (shelf.checkpoints / taught.run).exists():
+    if taught and taught.step not in list_checkpoints(shelf.checkpoints / taught.run):
         tell(f"{inert(taught.label)} was accepted and is gone, so {inert(folder.name)} answers")
         taught = None
     model = open_model(shelf, taught.label if taught else run)

@@ -8,10 +8,10 @@ from tinychat.cli.sampling import SamplingFlags
 from tinychat.cli.teach_compare import Comparison
 from tinychat.cli.teach_view import View
 from tinychat.conversations import Feedback, Teaching
-from tinychat.runs import checkpoint_label
+from tinychat.runs import checkpoint_label, pin
 from tinychat.watch.overview import Overview, Watch
 from tinychat.watch.states import OVER
-from tinychat.watch.tuning import Tuning, look_at_tuning, newest_tuning
+from tinychat.watch.tuning import Tuning, look_at_tuning, newest_tuning, result_of
 from tinychat.words import count, inert, loss
 
 if TYPE_CHECKING:  # they import torch
@@ -40,7 +40,7 @@ class Decisions:
 
     def waiting(self, model: "OpenedModel") -> str:
         """Which model that was taught from this one waits for a decision; "" if none does."""
-        decided = {each.run for each in self._teaching.decisions()}
+        decided = {(each.run, each.step) for each in self._teaching.decisions()}
         tuning = self._newest(model, decided)
         return "" if tuning is None else _label(tuning)
 
@@ -82,6 +82,8 @@ class Decisions:
             return now
         accepted = heard[0] == "a"
         assert new.step is not None  # it was trained here
+        if accepted:
+            pin(new.run, new.step)  # it answers until that is decided anew, whatever comes after it
         note = self._teaching.accept if accepted else self._teaching.refuse
         note(new.name, new.step, parent)
         answers, other = (new, old) if accepted else (old, new)
@@ -91,14 +93,16 @@ class Decisions:
         view.tell(kind, told, run=new.name, step=new.step, parent=parent)
         return answers
 
-    def _newest(self, model: "OpenedModel", decided: Collection[str] = ()) -> Tuning | None:
+    def _newest(
+        self, model: "OpenedModel", decided: Collection[tuple[str, int]] = ()
+    ) -> Tuning | None:
         """The newest training that has ended of this model's run, or of one that grew from it."""
         overviews = Watch(self._shelf.checkpoints).look()
         found = newest_tuning(
             [
                 each
                 for each in overviews
-                if each.name not in decided
+                if (each.name, result_of(each)) not in decided
                 and _has_ended(each)
                 and model.name in (each.name, _parent_run(each))
             ]

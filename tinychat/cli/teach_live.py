@@ -96,8 +96,8 @@ class LiveTeaching:
             self._view.tell("refused", f"it learns no more: {inert(told)}")
 
     def _is_settled(self, now: Standing) -> bool:
-        undone = self._undone & now.seen
-        return now.waits and self._given - self._undone <= now.seen and undone <= now.taken_back
+        given = self._given - self._undone
+        return now.waits and given <= now.seen and now.last not in self._undone
 
     def _wait(self, settled: Callable[[Standing], bool]) -> Standing:
         def leave() -> None:

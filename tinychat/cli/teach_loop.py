@@ -227,8 +227,9 @@ class TeachLoop:
         if not self._judged:
             self._view.tell("refused", "nothing was judged in this talk that could be taken back")
             return
-        turn = self._judged.pop()
+        turn = self._judged[-1]
         self._feedback.undo(turn.judgement)
+        self._judged.pop()
         if self._live:
             self._live.undone(turn.judgement)
         message = f"taken back; once more: {inert(turn.said)}"

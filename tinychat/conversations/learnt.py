@@ -10,9 +10,7 @@ from tinychat.conversations.feedback import Feedback
 from tinychat.conversations.reading import feedback_file
 from tinychat.conversations.store import FEEDBACK
 from tinychat.errors import TinychatError
-from tinychat.runs import RunReader, list_runs
-
-EXAMPLES = "examples.jsonl"  # of a run that learns from judgements: its own copy of them
+from tinychat.runs import RunReader, folder_label, list_runs
 
 
 def not_learnt_yet(feedback: Feedback, checkpoints: Path, run: str) -> int:
@@ -48,8 +46,7 @@ def _parent(reader: RunReader) -> str:
     with suppress(TinychatError):
         parent = reader.run.parent
         if parent:
-            path = Path(parent.partition("@")[0])
-            return path.parent.name if path.name.startswith("step-") else path.name
+            return folder_label(Path(parent)).rpartition("@")[0] or Path(parent).name
     return ""
 
 
@@ -76,7 +73,7 @@ def _begun(reader: RunReader) -> float:
 def _sources(reader: RunReader) -> set[str]:
     """The judgements that a run has a copy of."""
     found: set[str] = set()
-    with suppress(OSError), open(reader.paths.root / EXAMPLES, "rb") as file:
+    with suppress(OSError), open(reader.paths.examples_jsonl, "rb") as file:
         for line in file:
             with suppress(ValueError, KeyError, TypeError):
                 found.add(str(json.loads(line)["source"]))

@@ -9,7 +9,6 @@ there.
 from typing import TYPE_CHECKING
 
 from tinychat.errors import CheckpointError, TrainingError
-from tinychat.runs import WAITS_FOR_JUDGEMENT
 from tinychat.training.preferences import FollowUpdates
 from tinychat.words import loss
 
@@ -32,14 +31,10 @@ def waits(trainer: "Trainer") -> bool:
             updates.followed.keep(source)
     if told := updates.followed.look(trainer.progress.step):
         trainer.note("feedback", told)
-    if updates.ready():
-        trainer.waiting = False
-        trainer.turn_to("training")
-        return False
-    if not trainer.waiting:
-        trainer.turn_to("paused", WAITS_FOR_JUDGEMENT)
-    trainer.waiting = True
-    return True
+    was, trainer.waiting = trainer.waiting, not updates.ready()
+    if trainer.waiting != was:
+        trainer.turn_to("training")  # or paused, with the reason
+    return trainer.waiting
 
 
 def take_back(trainer: "Trainer", source: str | None, why: str) -> str:

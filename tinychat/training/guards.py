@@ -27,11 +27,9 @@ def roll_back(trainer: "Trainer", why: str) -> None:
             f"{why} up to step {step}, and rolling back to lower learning rates has not helped; "
             "start again with a lower optim.learning_rate"
         )
-    progress.become(trainer.store.restore())
-    progress.bad_steps_in_a_row = 0
-    trainer.saved_step, trainer.save_is_owed = progress.step, False
-    trainer.updates.spread()  # whoever is lost now, these are the weights of this step
-    trainer.begin_stretch(replace(facts, rate_factor=factor), "roll-back")
+    before = trainer.store.restore()
+    before.bad_steps_in_a_row = 0
+    trainer.go_back(before, "roll-back", replace(facts, rate_factor=factor))
     trainer.note(
         "roll_back",
         f"{why} up to step {step}: back to step {progress.step}, with the learning rate at "

@@ -4,13 +4,21 @@ A run that trains (`job`) and a recomputation that checks it (`recompute`) diffe
 where results go; what a step does may not differ, so both begin here.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from tinychat.config import Settings
 from tinychat.config.load import Resolved
-from tinychat.model import Decoder, ModelCard, model_files, readme_page, trainer_files
+from tinychat.errors import TrainingError
+from tinychat.model import (
+    Decoder,
+    ModelCard,
+    is_out_of_memory,
+    model_files,
+    readme_page,
+    trainer_files,
+)
 from tinychat.runs import CheckpointFiles, Generation
 from tinychat.text import Prepared, Tokenizer
 from tinychat.text import Progress as ReadingProgress
@@ -20,10 +28,8 @@ from tinychat.training.card import Latest, history
 from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import Optimizer
 from tinychat.training.preferences import (
-    EncodedExample,
     Followed,
     FollowUpdates,
-    LogProbs,
     PreferenceDataset,
     PreferenceUpdates,
     reference_of,
@@ -32,6 +38,7 @@ from tinychat.training.progress import Progress
 from tinychat.training.start import build_model, first_weights, restore
 from tinychat.training.team import Alone, Team
 from tinychat.training.updates import Updates
+from tinychat.words import count
 
 
 @dataclass(frozen=True)
@@ -140,39 +147,36 @@ def referenced(parts: Parts, run: Path, progress: ReadingProgress) -> Parts:
     That is done once; only a run that lost it does it again.
     """
     preferences, runtime = parts.preferences, parts.facts.runtime
+    pad, at_once = parts.tokenizer.format.pad, parts.facts.micro_batch_size
+    vocab_size = parts.decoder.vocab_size
     if isinstance(preferences, Followed):
-        preferences.ask_reference = _Reference(parts, run)
+        first = cache(lambda: first_weights(run, parts.settings, vocab_size, runtime))
+        preferences.ask_reference = lambda some: reference_of(first(), some, pad, runtime, at_once)
         return parts
     if preferences is None or preferences.reference is not None:
         return parts
     decoder = parts.decoder
     if parts.progress.step:
-        decoder = first_weights(run, parts.settings, decoder.vocab_size, runtime)
-    found = reference_of(
-        decoder,
-        preferences.encoded,
-        parts.tokenizer.format.pad,
-        runtime,
-        parts.facts.micro_batch_size,
-        lambda done, total: progress(f"asking the reference model, {done:,} of {total:,}", 0, 0),
-    )
+        decoder = first_weights(run, parts.settings, vocab_size, runtime)
+    try:
+        found = reference_of(
+            decoder,
+            preferences.encoded,
+            pad,
+            runtime,
+            at_once,
+            lambda done, total: progress(
+                f"asking the reference model, {done:,} of {total:,}", 0, 0
+            ),
+        )
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainingError(
+            f"memory ran out as the reference model was asked {count(at_once, 'row')} at once; set "
+            "a smaller micro_batch_size"
+        ) from None
     return replace(parts, preferences=preferences.with_reference(found))
-
-
-class _Reference:
-    """Asks the weights that a run began with, which are read when they are asked first."""
-
-    def __init__(self, parts: Parts, run: Path) -> None:
-        self._parts, self._run = parts, run
-        self._decoder: Decoder | None = None
-
-    def __call__(self, examples: Sequence[EncodedExample]) -> list[LogProbs]:
-        parts = self._parts
-        if self._decoder is None:
-            vocab_size, runtime = parts.decoder.vocab_size, parts.facts.runtime
-            self._decoder = first_weights(self._run, parts.settings, vocab_size, runtime)
-        pad, at_once = parts.tokenizer.format.pad, parts.facts.micro_batch_size
-        return reference_of(self._decoder, examples, pad, parts.facts.runtime, at_once)
 
 
 def tuned(parts: Parts, runs: Path, progress: ReadingProgress) -> Parts:

@@ -59,7 +59,7 @@ PREPARING_SECONDS = 24 * 3600.0  # of a large corpus
 
 
 class RunRecorder:
-    """Writes what happens into one run. Also the trainer's `Store`."""
+    """Writes what happens into one run."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tinychat.config import CheckpointSettings
-from tinychat.errors import RunError
+from tinychat.errors import CheckpointError, HalfDoneError, RunError
 from tinychat.model import open_model
 from tinychat.runs import (
     CheckpointFiles,
@@ -19,6 +19,7 @@ from tinychat.runs import (
     prune,
     read_checkpoint,
 )
+from tinychat.runs.layout import RESUME_FILES
 from tinychat.training.attempts import Attempts
 from tinychat.training.card import Latest
 from tinychat.training.events import Listener, Noted
@@ -74,13 +75,22 @@ class RunStore:
 
     def take_back(self, step: int, forget: Callable[[], object]) -> Progress:
         good = read_checkpoint(RunPaths(self._run).checkpoint(step))
+        if RESUME_FILES - good.files.keys():
+            raise CheckpointError(f"{good.path} holds weights only, so nothing goes on from there")
+        if step + 1 in pinned(self._run):
+            raise CheckpointError(
+                f"step {step + 1} is pinned or accepted, so it stays; unpin it to take it back"
+            )
         forget()
         return self._go_back_to(good)
 
     def _go_back_to(self, good: CheckpointFiles) -> Progress:
         parts = self._parts
         parts.decoder.load_state_dict(open_model(good).decoder.state_dict())
-        drop_other_future(self._run, good.step, self._disk, follows=parts.settings.tune.follow)
+        try:
+            drop_other_future(self._run, good.step, self._disk, follows=parts.settings.tune.follow)
+        except RunError as error:
+            raise HalfDoneError(str(error)) from None
         return restore(parts.optimizer, good, parts.facts.runtime.dtype)
 
     def begin_stretch(self, step: int, facts: Facts, why: str) -> None:

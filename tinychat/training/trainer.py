@@ -16,7 +16,13 @@ import torch
 
 from tinychat.config import CheckpointSettings, Settings
 from tinychat.config.schedule import decay_start
-from tinychat.errors import DataError, TinychatError, TrainingError
+from tinychat.errors import (
+    CheckpointError,
+    DataError,
+    HalfDoneError,
+    TinychatError,
+    TrainingError,
+)
 from tinychat.model import is_out_of_memory
 from tinychat.runs import WAITS_FOR_JUDGEMENT, State
 from tinychat.training.alerts import Alerts
@@ -143,7 +149,10 @@ class Trainer:
                 self.note("gap", told)
             told = forgotten(self.progress, self.settings)
             if told and self.settings.tune.follow and self.progress.step:
-                take_back(self, None, "too much was forgotten")
+                try:
+                    take_back(self, None, "too much was forgotten")
+                except CheckpointError as error:
+                    self.note("warning", f"this step stays, though: {error}")
             if self.stop is None and self.progress.step < self.updates.max_steps and not told:
                 self.update()
             elif self.stop is False or self.checkpoint() or self.stop:
@@ -193,12 +202,14 @@ class Trainer:
         else:
             self.do_what_is_due()
 
-    def go_back(self, before: Progress, why: str) -> None:
-        """The weights are those of `before` again: go on from there, with the facts as they are."""
+    def go_back(self, before: Progress, why: str, facts: Facts | None = None) -> None:
+        """The weights are those of `before` again: go on from there, by these facts if they are
+        others."""
         progress = self.progress
         progress.become(before)
         self.saved_step, self.save_is_owed, self.waiting = progress.step, False, False
-        self.begin_stretch(self.facts, why)
+        self.updates.spread()  # whoever is lost now, these are the weights of this step
+        self.begin_stretch(facts or self.facts, why)
         self.emit(
             WentBack(
                 progress.step, progress.tokens_seen, progress.best_step, progress.best_val_loss
@@ -351,6 +362,8 @@ class Trainer:
         for command in commands:
             try:
                 result, applied = do(self, command), True
+            except HalfDoneError:
+                raise
             except TinychatError as error:
                 result, applied = str(error), False
             step = self.progress.step

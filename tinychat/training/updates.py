@@ -59,10 +59,6 @@ class Updates:
         """Bring the rest of the team to these weights and this memory."""
         self.team.spread(self.decoder, self.optimizer)
 
-    def ready(self) -> bool:
-        """Whether there is anything to learn from in the next step."""
-        return True
-
     def batch(self) -> Batch:
         """The whole batch of the next step. Raises DataError if its file is not what it was."""
         seed, rows = self.settings.seed, self.settings.batch_size

@@ -29,7 +29,7 @@ class Standing:
     ended: bool = False
     told: str = ""  # why it has ended, in a sentence
     seen: frozenset[str] = field(default_factory=frozenset)  # judgements it has taken in
-    taken_back: frozenset[str] = field(default_factory=frozenset)
+    last: str = ""  # the judgement that it has learnt last and takes back if that is undone
     val_loss: float | None = None  # of that step, on what the parent had learnt
     val_loss_at_start: float | None = None
 
@@ -61,9 +61,13 @@ class Follower:
         if status is None or not RunPaths(self.run).examples_jsonl.exists():
             return Standing(ended=over, told=self._why() if over else "")
         rows = self._rows()
-        kinds = [row["kind"] for row in rows]
-        learnt = kinds.count("lesson") - kinds.count("taken_back")
-        sources = {row["source"]: row["kind"] for row in rows if "source" in row}
+        learnt = list[str]()
+        for row in rows:
+            if row["kind"] == "lesson":
+                learnt.append(row["source"])
+            elif row["kind"] == "taken_back":
+                learnt.pop()
+        kept = {row["source"] for row in rows if row["kind"] == "kept"}
         losses = {
             row.get("step"): finite_number(row.get("val_loss"))
             for row in reader.rows("metrics")
@@ -74,11 +78,11 @@ class Follower:
         rests = is_its and status.state == "paused" and status.message == WAITS_FOR_JUDGEMENT
         return Standing(
             step=step,
-            waits=rests and not over and status.step == step == learnt,
+            waits=rests and not over and status.step == step == len(learnt),
             ended=over,
             told=self._why() if over else "",
-            seen=frozenset(sources),
-            taken_back=frozenset(s for s, kind in sources.items() if kind == "taken_back"),
+            seen=frozenset(row["source"] for row in rows if "source" in row),
+            last=learnt[-1] if learnt and learnt[-1] not in kept else "",
             val_loss=losses.get(step),
             val_loss_at_start=losses.get(0),
         )
@@ -107,12 +111,11 @@ class Follower:
         return []
 
     def _why(self) -> str:
-        with suppress(TinychatError, OSError):
-            told = RunReader(self.run).last("events", "forgetting")
-            if told is not None:
-                return str(told.get("message", ""))
         code = self._launched.ended()
         if not code:
+            with suppress(TinychatError, OSError):
+                told = RunReader(self.run).last("events", "forgetting")
+                return "" if told is None else str(told.get("message", ""))
             return ""
         said = self._launched.said().splitlines()
         why = [line.removeprefix(_SAYS_WHY) for line in said if line.startswith(_SAYS_WHY)]

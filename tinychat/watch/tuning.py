@@ -62,13 +62,17 @@ class Tuning:
     @property
     def result(self) -> int | None:
         """The step whose checkpoint is what the run has made; None where it has made nothing."""
-        best = self.overview.best
-        step = self.overview.latest if best is None else best.step
-        return step or None
+        return result_of(self.overview)
 
     def at(self, step: int) -> Evaluation | None:
         """What was measured of the weights of a step."""
         return next((each for each in self.evaluations if each.step == step), None)
+
+
+def result_of(overview: Overview) -> int | None:
+    """The same of any run."""
+    step = overview.latest if overview.best is None else overview.best.step
+    return step or None
 
 
 def tune_arguments(
@@ -156,5 +160,6 @@ def _why(reader: RunReader, overview: Overview) -> str:
     if overview.state == "finished":
         with suppress(TinychatError, OSError):
             told = reader.last("events", "forgetting")
-            return "" if told is None else str(told.get("message", ""))
+            ends_it = told is not None and told.get("step") == overview.step
+            return str(told.get("message", "")) if told and ends_it else ""
     return overview.reason

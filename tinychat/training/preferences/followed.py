@@ -178,8 +178,8 @@ class Followed:
         self._write({"kind": "taken_back", "source": source})
 
     def keep(self, source: str) -> None:
-        """Ask no more whether it was undone."""
-        self._kept.add(source)
+        """It stays learnt, though whoever gave it has undone it: ask no more about that."""
+        self._write({"kind": "kept", "source": source})
 
     def _take_in(self, said: Judgement) -> str | None:
         """Make a judgement what the next step learns from, for good."""
@@ -249,7 +249,9 @@ class Followed:
             return
         self._seen.add(row["source"])
         self._coming = [each for each in self._coming if each.source != row["source"]]
-        if kind == "taken_back":
+        if kind == "kept":
+            self._kept.add(row["source"])
+        elif kind == "taken_back":
             self._learnt.pop()
         elif kind == "lesson":
             examples = tuple(self._examples(row))
