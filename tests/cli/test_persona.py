@@ -1,7 +1,6 @@
 """A fine-tune by the chat preset, as a person starts it, and what `eval` tells of it."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -90,14 +89,10 @@ def test_the_persona_can_be_looked_at_like_any_data(tinychat: Tinychat) -> None:
 
 @pytest.mark.slow
 def test_the_demo_becomes_somebody_else_and_keeps_its_skills(
-    tinychat: Tinychat, tmp_path: Path
+    tinychat: Tinychat, trained_demo: Path, tmp_path: Path
 ) -> None:
-    """With a folder that holds a trained run `demo` in TINYCHAT_DEMO, of a copy of that."""
     place = ["--checkpoints", tmp_path, "--runtime.threads=2", "--runtime.autotune=false"]
-    if trained := os.environ.get("TINYCHAT_DEMO"):
-        shutil.copytree(Path(trained) / "demo", tmp_path / "demo")
-    else:
-        assert tinychat("train", "--name", "demo", *place).code == 0
+    shutil.copytree(trained_demo.parent, tmp_path / "demo")
     words = ["--init-from", "demo", "--preset", "chat", "--data", "builtin:persona"]
     assert tinychat("train", "--name", "salty", *words, *place).code == 0
     before, after = (
