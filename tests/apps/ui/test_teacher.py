@@ -32,8 +32,8 @@ def school(trained_demo: Path, tmp_path: Path) -> Iterator[Server]:
 
 
 def press(page: Page, role: Literal["tab", "button"], name: str) -> None:
-    """By keyboard."""
-    page.get_by_role(role, name=name, exact=True).press("Enter")
+    """By keyboard, once it can be pressed."""
+    page.get_by_role(role, name=name, exact=True, disabled=False).press("Enter")
 
 
 def keep_seed(page: Page) -> None:
