@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # the last one imports torch
     from tinychat.planning.tuning import TuneOutlook
 
 PRESET = "tune"
-LEAST_STEPS = 40  # warm-up and all; fewer have not been enough for ten judgements
+LEAST_STEPS = 26  # warm-up and all; what ten judgements ask for is learnt by then, and soon by heart
 FOLLOWING = "follow"  # the preset for learning from judgements as they come
 
 
