@@ -57,6 +57,18 @@ def test_what_a_run_has_a_copy_of_is_learnt_and_what_waits_is_not_counted(
     assert not_learnt_yet(feedback, checkpoints, "demo") == 0
 
 
+def test_what_was_accepted_after_a_training_is_new_though_it_was_said_before(
+    feedback: Feedback, checkpoints: Path, make_answer: Callable[..., Answer]
+) -> None:
+    make_run(checkpoints, "demo")
+    said = feedback.thumb("up", PROMPT, make_answer(), reviewed=False)
+    make_run(checkpoints, "demo-tuned", "demo", feedback=str(checkpoints))
+    assert not_learnt_yet(feedback, checkpoints, "demo") == 0
+    feedback.review(said)
+    assert not_learnt_yet(feedback, checkpoints, "demo") == 1
+    assert not_learnt_yet(Feedback(checkpoints), checkpoints, "demo") == 1  # as it lies on disk
+
+
 def test_training_on_other_files_or_of_other_families_does_not_count(
     feedback: Feedback, checkpoints: Path, make_answer: Callable[..., Answer], tmp_path: Path
 ) -> None:

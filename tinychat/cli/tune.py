@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # the last one imports torch
     from tinychat.planning.tuning import TuneOutlook
 
 PRESET = "tune"
-LEAST_STEPS = 26  # warm-up and all; what ten judgements ask for is learnt by then, and soon by heart
+LEAST_STEPS = 26  # warm-up and all; by 40 ten judgements are known by heart, and less is learnt
 FOLLOWING = "follow"  # the preset for learning from judgements as they come
 
 

@@ -91,6 +91,12 @@ class Mark:
     model: str
     asked: str
     said: str
+    accepted: float | None = None  # when, if it came from elsewhere
+
+    @property
+    def counts_from(self) -> float:
+        """Since when it may be learnt from."""
+        return self.time if self.accepted is None else self.accepted
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,7 @@ class Feedback:
         self._lock = threading.Lock()
         self._marks: dict[str, Mark] = {}  # of every judgement, also of the undone ones
         self._undone: set[str] = set()
-        self._reviewed: set[str] = set()  # those from elsewhere that were accepted
+        self._accepted: dict[str, float] = {}  # when those from elsewhere were
         self._living: dict[str, Mark] = {}  # those that count, oldest first
 
     def thumb(
@@ -194,7 +200,7 @@ class Feedback:
             self._refresh()
             if id not in self._marks or id in self._undone:
                 raise ConversationError("This feedback is not there, or was undone already.")
-            if by_visitor and (self._marks[id].reviewed or id in self._reviewed):
+            if by_visitor and (self._marks[id].reviewed or id in self._accepted):
                 raise ConversationError(
                     "This is not yours: whoever sits at the machine can take it back."
                 )
@@ -254,20 +260,25 @@ class Feedback:
     def _refresh(self) -> None:
         rows, anew = self._file.news()
         if anew:
-            self._marks, self._undone, self._reviewed = {}, set(), set()
+            self._marks, self._undone, self._accepted = {}, set(), {}
         for row in rows:
             if isinstance(row.get("undo"), str):
                 self._undone.add(row["undo"])
                 continue
             if isinstance(row.get("review"), str):
-                self._reviewed.add(row["review"])
+                when = row.get("time")
+                self._accepted[row["review"]] = when if isinstance(when, float | int) else 0.0
                 continue
             try:
                 entry = entry_from_row(row)
             except ValueError:
                 self._file.skipped += 1
                 continue
-            told = {each.name: getattr(entry, each.name) for each in fields(Mark)}
+            told = {
+                each.name: getattr(entry, each.name)
+                for each in fields(Mark)
+                if each.name != "accepted"
+            }
             self._marks.setdefault(entry.id, Mark(**told))
         if rows or anew:
             self._living = self._choose()
@@ -275,9 +286,11 @@ class Feedback:
     def _choose(self) -> dict[str, Mark]:
         """What counts: not undone, and no thumb with a later one for its message."""
         living = [mark for mark in self._marks.values() if mark.id not in self._undone]
-        if self._reviewed:
+        if self._accepted:
             living = [
-                replace(mark, reviewed=True) if mark.id in self._reviewed else mark
+                replace(mark, reviewed=True, accepted=self._accepted[mark.id])
+                if mark.id in self._accepted
+                else mark
                 for mark in living
             ]
         gone = replaced(living)

@@ -14,16 +14,17 @@ from tinychat.runs import RunReader, folder_label, list_runs
 
 
 def not_learnt_yet(feedback: Feedback, checkpoints: Path, run: str) -> int:
-    """How many judgements came after the newest training of a run's family that learns from this
-    feedback: the run, what it comes from, and all that comes of those. What waits for review is
-    not counted. Reads each run's record, so not to be called many times a second.
+    """How many judgements came, or were accepted, after the newest training of a run's family that
+    learns from this feedback: the run, what it comes from, and all that comes of those. What waits
+    for review is not counted. Reads each run's record, so not to be called many times a second.
     """
     trained, learnt = 0.0, set[str]()
     for reader in _trained_on(checkpoints, run):
         trained = max(trained, _begun(reader))
         learnt |= _sources(reader)
     return sum(
-        mark.reviewed and mark.time > trained and mark.id not in learnt for mark in feedback.marks()
+        mark.reviewed and mark.counts_from > trained and mark.id not in learnt
+        for mark in feedback.marks()
     )
 
 
