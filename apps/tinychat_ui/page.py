@@ -90,7 +90,7 @@ def _keep_true(context: PageContext, picker: Picker, chat: ChatTab, top: gr.HTML
     def learns(session: Session) -> bool:
         """Whether it takes a step at each judgement: whoever judges knows that."""
         overview = context.runs.overview(session.run) if session.run else None
-        return overview is not None and overview.tune is not None and overview.tune.follows
+        return overview is not None and overview.follows
 
     def look(session: Session, chosen: bool = False) -> Iterator[list[Any]]:
         before = session.model

@@ -166,8 +166,7 @@ class Decisions:
 
 def _has_ended(overview: Overview) -> bool:
     """One that follows judgements has no end of its own."""
-    follows = overview.tune is not None and overview.tune.follows
-    return overview.state == "finished" or (follows and overview.state in OVER)
+    return overview.state == "finished" or (overview.follows and overview.state in OVER)
 
 
 def _label(tuning: Tuning) -> str:

@@ -118,8 +118,7 @@ class LiveTeaching:
 
     def _folder(self, parent: "OpenedModel") -> Path:
         """A new run, or the parent's own if that is one which follows."""
-        tune = RunReader(parent.run).run.tune
-        if tune is not None and tune.follows:
+        if RunReader(parent.run).run.follows:
             return parent.run
         root = self._shelf.checkpoints
         return root / descendant_name(folder_label(parent.path), root, "live")

@@ -143,7 +143,7 @@ def _record_problems(run: Path) -> Iterator[str]:
             )
     except (OSError, ValueError) as error:
         yield f"{paths.tokenizer_json} cannot be read: {error}."
-    if record is not None and record.tune is not None and record.tune.follows:
+    if record is not None and record.follows:
         yield from _broken_chain(paths.examples_jsonl)
     elif record is not None and record.tune is not None:
         yield from _other_bytes(paths.examples_jsonl, record.tune.examples_sha256)

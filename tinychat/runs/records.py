@@ -127,6 +127,11 @@ class RunRecord(_Record):
     ancestry: tuple[Generation, ...] = ()  # what it grew from, eldest first
     format: int = FORMAT
 
+    @property
+    def follows(self) -> bool:
+        """Whether it learns from judgements as they come."""
+        return self.tune is not None and self.tune.follows
+
 
 @dataclass(frozen=True, kw_only=True)
 class AttemptRecord(_Record):

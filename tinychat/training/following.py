@@ -22,7 +22,6 @@ def waits(trainer: "Trainer") -> bool:
     updates = trainer.updates
     if not isinstance(updates, FollowUpdates):
         return False
-    assert updates.followed is not None
     if (source := updates.followed.undone(trainer.progress.step)) is not None:
         try:
             take_back(trainer, source, "its judgement was undone")
@@ -41,7 +40,7 @@ def take_back(trainer: "Trainer", source: str | None, why: str) -> str:
     """Undo the last step; returns what was done. Raises TrainingError where that cannot be, and
     CheckpointError where the checkpoint before is gone."""
     updates, progress = trainer.updates, trainer.progress
-    if not isinstance(updates, FollowUpdates) or updates.followed is None:
+    if not isinstance(updates, FollowUpdates):
         raise TrainingError(
             "only a run that learns from judgements as they come can take a step back; "
             "`tinychat tune --follow` starts one"

@@ -85,6 +85,11 @@ class Overview:
         return None if self.eval is None else finite_number(self.eval.get(key))
 
     @property
+    def follows(self) -> bool:
+        """Whether it learns from judgements as they come."""
+        return self.tune is not None and self.tune.follows
+
+    @property
     def old_val_loss_rise(self) -> float | None:
         """By how much val_loss on what the weights had learnt before has risen since the start, in
         nats per token; None for a run that does not watch it."""

@@ -278,7 +278,7 @@ def step_to_go_on_from(run: Path) -> int | None:
     """
     record = RunReader(run).run if RunPaths(run).run_json.exists() else None
     newest = max(resumable_checkpoints(run), default=0)
-    if record is None or record.tune is None or not record.tune.follows:
+    if record is None or not record.follows:
         return None
     path = RunPaths(run).examples_jsonl
     kinds = [row.get("kind") for row in _rows(path)]

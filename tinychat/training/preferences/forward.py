@@ -16,8 +16,8 @@ from tinychat.training.preferences.reference import LogProbs
 from tinychat.training.preferences.sequences import (
     EncodedExample,
     batch_of,
-    in_parts,
     log_probs,
+    log_probs_of,
 )
 
 
@@ -127,7 +127,6 @@ def _first_replies(examples: Sequence[PreferenceExample]) -> dict[str, list[int]
     return found
 
 
-@torch.no_grad()
 def estimate_kl(
     decoder: Decoder | AnsweringDecoder,
     examples: Sequence[PreferenceExample],
@@ -144,15 +143,6 @@ def estimate_kl(
     ]
     if not asked:
         return torch.zeros((), device=runtime.torch_device)
-    was_training = decoder.training
-    decoder.eval()
-    try:
-        parts = []
-        for some in in_parts([reply for reply, _ in asked], at_once):
-            batch = batch_of(some, pad, decoder.settings.context_length)
-            with runtime.autocast():
-                parts.append(log_probs(decoder, batch.to(runtime.torch_device)))
-    finally:
-        decoder.train(was_training)
-    known = torch.tensor([value for _, value in asked], device=runtime.torch_device)
-    return losses.kl_estimate(torch.cat(parts) - known)
+    replies, values = zip(*asked, strict=True)
+    found = log_probs_of(decoder, replies, pad, runtime, at_once)
+    return losses.kl_estimate(found - torch.tensor(values, device=runtime.torch_device))

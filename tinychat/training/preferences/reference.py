@@ -8,16 +8,12 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
-
 from tinychat.errors import RunError
 from tinychat.model import Decoder, Runtime
 from tinychat.training.preferences.sequences import (
     EncodedExample,
     EncodedReply,
-    batch_of,
-    in_parts,
-    log_probs,
+    log_probs_of,
 )
 
 FORMAT = 1
@@ -34,7 +30,6 @@ class LogProbs:
     mismatched: float | None = None
 
 
-@torch.no_grad()
 def reference_of(
     decoder: Decoder,
     examples: Sequence[EncodedExample],
@@ -45,18 +40,9 @@ def reference_of(
 ) -> list[LogProbs]:
     """Ask the weights as they are, before the first step. `telling` hears how many are done."""
     wanted = list(dict.fromkeys(each for example in examples for each in _needed(example)))
-    found: dict[EncodedReply, float] = {}
-    was_training = decoder.training
-    decoder.eval()
-    try:
-        for some in in_parts(wanted, max(1, min(at_once, ROWS_AT_ONCE))):
-            telling(len(found), len(wanted))
-            batch = batch_of(some, pad, decoder.settings.context_length).to(runtime.torch_device)
-            with runtime.autocast():
-                values = log_probs(decoder, batch)
-            found |= zip(some, values.tolist(), strict=True)
-    finally:
-        decoder.train(was_training)
+    at_once = max(1, min(at_once, ROWS_AT_ONCE))
+    values = log_probs_of(decoder, wanted, pad, runtime, at_once, telling)
+    found = dict(zip(wanted, values.tolist(), strict=True))
     return [_of(example, found) for example in examples]
 
 

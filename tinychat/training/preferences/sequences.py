@@ -3,7 +3,7 @@
 A prompt is written as the engine writes it, so that what is learnt is what will be asked.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tinychat.conversations import EMPTY, EQUAL, Example, Objective, Reply
 from tinychat.engine import fit_conversation
-from tinychat.model import AnsweringDecoder, Decoder
+from tinychat.model import AnsweringDecoder, Decoder, Runtime
 from tinychat.text import Message, Tokenizer, encode_turns
 from tinychat.training.batches import Batch
 from tinychat.training.evaluate import what_counts
@@ -153,6 +153,31 @@ def log_probs(decoder: Decoder | AnsweringDecoder, batch: Batch) -> Tensor:
     row_of = F.pad(places // batch.ids.shape[1], (0, len(nats) - len(places)))  # those add nothing
     rows = torch.arange(len(batch.ids), device=row_of.device)
     return -torch.where(rows[:, None] == row_of, nats, 0.0).sum(1)
+
+
+@torch.no_grad()
+def log_probs_of(
+    decoder: Decoder | AnsweringDecoder,
+    replies: Sequence[EncodedReply],
+    pad: int,
+    runtime: Runtime,
+    at_once: int,
+    telling: Callable[[int, int], None] = lambda done, total: None,
+) -> Tensor:
+    """Of each reply, (replies,), fp32, without dropout or gradients, so many in one forward pass.
+    `telling` hears how many are done."""
+    found: list[Tensor] = []
+    was_training = decoder.training
+    decoder.eval()
+    try:
+        for number, some in enumerate(in_parts(replies, at_once)):
+            telling(number * at_once, len(replies))
+            batch = batch_of(some, pad, decoder.settings.context_length)
+            with runtime.autocast():
+                found.append(log_probs(decoder, batch.to(runtime.torch_device)))
+    finally:
+        decoder.train(was_training)
+    return torch.cat(found) if found else torch.zeros(0)
 
 
 def in_parts(items: Sequence[T], at_once: int) -> Iterator[Sequence[T]]:

@@ -6,7 +6,7 @@ token of all of them, for examples the loss of each one's objective.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -123,21 +123,18 @@ class FollowUpdates(PreferenceUpdates):
     other run of preference tuning.
     """
 
-    followed: Followed | None = None
+    followed: Followed = field(kw_only=True)
 
     def __post_init__(self) -> None:
-        assert self.followed is not None
         self._loss_settings = self.followed.loss_settings()
         self._pad = self.rows.file.format.pad
         self._margins = torch.zeros(0)
 
     def ready(self) -> bool:
-        assert self.followed is not None
         return self.followed.n_steps > self.progress.step
 
     def batch(self) -> MixedBatch:  # type: ignore[override]
         """Raises DataError if the data's file is not what it was."""
-        assert self.followed is not None
         seed, step = self.settings.seed, self.progress.step
         rows = self.settings.batch_size - self.settings.examples_a_step
         return MixedBatch(
