@@ -8,7 +8,7 @@ before there was a run.
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -23,9 +23,11 @@ _SAYS_WHY = "tinychat: "  # begins what a command says is wrong
 
 
 class Planning:
-    """A plan on its way, in a thread of its own; then the plan, or why there is none."""
+    """A plan on its way, in a thread of its own; then the plan, or why there is none. `judgements`
+    are the ids of those that it is made from."""
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], judgements: Set[str]) -> None:
+        self.judgements = judgements
         self.stage = "asking for the plan"
         self.document: dict[str, Any] | None = None
         self.trouble = ""
@@ -81,13 +83,17 @@ class Coach:
     def __exit__(self, *_: object) -> None:
         self.forget()
 
-    def plan(self, arguments: Sequence[str]) -> None:
+    def plan(self, arguments: Sequence[str], judgements: Set[str]) -> None:
         """Ask what a training would be, in place of any plan before."""
         self.forget()
         with self._lock:
             self.trouble = ""
             self._arguments = arguments
-            self.planning = Planning(arguments)
+            self.planning = Planning(arguments, judgements)
+
+    def plan_again(self, judgements: Set[str]) -> None:
+        """The same training, of other judgements."""
+        self.plan(self._arguments, judgements)
 
     def forget(self) -> None:
         """No plan any more."""

@@ -57,7 +57,7 @@ follow(props, watch, (value) => {
   empty.textContent = value.local === false
     ? "What was said about answers is reviewed at the machine itself: open tinychat-ui there, without a token."
     : value.local && entries.length === 0 ? "Nothing here yet. Pick answers, or judge them below each answer in the Chat tab." : "";
-  where.textContent = value.file && kinds.all ? `One line each in ${value.file}.` : "";
+  where.textContent = value.file && (kinds.all || value.unread) ? `One line each in ${value.file}. ${value.unread}`.trim() : "";
   if (focused && !element.contains(document.activeElement)) (list.querySelector("button") || last).focus({ preventScroll: true });
 });
 trigger("act", { do: "look" });

@@ -117,9 +117,16 @@ def view(context: PageContext, reviewing: Reviewing) -> dict[str, Any]:
         "waiting": [_line(mark) for mark in waiting[:_LISTED]],
         "waiting_words": f"{count(len(waiting), 'judgement')} of visitors" if waiting else "",
         "file": context.told(context.feedback.path),
+        "unread": _unread(context.feedback.skipped),
         "can_restore": reviewing.deleted is not None,
         "notice": reviewing.notice,
     }
+
+
+def _unread(lines: int) -> str:
+    one = "cannot be read and is" if lines == 1 else "cannot be read and are"
+    told = f"{count(lines, 'line')} of it {one} not learnt from: tinychat feedback tells which."
+    return told if lines else ""
 
 
 def _line(mark: Mark) -> dict[str, Any]:

@@ -54,14 +54,24 @@ def _plan(context: PageContext, session: Session, trainee: Trainee, asked: Any) 
     arguments = tune_arguments(
         session.model, context.feedback.path, context.checkpoints, None, device
     )
-    context.coach.plan(arguments)
+    context.coach.plan(arguments, learnable(context))
+
+
+def learnable(context: PageContext) -> frozenset[str]:
+    """The ids of the judgements that a training would learn from now."""
+    return frozenset(mark.id for mark in context.feedback.marks() if mark.reviewed)
 
 
 def _cancel(context: PageContext, *_: Any) -> None:
     context.coach.forget()
 
 
-def _start(context: PageContext, *_: Any) -> None:
+def _start(context: PageContext, session: Session, trainee: Trainee, asked: Any) -> None:
+    planning, now = context.coach.planning, learnable(context)
+    if planning is not None and planning.judgements != now:
+        context.coach.plan_again(now)
+        trainee.notice = "Something was judged since the plan was made, so here is a new one."
+        return
     context.coach.start()
 
 

@@ -34,11 +34,12 @@ from tinychat.words import (
 )
 from tinychat_ui.context import PageContext
 from tinychat_ui.session import Session, made_at
-from tinychat_ui.training import GOING, Trainee
+from tinychat_ui.training import GOING, Trainee, learnable
 
 View = dict[str, Any]
 
 _EARLIER = 20  # trainings that are listed
+_STALE = "Something was judged since this plan was made: starting shows a new one first."
 
 
 def view(context: PageContext, session: Session, trainee: Trainee) -> View:
@@ -65,7 +66,10 @@ def view(context: PageContext, session: Session, trainee: Trainee) -> View:
     if planning is None:
         return shown
     if planning.document is not None:
-        return shown | {"phase": "plan", "plan": _plan_words(context, planning.document)}
+        plan = _plan_words(context, planning.document)
+        if planning.judgements != learnable(context):
+            plan["remarks"] = [_STALE, *plan["remarks"]]
+        return shown | {"phase": "plan", "plan": plan}
     if planning.trouble:
         return shown | {"trouble": context.told(planning.trouble)}
     stage = f"{planning.stage} … {duration(planning.seconds)}"

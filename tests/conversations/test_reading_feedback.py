@@ -62,6 +62,7 @@ def test_what_does_not_count_is_left_out_under_its_reason(
         file.write(b'{"format":1,"text":' + b"[" * 900 + b"]" * 900 + b',"kind":[]}\n')
         file.write(b"[" * 100_000 + b"\n")
         file.write(line.replace(b"kept", b"x" * (17 * 2**20)) + b"\n")
+        file.write(b'null\n{"format":1,"time":' + b"9" * 9000 + b"}\n")
         file.write(b'{"format":1,"kind":"something new"}\n' + "ä".encode()[:1])
     judged = read_feedback([checkpoints])
     rewrite, thumb = judged.judged
@@ -72,16 +73,17 @@ def test_what_does_not_count_is_left_out_under_its_reason(
         "replaced by a later thumb": 1,
         "not reviewed": 1,
         "duplicate": 1,
-        "torn": 2,
-        "hostile": 3,
+        "torn": 3,
+        "hostile": 4,
         "too large": 1,
-        "not understood": 2,
+        "not understood": 3,
     }
     assert judged.left_out["undone"].places == ("feedback.jsonl:2",)
     assert [place.split(" ")[0] for place in judged.left_out["hostile"].places] == [
         "feedback.jsonl:11",
         "feedback.jsonl:12",
         "feedback.jsonl:14",
+        "feedback.jsonl:17",
     ]
     assert [each.verdict for each in judged.waiting] == ["up"]
 

@@ -88,6 +88,8 @@ class TeachLoop:
         }
         judged = {mark.asked for mark in feedback.marks()}
         self._asked = {prompt for prompt in prompts if clip(prompt, EXCERPT) in judged}
+        self._last = ""  # that was asked
+        self._told_again = False  # that what is suggested was asked before
         self._open: list[Turn] = []  # to be judged, the last one first
         self._judged: list[Turn] = []  # in this talk
         self._has_left = False
@@ -124,7 +126,12 @@ class TeachLoop:
         return f"{told}; {since} since the last training"
 
     def _ask(self) -> None:
-        suggestion = suggest(self._prompts, self._asked)
+        suggestion = suggest(self._prompts, self._asked, self._last)
+        if suggestion in self._asked and not self._told_again:
+            self._told_again = True
+            number = count(len(self._prompts), "prompt")
+            told = f"all {number} that can be suggested were asked: they come again, or type one"
+            self._view.tell("all_asked", told)
         said = self._view.hear_prompt(suggestion, self.counter(), self._with_prompt)
         if said is None:
             return
@@ -137,6 +144,7 @@ class TeachLoop:
                 return
             said = suggestion
         self._asked.add(said)
+        self._last = said
         self._answer(said)
 
     def _answer(self, said: str) -> None:

@@ -22,7 +22,7 @@ from tinychat.conversations.answers import (
     want,
     want_time,
 )
-from tinychat.conversations.row_file import Row, RowFile, whole_text
+from tinychat.conversations.row_file import Row, RowFile, checked_length, whole_text
 from tinychat.conversations.store import FEEDBACK
 from tinychat.errors import ConversationError
 from tinychat.runs.durable import Disk
@@ -344,7 +344,8 @@ def _row(
 
 
 def entry_from_row(row: Row) -> Entry:
-    """Raises ValueError for a row that is no judgement."""
+    """Raises ValueError for a row that is no judgement, TooLargeError for a text that is longer
+    than any message may be."""
     kind, given = row.get("kind"), {}
     answers = tuple(Answer.from_row(each) for each in want(row, "answers", list))
     if kind == "thumb":
@@ -361,11 +362,15 @@ def entry_from_row(row: Row) -> Entry:
         raise ValueError(f"the kind {shown(kind)} is not known")
     if not answers or given.get("chosen", 0) not in range(len(answers)):
         raise ValueError("there is no such answer")
+    prompt = messages_from_row(row, "prompt")
+    said = (*(turn["content"] for turn in prompt), *(each.text for each in answers))
+    for text in (*said, given.get("text", "")):
+        checked_length(text)
     return Entry(
         id=want(row, "id", str),
         kind=kind,
         time=want_time(row),
-        prompt=messages_from_row(row, "prompt"),
+        prompt=prompt,
         answers=answers,
         conversation=want(row, "conversation", str),
         node=want(row, "node", str),

@@ -30,7 +30,7 @@ NO_PAIR = "no second answer to compare with"
 NOT_GOOD = "thumb down, where only good answers are learnt"
 """Why a judgement teaches nothing by a method."""
 
-_PLACES = 5  # that are told of each reason
+_PLACES = 1_000  # that are told of each reason: all, but for what no person goes through
 
 
 @dataclass(frozen=True)

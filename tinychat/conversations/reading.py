@@ -30,9 +30,9 @@ from tinychat.conversations.judgements import (
     Judgements,
     LeaveOut,
 )
-from tinychat.conversations.row_file import FILE_BYTES, FORMAT, LINE_BYTES, TEXT_CHARACTERS
+from tinychat.conversations.row_file import FILE_BYTES, FORMAT, LINE_BYTES, TooLargeError
 from tinychat.conversations.store import CHATS
-from tinychat.conversations.trl import TooLargeError, judgement_of
+from tinychat.conversations.trl import judgement_of
 from tinychat.errors import ConversationError, FormatError, NoDataError
 
 Progress = Callable[[str, int, int], None]
@@ -175,10 +175,6 @@ def _judgement(entry: Entry) -> Judgement:
     prompt: Prompt = entry.prompt
     if modes == {"text"}:
         prompt = entry.prompt[-1]["content"] if entry.prompt else ""
-    told = [turn["content"] for turn in entry.prompt] + [answer.text for answer in entry.answers]
-    for text in (*told, entry.text or ""):
-        if len(text) > TEXT_CHARACTERS:
-            raise TooLargeError(f"a text has {len(text):,} characters")
     return Judgement(
         source=entry.id,
         kind=entry.kind,
@@ -220,8 +216,8 @@ def _rows(path: Path, progress: Progress) -> Iterator[tuple[int, Any]]:
                 done += len(line or b"")
                 if number % _PROGRESS_LINES == 1:
                     progress(f"reading {path.name}", done, about.st_size)
-                if (row := _parsed(line)) is not None:
-                    yield number, row
+                if line is None or line.strip():
+                    yield number, _parsed(line)
     except FileNotFoundError:
         raise NoDataError(f"{path} was deleted meanwhile; nothing of it is left.") from None
     except OSError as error:
@@ -259,12 +255,12 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
 
 
 def _parsed(line: bytes | None) -> Any:
-    """What a line holds, None for an empty one, or a _BadLine. A power cut may leave NULs."""
+    """What a line holds, or a _BadLine. A power cut may leave NULs before a row."""
     if line is None:
         return _BadLine(TOO_LARGE, f"the line is longer than {LINE_BYTES:,} bytes")
     line = line.removeprefix(b"\xef\xbb\xbf").strip(b"\0 \t\r\n")
     if not line:
-        return None
+        return _BadLine(TORN, "no text in it")
     try:
         return orjson.loads(line)
     except ValueError:
@@ -282,8 +278,10 @@ def _parsed_slowly(line: bytes) -> Any:
         row = json.loads(text)
     except RecursionError:
         return _BadLine(HOSTILE, "it is nested too deep")
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         return _BadLine(TORN, f"not whole JSON, {error}")
+    except ValueError:  # more digits than Python takes
+        return _BadLine(HOSTILE, "a number in it is too long")
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except (UnicodeEncodeError, RecursionError):

@@ -46,6 +46,17 @@ def whole_text(text: str, what: str) -> str:
     return text
 
 
+class TooLargeError(ValueError):
+    """A text is longer than any message may be."""
+
+
+def checked_length(text: str) -> str:
+    """The same text, out of a file. Raises TooLargeError."""
+    if len(text) > TEXT_CHARACTERS:
+        raise TooLargeError(f"a text has {len(text):,} characters")
+    return text
+
+
 class RowFile:
     """Rows in one file. Give each thread's calls a lock if they share an object."""
 

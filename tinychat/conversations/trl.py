@@ -19,7 +19,7 @@ import orjson
 from tinychat.conversations.answers import ROLES, shown
 from tinychat.conversations.examples import Prompt, Reply
 from tinychat.conversations.judgements import Judgement, Judgements, Method, examples_of
-from tinychat.conversations.row_file import TEXT_CHARACTERS
+from tinychat.conversations.row_file import checked_length
 
 Form = Literal["preference", "unpaired", "prompt-completion"]
 FORMS: tuple[str, ...] = get_args(Form)
@@ -30,10 +30,6 @@ _METHODS: Mapping[Form, Method] = {
 }
 
 _Talk = list[dict[str, str]]
-
-
-class TooLargeError(ValueError):
-    """A text is longer than any message may be."""
 
 
 def method_of(form: Form) -> Method:
@@ -105,10 +101,10 @@ def trl_to_bytes(rows: Iterable[Mapping[str, Any]]) -> bytes:
 def _split(prompt: Any, *answers: Any) -> tuple[Prompt, tuple[str, ...]]:
     """The prompt, with whatever all answers begin with, and what is left of each answer."""
     if isinstance(prompt, str | None) and all(isinstance(each, str) for each in answers):
-        texts = tuple(_text(each) for each in answers)
+        texts = tuple(checked_length(each) for each in answers)
         if prompt is not None:
-            return _text(prompt), texts
-        common = _common_text(*texts)
+            return checked_length(prompt), texts
+        common = _commonchecked_length(*texts)
         if not common:
             raise ValueError("it has no prompt, and its answers have no beginning in common")
         return texts[0][:common], tuple(text[common:] for text in texts)
@@ -123,7 +119,7 @@ def _split(prompt: Any, *answers: Any) -> tuple[Prompt, tuple[str, ...]]:
     return tuple(talks[0][:common]), tuple(talk[-1]["content"] for talk in talks)
 
 
-def _common_text(first: str, second: str) -> int:
+def _commonchecked_length(first: str, second: str) -> int:
     """As TRL does it: the common characters, without a space between prompt and answer."""
     shorter = min(len(first), len(second))
     same = next((i for i in range(shorter) if first[i] != second[i]), shorter)
@@ -139,7 +135,7 @@ def _common_turns(talks: list[_Talk]) -> int:
 def _talk(value: Any, role: str) -> _Talk:
     """A list of messages, or a text as one message of that role."""
     if isinstance(value, str):
-        return [{"role": role, "content": _text(value)}]
+        return [{"role": role, "content": checked_length(value)}]
     if not isinstance(value, list) or not value:
         raise ValueError("a prompt or an answer is neither a text nor a list of messages")
     talk = []
@@ -158,16 +154,10 @@ def _content(content: Any) -> str:
         parts = [part.get("text") if isinstance(part, dict) else part for part in content]
         texts = [part for part in parts if isinstance(part, str)]
         if len(texts) == len(parts):
-            return _text("".join(texts))
+            return checked_length("".join(texts))
     if not isinstance(content, str):
         raise ValueError("a message has no content that is a text")
-    return _text(content)
-
-
-def _text(text: str) -> str:
-    if len(text) > TEXT_CHARACTERS:
-        raise TooLargeError(f"a text has {len(text):,} characters")
-    return text
+    return checked_length(content)
 
 
 def _ended(row: Mapping[str, Any], name: str) -> bool:

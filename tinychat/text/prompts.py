@@ -67,10 +67,12 @@ def prompts_of_run(run: Path) -> list[str]:
     return prompts
 
 
-def suggest(prompts: Sequence[str], asked: Collection[str]) -> str | None:
-    """The first prompt that was not asked yet; once all were, any of them again."""
+def suggest(prompts: Sequence[str], asked: Collection[str], last: str = "") -> str | None:
+    """The first prompt that was not asked yet; once all were, any of them again but the last."""
     left = next((prompt for prompt in prompts if prompt not in asked), None)
-    return random.choice(prompts) if left is None and prompts else left
+    if left is not None or not prompts:
+        return left
+    return random.choice([prompt for prompt in prompts if prompt != last] or prompts)
 
 
 def _of_validation(reader: RunReader, cache: Path, order: random.Random) -> list[str]:

@@ -106,13 +106,19 @@ def _recipe(
     settings: Settings, max_steps: int, facts: Facts, at: Progress, prepared: Prepared
 ) -> list[tuple[str, str]]:
     optim = settings.optim
-    passes = at.tokens_seen / max(prepared.summary.train.tokens, 1)
+    seen = f"{at.tokens_seen:,}"
+    if settings.tune.feedback:
+        seen += ", of what people said and of the old data"
+    else:
+        own = at.tokens_seen * settings.own_rows_a_step / settings.batch_size
+        seen += f", {own / max(prepared.summary.train.tokens, 1):,.2f} passes over the data"
+        seen += " beside the old data" if settings.own_rows_a_step < settings.batch_size else ""
     rule = "Muon and AdamW" if optim.optimizer == "muon" else "AdamW"
     begins = [("began with", code(settings.init_from))] if settings.init_from else []
     return [
         *begins,
         ("steps", f"{at.step:,} of {max_steps:,}, {settings.batch_size} rows each"),
-        ("tokens seen", f"{at.tokens_seen:,}, {passes:,.2f} passes over the data"),
+        ("tokens seen", seen),
         ("optimizer", f"{rule}, peak learning rate {optim.learning_rate:g}, {optim.schedule}"),
         ("dropout", f"{settings.model.dropout:g}"),
         ("computed on", f"{facts.runtime.device} in {facts.runtime.dtype}"),

@@ -105,6 +105,11 @@ def test_from_ten_picks_to_an_accepted_model(school: Server, open_page: OpenPage
     assert plan["Learns from"].startswith("60 picks, as ")
     assert plan["Writes"].startswith("pupil-tuned, at most")
     assert_sound(page)
+    pick_questions(school.checkpoints, 1)  # what is started is what was shown
+    page.get_by_role("button", name="Start training").click()
+    page.get_by_text("so here is a new one").wait_for()
+    page.get_by_role("button", name="Start training").wait_for(timeout=120_000)
+    assert rows(page)["Learns from"].startswith("61 picks, as ")
     assert not (school.checkpoints / "pupil-tuned").exists()
     page.get_by_role("button", name="Start training").click()
 
@@ -126,7 +131,7 @@ def test_from_ten_picks_to_an_accepted_model(school: Server, open_page: OpenPage
     assert_sound(page)
     send_command(school.checkpoints / "pupil-tuned", "resume", by="test")
     page.get_by_role("button", name="Compare old and new").wait_for(timeout=120_000)
-    assert "pupil-tuned has learnt from 60 picks" in page.locator(".train").inner_text()
+    assert "pupil-tuned has learnt from 61 picks" in page.locator(".train").inner_text()
     assert "examples held out" in figures(page)["Prefers what you prefer"]
     assert "before" in figures(page)["Val loss on the old data"]
     assert_sound(page)
