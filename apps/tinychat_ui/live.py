@@ -89,8 +89,7 @@ def _choice(context: PageContext, learner: Learner) -> Choice | None:
 def following(context: PageContext) -> Overview | None:
     """The run that learns after each answer now."""
     newest = newest_tuning(context.runs.look())
-    is_it = newest is not None and newest.tune is not None and newest.tune.follows
-    return newest if is_it and newest is not None and newest.state in GOING else None
+    return newest if newest and newest.follows and newest.state in GOING else None
 
 
 def _hear(learner: Learner) -> None:
@@ -106,7 +105,7 @@ def _hear(learner: Learner) -> None:
 def _why_ended(context: PageContext) -> str:
     """Why the last one that learned after each answer is gone, if nobody has stopped it."""
     newest = newest_tuning(context.runs.look())
-    if newest is None or newest.tune is None or not newest.tune.follows:
+    if newest is None or not newest.follows:
         return ""
     is_told = newest.state == "stopped" or has_decision(context, newest)
     why = "" if is_told else look_at_tuning(newest).why

@@ -228,6 +228,7 @@ def undo(context: PageContext, picking: Picking) -> None:
     try:
         context.feedback.undo(now.kept, by_visitor=not context.local)
     except TinychatError as error:
+        forget(context, picking)  # as it may have been taken back elsewhere
         picking.notice = context.told(error)
         return
     picking.notice = "Taken back: judge it again, or skip it."

@@ -124,8 +124,8 @@ def view(context: PageContext, reviewing: Reviewing) -> dict[str, Any]:
 
 
 def _unread(lines: int) -> str:
-    one = "cannot be read and is" if lines == 1 else "cannot be read and are"
-    told = f"{count(lines, 'line')} of it {one} not learnt from: tinychat feedback tells which."
+    """Of lines that are no judgements as the page writes them; some may be TRL's."""
+    told = f"{count(lines, 'line')} of it not shown here: tinychat feedback tells what they are."
     return told if lines else ""
 
 

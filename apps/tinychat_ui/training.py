@@ -9,7 +9,7 @@ from tinychat.runs import checkpoint_label, pin, send_command
 from tinychat.watch.launch import resume_arguments
 from tinychat.watch.overview import Overview
 from tinychat.watch.states import LIVE
-from tinychat.watch.tuning import look_at_tuning, newest_tuning, tune_arguments
+from tinychat.watch.tuning import newest_tuning, result_of, tune_arguments
 from tinychat_ui.context import PageContext
 from tinychat_ui.session import NEWEST, Session
 
@@ -68,6 +68,8 @@ def _cancel(context: PageContext, *_: Any) -> None:
 
 def _start(context: PageContext, session: Session, trainee: Trainee, asked: Any) -> None:
     planning, now = context.coach.planning, learnable(context)
+    if planning is not None and planning.document is None and not planning.trouble:
+        return  # pressed twice: it is being made
     if planning is not None and planning.judgements != now:
         context.coach.plan_again(now)
         trainee.notice = "Something was judged since the plan was made, so here is a new one."
@@ -132,9 +134,8 @@ def _decided(context: PageContext, asked: Mapping[str, Any]) -> tuple[str, int, 
     for taught in context.teaching.decisions():
         if taught.label == asked.get("label"):
             return taught.run, taught.step, taught.parent
-    tuning = look_at_tuning(_current(context))
-    overview = tuning.overview
-    return overview.name, tuning.result or 0, overview.parent or ""
+    overview = _current(context)
+    return overview.name, result_of(overview) or 0, overview.parent or ""
 
 
 def _choice(context: PageContext, label: str) -> Choice:

@@ -5,6 +5,7 @@ page, and another server, go on where this one was.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -67,8 +68,9 @@ def view(context: PageContext, session: Session, trainee: Trainee) -> View:
         return shown
     if planning.document is not None:
         plan = _plan_words(context, planning.document)
-        if planning.judgements != learnable(context):
-            plan["remarks"] = [_STALE, *plan["remarks"]]
+        with suppress(TinychatError):  # what is in the way is told above
+            if planning.judgements != learnable(context):
+                plan["remarks"] = [_STALE, *plan["remarks"]]
         return shown | {"phase": "plan", "plan": plan}
     if planning.trouble:
         return shown | {"trouble": context.told(planning.trouble)}
@@ -245,7 +247,7 @@ def _is_there(context: PageContext, taught: Taught) -> bool:
 
 def has_decision(context: PageContext, overview: Overview) -> bool:
     """Whether a person has accepted what a run has made by now, or has not."""
-    made = overview.name, result_of(overview)
+    made = overview.name, result_of(overview) or 0  # as `_decided` in training.py writes it
     try:
         return any((each.run, each.step) == made for each in context.teaching.decisions())
     except TinychatError:

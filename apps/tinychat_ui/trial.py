@@ -11,7 +11,7 @@ from tinychat.conversations import tally_words
 from tinychat.engine import Asked, trial_prompts
 from tinychat.errors import RunError, TinychatError
 from tinychat.runs import checkpoint_label
-from tinychat.watch.tuning import look_at_tuning, newest_tuning
+from tinychat.watch.tuning import newest_tuning, result_of
 from tinychat.words import count
 from tinychat_ui.compare import Match, compare, undo, view, vote
 from tinychat_ui.context import PageContext
@@ -49,7 +49,7 @@ def begin(context: PageContext, trial: Trial) -> None:
         if not context.local:  # what was held out is of others' conversations
             raise RunError("Only whoever is at the machine itself looks at a training.")
         overview = newest_tuning(context.runs.look())
-        result = None if overview is None else look_at_tuning(overview).result
+        result = None if overview is None else result_of(overview)
         if overview is None or result is None:
             raise RunError("There is no trained model to compare yet.")
         trial.old, trial.new = overview.parent or "", checkpoint_label(overview.name, result)

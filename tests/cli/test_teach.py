@@ -135,6 +135,18 @@ def test_what_was_judged_is_taken_back_and_judged_again(lines: Tinychat, runs: P
     assert found.err.count("back to: Bye") == 2
 
 
+def test_what_was_deleted_elsewhere_hinders_no_undo(teacher: Teacher, runs: Path) -> None:
+    teacher.pick_shortest()
+    teacher.pick_shortest()
+    first, second = Feedback(runs).entries()
+    Feedback(runs).undo(second.id)  # as on the page
+    teacher.until("asks_prompt")
+    teacher.say("u")
+    assert teacher.until("undone")["id"] == first.id
+    assert teacher.end() == 0
+    assert Feedback(runs).entries() == []
+
+
 def test_a_key_that_is_none_is_told_and_the_input_may_end_anywhere(
     lines: Tinychat, runs: Path
 ) -> None:

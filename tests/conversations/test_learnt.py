@@ -69,6 +69,31 @@ def test_what_was_accepted_after_a_training_is_new_though_it_was_said_before(
     assert not_learnt_yet(Feedback(checkpoints), checkpoints, "demo") == 1  # as it lies on disk
 
 
+def test_a_run_that_follows_has_only_what_it_has_learnt(
+    feedback: Feedback, checkpoints: Path, make_answer: Callable[..., Answer]
+) -> None:
+    make_run(checkpoints, "demo")
+    feedback.thumb("up", PROMPT, make_answer())  # before it began: it learns from what comes
+    run = make_run(checkpoints, "demo-live", "demo", feedback=str(checkpoints))
+    record = json.loads((run / "run.json").read_text())
+    tune = {"method": "auto", "follows": True, "examples_sha256": "", "reference_sha256": ""}
+    (run / "run.json").write_text(json.dumps(record | {"tune": tune}))
+    assert not_learnt_yet(feedback, checkpoints, "demo") == 1
+
+
+def test_what_was_said_after_a_training_has_read_is_new_though_its_run_is_younger(
+    feedback: Feedback, checkpoints: Path, make_answer: Callable[..., Answer]
+) -> None:
+    make_run(checkpoints, "demo")
+    read_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    feedback.thumb("up", PROMPT, make_answer())
+    run = make_run(checkpoints, "demo-tuned", "demo", feedback=str(checkpoints))
+    record = json.loads((run / "run.json").read_text())
+    tune = {"method": "auto", "read_at": read_at, "examples_sha256": "", "reference_sha256": ""}
+    (run / "run.json").write_text(json.dumps(record | {"tune": tune}))
+    assert not_learnt_yet(feedback, checkpoints, "demo") == 1
+
+
 def test_training_on_other_files_or_of_other_families_does_not_count(
     feedback: Feedback, checkpoints: Path, make_answer: Callable[..., Answer], tmp_path: Path
 ) -> None:

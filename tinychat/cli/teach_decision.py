@@ -102,13 +102,13 @@ class Decisions:
             [
                 each
                 for each in overviews
-                if (each.name, result_of(each)) not in decided
+                if (result := result_of(each))
+                and (each.name, result) not in decided
                 and _has_ended(each)
                 and model.name in (each.name, _parent_run(each))
             ]
         )
-        tuning = None if found is None else look_at_tuning(found)
-        return None if tuning is None or tuning.result is None else tuning
+        return None if found is None else look_at_tuning(found)
 
     def _tell_what_came(self, old: "OpenedModel", new: "OpenedModel", tuning: Tuning) -> None:
         """What the training has cost, and gained."""

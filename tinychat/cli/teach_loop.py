@@ -231,7 +231,10 @@ class TeachLoop:
             self._show(self._open[-1])
 
     def _undo(self) -> None:
-        """Take back what was judged last in this talk, and judge it again."""
+        """Take back what was judged last in this talk, and judge it again. What was taken back
+        elsewhere is not there any more."""
+        living = {mark.id for mark in self._feedback.marks()}
+        self._judged = [turn for turn in self._judged if turn.judgement in living]
         if not self._judged:
             self._view.tell("refused", "nothing was judged in this talk that could be taken back")
             return

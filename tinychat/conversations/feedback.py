@@ -69,6 +69,11 @@ class Entry:
         return clip(answer.text if self.text is None else self.text, EXCERPT)
 
     @property
+    def counts_from(self) -> float:
+        """Since when it may be learnt from, as long as nobody has accepted it later."""
+        return self.time
+
+    @property
     def of(self) -> int:
         """Of how many answers it was said."""
         return len(self.answers)
@@ -91,12 +96,7 @@ class Mark:
     model: str
     asked: str
     said: str
-    accepted: float | None = None  # when, if it came from elsewhere
-
-    @property
-    def counts_from(self) -> float:
-        """Since when it may be learnt from."""
-        return self.time if self.accepted is None else self.accepted
+    counts_from: float  # when it was said, or if it came from elsewhere and was accepted, then
 
 
 @dataclass(frozen=True)
@@ -274,11 +274,7 @@ class Feedback:
             except ValueError:
                 self._file.skipped += 1
                 continue
-            told = {
-                each.name: getattr(entry, each.name)
-                for each in fields(Mark)
-                if each.name != "accepted"
-            }
+            told = {each.name: getattr(entry, each.name) for each in fields(Mark)}
             self._marks.setdefault(entry.id, Mark(**told))
         if rows or anew:
             self._living = self._choose()
@@ -288,7 +284,7 @@ class Feedback:
         living = [mark for mark in self._marks.values() if mark.id not in self._undone]
         if self._accepted:
             living = [
-                replace(mark, reviewed=True, accepted=self._accepted[mark.id])
+                replace(mark, reviewed=True, counts_from=self._accepted[mark.id])
                 if mark.id in self._accepted
                 else mark
                 for mark in living

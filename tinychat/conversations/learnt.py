@@ -20,7 +20,7 @@ def not_learnt_yet(feedback: Feedback, checkpoints: Path, run: str) -> int:
     """
     trained, learnt = 0.0, set[str]()
     for reader in _trained_on(checkpoints, run):
-        trained = max(trained, _begun(reader))
+        trained = max(trained, _read_at(reader))
         learnt |= _sources(reader)
     return sum(
         mark.reviewed and mark.counts_from > trained and mark.id not in learnt
@@ -65,9 +65,13 @@ def _is_same(path: str, ours: Path) -> bool:
     return False
 
 
-def _begun(reader: RunReader) -> float:
+def _read_at(reader: RunReader) -> float:
+    """When a run has read all that was said; 0 for one that learns from what comes."""
     with suppress(TinychatError, ValueError):
-        return datetime.fromisoformat(reader.run.created_at).timestamp()
+        run = reader.run
+        if not run.follows:
+            read_at = run.tune.read_at if run.tune else ""
+            return datetime.fromisoformat(read_at or run.created_at).timestamp()
     return 0.0
 
 

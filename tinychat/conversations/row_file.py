@@ -24,6 +24,7 @@ FORMAT = 1  # of every row here; a reader refuses a higher one
 TEXT_CHARACTERS = 200_000  # of one message
 LINE_BYTES = 16 * 1024 * 1024
 FILE_BYTES = 512 * 1024 * 1024
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # editors put it before a file
 _TAIL_BYTES = 256  # of a row, with its id and time
 
 _FLAGS = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -129,7 +130,7 @@ class RowFile:
         end = len(data) if _row(data[data.rfind(b"\n") + 1 :]) else data.rfind(b"\n") + 1
         rows, skipped = [], 0
         for line in data[:end].split(b"\n"):
-            if not line:
+            if not line.strip():
                 continue
             row = _row(line)
             if row is None:
@@ -222,7 +223,7 @@ def _row(line: bytes) -> Row | None:
     if len(line) > LINE_BYTES:
         return None
     try:
-        row = orjson.loads(line.strip(b"\0 \r\n"))
+        row = orjson.loads(line.removeprefix(_BYTE_ORDER_MARK).strip(b"\0 \r\n"))
     except ValueError:
         return None
     if not isinstance(row, dict) or type(row.get("format")) is not int or row["format"] < 1:

@@ -104,7 +104,7 @@ def _split(prompt: Any, *answers: Any) -> tuple[Prompt, tuple[str, ...]]:
         texts = tuple(checked_length(each) for each in answers)
         if prompt is not None:
             return checked_length(prompt), texts
-        common = _commonchecked_length(*texts)
+        common = _common_text(*texts)
         if not common:
             raise ValueError("it has no prompt, and its answers have no beginning in common")
         return texts[0][:common], tuple(text[common:] for text in texts)
@@ -119,7 +119,7 @@ def _split(prompt: Any, *answers: Any) -> tuple[Prompt, tuple[str, ...]]:
     return tuple(talks[0][:common]), tuple(talk[-1]["content"] for talk in talks)
 
 
-def _commonchecked_length(first: str, second: str) -> int:
+def _common_text(first: str, second: str) -> int:
     """As TRL does it: the common characters, without a space between prompt and answer."""
     shorter = min(len(first), len(second))
     same = next((i for i in range(shorter) if first[i] != second[i]), shorter)

@@ -85,6 +85,7 @@ class TuneRecord:
     held_out: int = 0  # of the examples
     left_out: dict[str, int] = field(default_factory=dict)  # judgements or examples, by reason
     follows: bool = False  # it learns from judgements as they come; then the rest is not told
+    read_at: str = ""  # when they were, ISO 8601, UTC
     examples_sha256: str
     reference_sha256: str  # of reference.json
 

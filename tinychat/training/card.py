@@ -108,7 +108,8 @@ def _recipe(
     optim = settings.optim
     seen = f"{at.tokens_seen:,}"
     if settings.tune.feedback:
-        seen += ", of what people said and of the old data"
+        seen += ", of what people said"
+        seen += " and of the old data" if settings.examples_a_step < settings.batch_size else ""
     else:
         own = at.tokens_seen * settings.own_rows_a_step / settings.batch_size
         seen += f", {own / max(prepared.summary.train.tokens, 1):,.2f} passes over the data"

@@ -28,6 +28,7 @@ from tinychat.training.card import Latest, history
 from tinychat.training.lineage import Facts
 from tinychat.training.optimizer import Optimizer
 from tinychat.training.preferences import (
+    ROWS_AT_ONCE,
     Followed,
     FollowUpdates,
     PreferenceDataset,
@@ -172,9 +173,10 @@ def referenced(parts: Parts, run: Path, progress: ReadingProgress) -> Parts:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
+        rows = min(at_once, ROWS_AT_ONCE)
+        less = f"set micro_batch_size below {rows}" if rows > 1 else "free some memory"
         raise TrainingError(
-            f"memory ran out as the reference model was asked {count(at_once, 'row')} at once; set "
-            "a smaller micro_batch_size"
+            f"memory ran out as the reference model was asked {count(rows, 'row')} at once; {less}"
         ) from None
     return replace(parts, preferences=preferences.with_reference(found))
 

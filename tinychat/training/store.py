@@ -79,7 +79,7 @@ class RunStore:
             raise CheckpointError(f"{good.path} holds weights only, so nothing goes on from there")
         if step + 1 in pinned(self._run):
             raise CheckpointError(
-                f"step {step + 1} is pinned or accepted, so it stays; unpin it to take it back"
+                f"step {step + 1} is pinned, so it stays; unpin it to take it back"
             )
         forget()
         return self._go_back_to(good)

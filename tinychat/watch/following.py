@@ -14,7 +14,7 @@ from tinychat.errors import RunError, TinychatError
 from tinychat.runs import WAITS_FOR_JUDGEMENT, Row, RunPaths, RunReader, read_chain
 from tinychat.watch.launch import Launched, launch, resume_arguments
 from tinychat.watch.overview import finite_number
-from tinychat.watch.tuning import tune_arguments
+from tinychat.watch.tuning import tune_arguments, why_finished
 
 _LOOK_SECONDS = 0.05
 _SAYS_WHY = "tinychat: "  # begins what a command says is wrong
@@ -114,8 +114,7 @@ class Follower:
         code = self._launched.ended()
         if not code:
             with suppress(TinychatError, OSError):
-                told = RunReader(self.run).last("events", "forgetting")
-                return "" if told is None else str(told.get("message", ""))
+                return why_finished(RunReader(self.run))
             return ""
         said = self._launched.said().splitlines()
         why = [line.removeprefix(_SAYS_WHY) for line in said if line.startswith(_SAYS_WHY)]

@@ -159,7 +159,14 @@ def _evaluation(row: Row) -> Evaluation | None:
 def _why(reader: RunReader, overview: Overview) -> str:
     if overview.state == "finished":
         with suppress(TinychatError, OSError):
-            told = reader.last("events", "forgetting")
-            ends_it = told is not None and told.get("step") == overview.step
-            return str(told.get("message", "")) if told and ends_it else ""
+            return why_finished(reader)
     return overview.reason
+
+
+def why_finished(reader: RunReader) -> str:
+    """Why a run ended by itself before its last step; empty for one that did not. Raises RunError
+    or OSError where it cannot be read."""
+    status, told = reader.status, reader.last("events", "forgetting")
+    if status is None or told is None or status.state != "finished":
+        return ""
+    return str(told.get("message", "")) if told.get("step") == status.step else ""

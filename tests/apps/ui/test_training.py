@@ -18,12 +18,12 @@ from tests.apps.ui.sound import assert_sound
 from tests.apps.ui.tabs import four_there, open_teach, open_training
 from tests.conftest import until
 from tinychat.conversations import Feedback, Teaching
-from tinychat.runs import RunReader, is_process_of, send_command
+from tinychat.runs import RunPaths, RunReader, is_process_of, list_checkpoints, send_command
 from tinychat.text import prompts_of_run
 from tinychat_ui.context import PageContext
 from tinychat_ui.session import Session
 from tinychat_ui.training import Trainee, act
-from tinychat_ui.training_view import view
+from tinychat_ui.training_view import status_words, view
 from tinychat_ui.trial import Trial, begin, go_on, trial_view
 
 STEP = 120
@@ -328,6 +328,22 @@ def make_training(
     lines = [json.dumps(each, sort_keys=True, separators=(",", ":")) for each in examples]
     (run / "examples.jsonl").write_text("".join(f"{line}\n" for line in lines))
     return run
+
+
+def test_a_training_that_has_made_nothing_is_put_aside(
+    page_context: OpenContext, trained: Path, tmp_path: Path
+) -> None:
+    runs = shutil.copytree(trained, tmp_path / "checkpoints")
+    run = make_training(runs, [], held_out=0)
+    for step in list_checkpoints(run):
+        if step:
+            shutil.rmtree(RunPaths(run).checkpoint(step))
+    context, session, trainee = page_context(runs), Session(model=PARENT), Trainee()
+    assert view(context, session, trainee)["phase"] == "run"
+    assert status_words(context) == "pupil-tuned waits for your decision"
+    act(context, session, trainee, {"do": "back"})
+    assert view(context, session, trainee)["phase"] == "idle"
+    assert status_words(context) == ""
 
 
 def example(*turns: tuple[str, str]) -> dict[str, Any]:

@@ -14,7 +14,12 @@ from tinychat.training.preferences.dataset import (
 )
 from tinychat.training.preferences.evaluation import with_preferences
 from tinychat.training.preferences.followed import Followed, step_to_go_on_from
-from tinychat.training.preferences.reference import LogProbs, reference_of, reference_to_bytes
+from tinychat.training.preferences.reference import (
+    ROWS_AT_ONCE,
+    LogProbs,
+    reference_of,
+    reference_to_bytes,
+)
 from tinychat.training.preferences.sequences import EncodedExample
 from tinychat.training.preferences.updates import (
     FollowUpdates,
@@ -22,6 +27,7 @@ from tinychat.training.preferences.updates import (
 )
 
 __all__ = [
+    "ROWS_AT_ONCE",
     "EncodedExample",
     "FollowUpdates",
     "Followed",

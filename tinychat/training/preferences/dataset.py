@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
@@ -64,6 +65,7 @@ class PreferenceDataset:
     left_out: Mapping[str, LeftOut] = field(default_factory=dict)  # by reason
     remarks: tuple[str, ...] = ()  # on how examples are read, which a person may not expect
     reference: tuple[LogProbs, ...] | None = None
+    read_at: str = ""  # when the feedback was read, ISO 8601, UTC
 
     @property
     def n_training(self) -> int:
@@ -129,6 +131,7 @@ class PreferenceDataset:
             orpo=made["orpo"],
             held_out=self.n_held_out,
             left_out={reason: each.count for reason, each in self.left_out.items()},
+            read_at=self.read_at,
             examples_sha256=digest(self.to_bytes()),
             reference_sha256=digest(reference_to_bytes(self.reference)),
         )
@@ -153,6 +156,7 @@ def dataset_of(
 
 def dataset_from_feedback(settings: Settings, prepared: Prepared) -> PreferenceDataset:
     """Raises SettingsError where there is nothing to learn, and what `read_feedback` raises."""
+    read_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     judgements = read_feedback([Path(path) for path in settings.tune.feedback])
     if prepared.form == "chat":
         judgements = for_chat(judgements)
@@ -184,6 +188,7 @@ def dataset_from_feedback(settings: Settings, prepared: Prepared) -> PreferenceD
         counts=judgements.counts,
         left_out=left_out,
         remarks=tuple(_remarks(judgements, found, prepared.form == "chat", length)),
+        read_at=read_at,
     )
 
 
