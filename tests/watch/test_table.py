@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tinychat.watch.curves import curve
 from tinychat.watch.table import BLOCK, Column, Table
 
 NAN = math.nan
@@ -152,10 +153,24 @@ def test_huge_numbers_do_not_spoil_an_average() -> None:
     assert all(map(math.isfinite, table.ema("loss", 0.1).values))
 
 
-def test_only_the_last_two_averages_are_kept() -> None:
+def test_only_the_last_average_is_kept() -> None:
     table = Table(["loss"])
+    table.extend([{"loss": 1.0}], [1], [1], [1])
     first = table.ema("loss", 0.9)
     assert table.ema("loss", 0.9) is first
     table.ema("loss", 0.98)
-    table.ema("loss", 0.5)
     assert table.ema("loss", 0.9) is not first
+
+
+def test_a_number_that_comes_late_has_holes_before_it_and_what_never_comes_no_column() -> None:
+    table = Table(["loss", "margin", "never"])
+    table.extend([{"loss": 1.0}, {"loss": 2.0}], [1, 2], [1, 2], [1, 2])
+    assert list(table.columns) == ["loss"]
+    table.extend([{"loss": 3.0, "margin": 7.0}], [3], [3], [3])
+    table.extend([{"loss": 4.0}], [4], [4], [4])
+    margin = table.columns["margin"]
+    assert list(margin.values) == pytest.approx([NAN, NAN, 7.0, NAN], nan_ok=True)
+    assert margin.extremes(0, 4) == (7.0, 7.0)
+    assert list(margin.nonfinite) == []
+    assert "never" not in table.columns
+    assert curve(table, "never", columns=10).xs == []

@@ -42,7 +42,7 @@ def curve(
     With `log_x` the columns of the screen are equally wide in log x, and x <= 0 is left out. `ema`
     is the weight of the moving average to draw instead, 0.0 for the values themselves.
     """
-    if low != low or high != high:
+    if low != low or high != high or name not in table.columns:
         return Curve()
     xs = table.xs(axis)
     first = 0 if low is None else bisect_left(xs, low)

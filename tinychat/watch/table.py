@@ -14,7 +14,6 @@ from typing import Any, Literal, NamedTuple
 Axis = Literal["step", "tokens", "time"]
 
 BLOCK = 32  # values under one block's minimum and maximum; the same again for the level above
-_AVERAGES = 2  # kept per column: the ones drawn lately
 _AT_ONCE = 4096  # values
 _REMEMBERED = 1024  # extremes of stretches, a column: those of its chart
 _WHOLE = 1 - 1e-13  # beyond it the beginning of an average weighs nothing
@@ -60,6 +59,11 @@ class Column:
                     if isinstance(values[index], int | float):
                         self.nonfinite.append(first + index)
         self.values.extend(new)
+
+    def pad(self, rows: int) -> None:
+        """Append that many holes."""
+        self._holes = self._holes or rows > 0
+        self.values.extend(array("d", [math.nan]) * rows)
 
     def truncate(self, rows: int) -> None:
         """Keep the first `rows`."""
@@ -183,15 +187,18 @@ class Average:
 class Table:
     """Rows of one kind: where each stands on the three axes, and a column for each number.
 
-    `steps`, `tokens` and `times` (seconds since the run's first row) never go down.
+    `steps`, `tokens` and `times` (seconds since the run's first row) never go down. `columns` are
+    of those names that any row has had: what a kind of run never writes takes neither memory nor
+    time.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         self.steps: array[int] = array("q")
         self.tokens: array[float] = array("d")
         self.times: array[float] = array("d")
-        self.columns = {name: Column() for name in names}
-        self._averages: dict[str, list[Average]] = {}
+        self.columns: dict[str, Column] = {}
+        self._unseen = list(names)
+        self._averages: dict[str, Average] = {}  # the one of each column that was drawn last
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -215,11 +222,13 @@ class Table:
         seconds = array("d", [each - began_at for each in to_numbers(times)])
         self.tokens.extend(_never_down(to_numbers(tokens), self.tokens))
         self.times.extend(_never_down(seconds, self.times))
+        for name in [each for each in self._unseen if any(map(contains, rows, repeat(each)))]:
+            self._begin(name)
         by_column = _by_column(rows, list(self.columns))
         for column, values in zip(self.columns.values(), by_column, strict=True):
             column.extend(values)
         self.steps.extend(steps)
-        for average in self._kept():
+        for average in self._averages.values():
             average.catch_up()
 
     def truncate(self, rows: int) -> None:
@@ -230,25 +239,26 @@ class Table:
             del each[rows:]
         for column in self.columns.values():
             column.truncate(rows)
-        for name, averages in self._averages.items():
-            weights = [average.weight for average in averages]
-            self._averages[name] = []
-            for weight in weights:
-                self.ema(name, weight)
+        for name, average in self._averages.items():
+            self._averages[name] = self._average(name, average.weight)
 
     def ema(self, name: str, weight: float) -> Column:
-        """The moving average of a column; the last two weights asked for are kept up to date."""
-        averages = self._averages.setdefault(name, [])
-        for average in averages:
-            if average.weight == weight:
-                return average.column
-        average = Average(self.columns[name], weight)
-        average.catch_up()
-        self._averages[name] = [*averages, average][-_AVERAGES:]
+        """The moving average of a column; the last weight asked for is kept up to date."""
+        average = self._averages.get(name)
+        if average is None or average.weight != weight:
+            average = self._averages[name] = self._average(name, weight)
         return average.column
 
-    def _kept(self) -> list[Average]:
-        return [average for averages in self._averages.values() for average in averages]
+    def _average(self, name: str, weight: float) -> Average:
+        average = Average(self.columns[name], weight)
+        average.catch_up()
+        return average
+
+    def _begin(self, name: str) -> None:
+        """A column that is written from now on."""
+        self._unseen.remove(name)
+        self.columns[name] = Column()
+        self.columns[name].pad(len(self))
 
 
 def to_numbers(values: Sequence[Any]) -> "array[float]":
