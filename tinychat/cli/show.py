@@ -345,6 +345,8 @@ def _value(value: Any) -> str:
 
 def _thinned(table: Table, name: str, most: int) -> list[Row]:
     """At most so many rows of a column that are numbers: of each stretch the lowest and highest."""
+    if name not in table.columns:
+        return []
     values = table.columns[name].values
     rows = [row for row, value in enumerate(values) if value == value]
     if len(rows) > most:

@@ -120,8 +120,10 @@ def common_losses(histories: Sequence[History], axis: Axis) -> Common | None:
     for history in histories:
         with history.lock:
             row = nearest(history.train, axis, x)
-            column = history.train.ema("train_loss", _WEIGHT).values
-            losses.append(None if row is None else column[row])
+            if row is None or "train_loss" not in history.train.columns:
+                losses.append(None)
+            else:
+                losses.append(history.train.ema("train_loss", _WEIGHT).values[row])
     return Common(x, tuple(losses))
 
 
