@@ -41,18 +41,19 @@ sys.exit(run(sys.argv[4:]))
 """
 OFTEN = (("tinychat.training.preferences.updates", "preference_losses", 3),)  # in a step
 SELDOM = (
-    ("tinychat.training.preferences.reference", "log_probs", 2),  # half of the reference is known
+    ("tinychat.training.preferences.sequences", "log_probs", 2),  # half of the reference is known
     ("tinychat.training.preferences.evaluation", "preference_losses", 3),  # in an evaluation
     ("tinychat.runs.writer", "RunWriter.write_run", 1),  # what it learns from is there, no run.json
     ("tinychat.training.recorder", "publish_checkpoint", 2),  # the start was evaluated just now
     ("tinychat.conversations", "read_feedback", 1),
-    ("tinychat.training.preferences.reference", "log_probs", 1),
+    ("tinychat.training.preferences.sequences", "log_probs", 1),
     ("tinychat.runs.writer", "RunWriter.write_examples", 1),
     ("tinychat.runs.writer", "RunWriter.begin_attempt", 1),
     ("tinychat.training.recorder", "publish_checkpoint", 1),
     ("tinychat.training.recorder", "publish_checkpoint", 4),
     ("tinychat.training.updates", "take_step", 5),
-    *(("tinychat.runs.durable", "Disk.rename", number) for number in range(2, 40, 5)),
+    *(("tinychat.runs.durable", "Disk.rename", number) for number in (2, 7)),  # of 9
+    *(("tinychat.runs.durable", "Disk.write_file", number) for number in range(3, 64, 10)),  # 80
 )
 
 Checkpoints = Callable[[], Path]
