@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import termios
+from contextlib import suppress
 
 SILENCE_SECONDS = 120  # far beyond what any machine needs
 INSIST_SECONDS = 5  # longer than nearly every answer, so that hardly anything is typed twice
@@ -59,6 +60,14 @@ class Terminal:
             if self._said(pattern, INSIST_SECONDS):
                 return
         raise AssertionError(f"{text!r} is not heard: {self.seen!r}")
+
+    def leave(self) -> int:
+        """Type Ctrl+D until the process has ended; what comes before a key is heard is lost."""
+        for _ in range(SILENCE_SECONDS // INSIST_SECONDS):
+            self.type("\x04")
+            with suppress(subprocess.TimeoutExpired):
+                return self.process.wait(timeout=INSIST_SECONDS)
+        raise AssertionError(f"it does not end: {self.seen!r}")
 
     def rest(self) -> str:
         """All that the process still says until it ends."""

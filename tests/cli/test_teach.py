@@ -330,8 +330,7 @@ def test_ctrl_c_saves_a_training_and_it_is_gone_on_with(runs: Path, lines: Tinyc
         terminal.read_until("nothing is decided, talk@20 goes on.*prompt › ")
         terminal.type("d\n")
         terminal.read_until("has learnt; val_loss.*look")
-        terminal.type(CtrlD)  # leaves, wherever a key is heard
-        assert terminal.process.wait(timeout=60) == 0
+        assert terminal.leave() == 0  # wherever a key is heard
     finally:
         terminal.close()
     assert Teaching(runs).decisions() == []
