@@ -125,8 +125,11 @@ def test_bad_records_are_shown_where_the_corpus_fails(tinychat: Tinychat, tmp_pa
     assert "single conversation" in found.err.splitlines()[-1]
 
 
-def test_what_is_shown_fits_a_terminal(tinychat: Tinychat, tmp_path: Path) -> None:
+def test_what_is_shown_fits_a_terminal(
+    tinychat: Tinychat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The sample comes first and is short, so that the summary is what remains on the screen."""
+    monkeypatch.setenv("TINYCHAT_CHECKPOINTS", str(tmp_path / "none"))  # not those lying about
     file = tmp_path / "a.jsonl"
     talk = {"prompt": "many words " * 400, "completion": "as many words " * 400}
     file.write_text((json.dumps(talk) + "\n") * 9, encoding="utf-8")
