@@ -125,7 +125,8 @@ def view(context: PageContext, reviewing: Reviewing) -> dict[str, Any]:
 
 def _unread(lines: int) -> str:
     """Of lines that are no judgements as the page writes them; some may be TRL's."""
-    told = f"{count(lines, 'line')} of it not shown here: tinychat feedback tells what they are."
+    are = "is" if lines == 1 else "are"
+    told = f"{count(lines, 'line')} of it {are} not shown here: tinychat feedback tells more."
     return told if lines else ""
 
 

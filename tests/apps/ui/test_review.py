@@ -61,7 +61,7 @@ def test_the_newest_come_first_and_can_be_filtered(context: PageContext) -> None
     assert shown["unread"] == ""
     with open(context.feedback.path, "ab") as file:
         file.write(b'\0\0\n{"format": 1, "kind": "nothing we know"}\n')
-    assert view(context, reviewing)["unread"].startswith("2 lines of it not shown here")
+    assert view(context, reviewing)["unread"].startswith("2 lines of it are not shown here")
     assert len(done(context, reviewing, "filter", kind="all")["entries"]) == 3
 
 
