@@ -96,3 +96,11 @@ def live_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def _is_training(run_folder: Path) -> bool:
     status = RunReader(run_folder).status
     return lock_is_held(run_folder) and status is not None and status.state == "training"
+
+
+@pytest.fixture
+def runs(copy_of: Callable[[str], Path], trained_runs: Path) -> Path:
+    """A folder of runs that a test may write to, with `talk` in it."""
+    folder = copy_of("talk").parent
+    (folder / ".cache").symlink_to(trained_runs / ".cache")
+    return folder

@@ -1,35 +1,20 @@
 """`teach`: four answers, a judgement, a better model, and the way back."""
 
 import io
-import json
-import os
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.conftest import until
 from tinychat.conversations import Feedback, Teaching, Votes
-from tinychat.runs import RunReader, inspect_run, pinned, true_state
+from tinychat.runs import RunReader, inspect_run, pinned
 
 from .conftest import Result, Tinychat
+from .teacher import QUICK, Teacher, contents
 from .terminal import Terminal
 
 CtrlC, CtrlD = "\x03", "\x04"
-QUICK = ("--max-new-tokens", "8", "--device", "cpu", "--dtype", "fp32")
-Event = dict[str, Any]
-
-
-@pytest.fixture
-def runs(copy_of: Callable[[str], Path], trained_runs: Path) -> Path:
-    """A folder of runs that a test may write to, with `talk` in it."""
-    folder = copy_of("talk").parent
-    (folder / ".cache").symlink_to(trained_runs / ".cache")
-    return folder
 
 
 @pytest.fixture
@@ -43,60 +28,12 @@ def lines(tinychat: Tinychat, runs: Path, monkeypatch: pytest.MonkeyPatch) -> Ti
     return call
 
 
-class Teacher:
-    """A program that teaches through pipes: answers what it is asked by the newest event."""
-
-    def __init__(self, runs: Path, *words: str, name: str = "talk") -> None:
-        command = ["teach", name, "--checkpoints", str(runs), "--seed", "1", "--json-lines"]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tinychat", *command, *QUICK, *words],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            encoding="utf-8", env=os.environ,
-        )  # fmt: skip
-        self.seen: list[Event] = []
-
-    def say(self, line: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-
-    def until(self, kind: str) -> Event:
-        """Listen up to an event of this kind."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            event = json.loads(line)
-            self.seen.append(event)
-            if event["kind"] == kind:
-                return event
-        raise AssertionError(f"no {kind} in {self.seen[-8:]}")
-
-    def pick_shortest(self) -> Event:
-        """Ask what is suggested, and pick the answer with the fewest characters."""
-        self.until("asks_prompt")
-        self.say("")
-        texts = self.until("answers")["answers"]
-        self.until("asks_key")
-        self.say(str(min(range(len(texts)), key=lambda place: len(texts[place])) + 1))
-        return self.until("kept")
-
-    def end(self) -> int:
-        self.say("q")
-        self.process.communicate()
-        return self.process.returncode
-
-
 @pytest.fixture
 def teacher(runs: Path) -> Iterator[Teacher]:
     teacher = Teacher(runs)
     yield teacher
     teacher.process.kill()
     teacher.process.communicate()
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder, by its path."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_a_line_asks_and_a_line_judges(lines: Tinychat, runs: Path) -> None:
@@ -339,131 +276,3 @@ def test_ctrl_c_saves_a_training_and_it_is_gone_on_with(runs: Path, lines: Tinyc
     assert "talk@20 answers from here on" in later.err
     (decision,) = Teaching(runs).decisions()
     assert (decision.run, decision.parent, decision.accepted) == ("talk-tuned", "talk@20", False)
-
-
-@pytest.fixture
-def live(runs: Path) -> Iterator[Callable[..., Teacher]]:
-    """A program that teaches a copy which learns after each judgement."""
-    begun: list[Teacher] = []
-
-    def begin(*words: str, name: str = "talk") -> Teacher:
-        begun.append(Teacher(runs, "--live", *words, name=name))
-        return begun[-1]
-
-    yield begin
-    for teacher in begun:
-        teacher.process.kill()
-        teacher.process.communicate()
-
-
-def state_of(run: Path) -> str:
-    status = RunReader(run).status
-    return "" if status is None else true_state(status).state
-
-
-def kinds_of(run: Path) -> list[str]:
-    """What the run has written of judgements."""
-    return [json.loads(line)["kind"] for line in (run / "examples.jsonl").read_text().splitlines()]
-
-
-def test_a_copy_learns_after_each_judgement(live: Callable[..., Teacher], runs: Path) -> None:
-    before = contents(runs / "talk")
-    teacher, copy = live(), runs / "talk-live"
-    teacher.pick_shortest()
-    teacher.pick_shortest()  # which waits for what the first one has taught
-    learnt = [event for event in teacher.seen if event["kind"] == "learnt"]
-    assert [event["step"] for event in learnt] == [1]
-    assert learnt[0]["val_loss"] > 0
-    first, second = Feedback(runs).entries()
-    assert {answer.label for answer in first.answers} == {"talk@20"}
-    assert {answer.label for answer in second.answers} == {"talk-live@1"}
-    teacher.until("asks_prompt")
-    until(lambda: len(kinds_of(copy)) == 3)  # else it would never be learnt
-    teacher.say("u")
-    assert teacher.until("undone")["id"] == second.id
-    teacher.until("asks_key")
-    teacher.say("2")
-    teacher.until("asks_prompt")
-    teacher.say("Hello")
-    learnt_again = teacher.until("learnt")
-    assert learnt_again["step"] == 2
-    assert "t" not in teacher.until("asks_key")["keys"]
-    teacher.say("q")
-    teacher.until("asks_key")
-    teacher.say("a")
-    assert teacher.until("accepted")["parent"] == "talk@20"
-    teacher.process.communicate()
-    assert teacher.process.returncode == 0
-    assert state_of(copy) == "stopped"
-    assert kinds_of(copy) == ["follows", "lesson", "lesson", "taken_back", "lesson"]
-    taught = Teaching(runs).newest_accepted("talk")
-    assert taught is not None
-    assert taught.label == "talk-live@2"
-    assert contents(runs / "talk") == before
-    again = live(name="talk-live")  # it goes on
-    again.pick_shortest()
-    again.until("asks_prompt")
-    again.say("Hi")
-    assert again.until("learnt")["step"] == 3
-    again.until("asks_key")
-    assert again.end() == 0  # without a decision
-    newest = Teaching(runs).newest_accepted("talk")
-    assert newest is not None
-    assert newest.step == 2
-
-
-@pytest.mark.slow
-def test_a_copy_whose_process_is_killed_learns_no_more_and_the_talk_goes_on(
-    live: Callable[..., Teacher], runs: Path
-) -> None:
-    teacher, copy = live(), runs / "talk-live"
-    teacher.pick_shortest()
-    teacher.until("asks_prompt")
-    status = RunReader(copy).status
-    assert status is not None
-    os.kill(status.pid, signal.SIGKILL)
-    until(lambda: state_of(copy) == "crashed")
-    teacher.say("Hello")
-    assert "it learns no more" in teacher.until("refused")["message"]
-    teacher.until("asks_key")
-    teacher.say("1")
-    teacher.until("kept")
-    teacher.say("q")
-    teacher.process.communicate("a\n")
-    assert len(Feedback(runs).entries()) == 2
-    again = live(name="talk-live")  # what it missed is learnt now
-    again.until("asks_prompt")
-    assert [row["step"] for row in RunReader(copy).rows("metrics") if row["kind"] == "train"] == [
-        1,
-        2,
-    ]
-
-
-@pytest.mark.slow
-def test_a_copy_ends_with_its_teacher(live: Callable[..., Teacher], runs: Path) -> None:
-    teacher, copy = live(), runs / "talk-live"
-    teacher.until("asks_prompt")
-    teacher.process.kill()
-    until(lambda: state_of(copy) == "stopped")
-
-
-@pytest.mark.slow
-def test_a_copy_that_forgets_too_much_is_told(runs: Path, live: Callable[..., Teacher]) -> None:
-    rough = ["--optim.learning-rate=0.3", "--optim.min-learning-rate=0.3"]
-    rough += ["--replay.max-val-loss-rise=0.01", "--until-eof", "--device=cpu", "--dtype=fp32"]
-    words = ["tune", "talk", "--follow", "--name=talk-live", "--checkpoints", str(runs), *rough]
-    begun = subprocess.Popen(
-        [sys.executable, "-m", "tinychat", *words],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    until(lambda: begun.poll() is not None or state_of(runs / "talk-live") == "paused")
-    begun.communicate()
-    assert begun.returncode == 0
-    teacher = live(name="talk-live")
-    teacher.pick_shortest()
-    teacher.until("asks_prompt")
-    teacher.say("Hello")
-    assert "val_loss on the old data has risen" in teacher.until("refused")["message"]
-    teacher.until("asks_key")
-    assert teacher.end() == 0
-    assert {answer.label for answer in Feedback(runs).entries()[-1].answers} == {"talk-live@0"}

@@ -10,13 +10,23 @@ from tinychat.conversations import Answer, Feedback, not_learnt_yet
 PROMPT = [{"role": "user", "content": "Hello!"}]
 
 
-def make_run(checkpoints: Path, name: str, parent: str = "", *, feedback: str = "") -> Path:
-    """The records of a run that began now."""
+def make_run(
+    checkpoints: Path, name: str, parent: str = "", *, feedback: str = "", **tune: object
+) -> Path:
+    """The records of a run that began now; `tune` is what its record says of its tuning."""
     run = checkpoints / name
     run.mkdir(parents=True)
     grown = f"{checkpoints}/{parent}/step-00000300" if parent else None
     begun = datetime.now(UTC).isoformat()
-    record = {"format": 1, "id": name, "created_at": begun, "version": "0", "parent": grown}
+    record: dict[str, object] = {
+        "format": 1,
+        "id": name,
+        "created_at": begun,
+        "version": "0",
+        "parent": grown,
+    }
+    if tune:
+        record["tune"] = {"method": "auto", "examples_sha256": "", "reference_sha256": "", **tune}
     (run / "run.json").write_text(json.dumps(record))
     paths = [feedback] if feedback else []
     settings = {"format": 1, "settings": {"tune": {"feedback": paths}}}
@@ -74,10 +84,7 @@ def test_a_run_that_follows_has_only_what_it_has_learnt(
 ) -> None:
     make_run(checkpoints, "demo")
     feedback.thumb("up", PROMPT, make_answer())  # before it began: it learns from what comes
-    run = make_run(checkpoints, "demo-live", "demo", feedback=str(checkpoints))
-    record = json.loads((run / "run.json").read_text())
-    tune = {"method": "auto", "follows": True, "examples_sha256": "", "reference_sha256": ""}
-    (run / "run.json").write_text(json.dumps(record | {"tune": tune}))
+    make_run(checkpoints, "demo-live", "demo", feedback=str(checkpoints), follows=True)
     assert not_learnt_yet(feedback, checkpoints, "demo") == 1
 
 
@@ -87,10 +94,7 @@ def test_what_was_said_after_a_training_has_read_is_new_though_its_run_is_younge
     make_run(checkpoints, "demo")
     read_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     feedback.thumb("up", PROMPT, make_answer())
-    run = make_run(checkpoints, "demo-tuned", "demo", feedback=str(checkpoints))
-    record = json.loads((run / "run.json").read_text())
-    tune = {"method": "auto", "read_at": read_at, "examples_sha256": "", "reference_sha256": ""}
-    (run / "run.json").write_text(json.dumps(record | {"tune": tune}))
+    make_run(checkpoints, "demo-tuned", "demo", feedback=str(checkpoints), read_at=read_at)
     assert not_learnt_yet(feedback, checkpoints, "demo") == 1
 
 
