@@ -7,8 +7,9 @@ numpy. cyclopts reads flags and help from the signatures and from the settings' 
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, NoReturn
 
 from cyclopts import App, CycloptsError, Group, MissingArgumentError, Parameter, UnknownOptionError
 from rich.console import Console
@@ -86,12 +87,18 @@ def make_app(given: GivenSettings) -> App:
     return app
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave with its exit code."""
-    for stream in (sys.stdout, sys.stderr):
+    streams = (sys.stdout, sys.stderr)
+    for stream in streams:
         if isinstance(stream, TextIOWrapper):  # a terminal that lacks a sign is no reason to fail
             stream.reconfigure(errors="replace")
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
+    code = run(sys.argv[1:] if argv is None else argv)
+    for stream in streams:
+        with suppress(OSError):  # of which `run` has told
+            stream.flush()
+    # The long way out takes half a second with torch, whose threads abort the process now and then.
+    os._exit(code)
 
 
 def run(argv: Sequence[str]) -> int:

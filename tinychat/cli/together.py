@@ -1,7 +1,5 @@
 """A command of which torchrun has started several processes: a person sees rank 0 only."""
 
-import os
-import sys
 from collections.abc import Callable, Sequence
 
 from tinychat.launch import Launch
@@ -15,7 +13,7 @@ def run_together(
     run: Callable[[Sequence[str]], int],
     tell: Callable[[str], None],
 ) -> int:
-    """Rank 0 runs the command, the others help it. Returns only what cannot be shared."""
+    """Rank 0 runs the command, the others help it. Returns the exit code."""
     if not argv or argv[0] not in SHARED:
         if not launch.rank:
             tell(
@@ -26,11 +24,9 @@ def run_together(
     if launch.rank:
         from tinychat.training.assistant import assist
 
-        code = assist()
-    else:
-        code = run(argv)
-        from tinychat.training.ranks import release
+        return assist()
+    code = run(argv)
+    from tinychat.training.ranks import release
 
-        release(code)  # only now: whatever came of it has been told
-    sys.stdout.flush()
-    os._exit(code)  # on the long way out torch's threads would abort the process now and then
+    release(code)  # only now: whatever came of it has been told
+    return code
