@@ -18,7 +18,7 @@ from tinychat.model.checkpoint import (
     to_json,
     trainer_files,
 )
-from tinychat.model.decoder import Decoder, count_parameters
+from tinychat.model.decoder import Decoder, count_parameters, rope_rotation
 from tinychat.model.device import (
     Runtime,
     available_devices,
@@ -80,6 +80,7 @@ __all__ = [
     "read_tensors",
     "readme_page",
     "release_memory",
+    "rope_rotation",
     "seed_dropout",
     "synchronize",
     "tensor_bytes",

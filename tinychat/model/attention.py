@@ -75,12 +75,13 @@ def _blocks(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """(out (N, T, D), the weights of all blocks one after the other) of q, k, v (N, T, D)."""
     count, length, width = q.shape
     out, kept = torch.empty_like(q), q.new_empty(_kept_numbers(count, length))
+    later = q.new_full((BLOCK, BLOCK), -math.inf).triu_(1)
     for (start, stop), weights in _parts(kept, count, length):
-        later = q.new_full((stop - start, stop), -math.inf).triu_(start + 1)
-        keys = k[:, :stop].transpose(1, 2)
-        scores = torch.baddbmm(later, q[:, start:stop], keys, alpha=width**-0.5)
-        weights.copy_(torch.softmax(scores, -1))
-        out[:, start:stop] = torch.bmm(weights, v[:, :stop])
+        keys, scores = k[:, :stop].transpose(1, 2), torch.empty_like(weights)
+        torch.baddbmm(scores, q[:, start:stop], keys, beta=0, alpha=width**-0.5, out=scores)
+        scores[:, :, start:] += later[: stop - start, : stop - start]
+        torch.softmax(scores, -1, out=weights)
+        torch.bmm(weights, v[:, :stop], out=out[:, start:stop])
     return out, kept
 
 
@@ -95,7 +96,7 @@ def _blocks_backward(
         here = grad[:, start:stop]
         scores = torch.bmm(here, v[:, :stop].transpose(1, 2))
         scores = torch.ops.aten._softmax_backward_data(scores, weights, -1, q.dtype)
-        grad_q[:, start:stop] = torch.bmm(scores, k[:, :stop])
+        torch.bmm(scores, k[:, :stop], out=grad_q[:, start:stop])
         grad_k[:, :stop] += torch.bmm(scores.transpose(1, 2), q[:, start:stop])
         grad_v[:, :stop] += torch.bmm(weights.transpose(1, 2), here)
     scale = width**-0.5

@@ -22,6 +22,8 @@ from tinychat.model.attention import AttentionKind, attend
 from tinychat.model.backward import has_own_backward, rms_norm, rotate_by
 from tinychat.model.cache import KVCache
 
+Rotation = tuple[Tensor, Tensor]  # cosines and sines (B or 1, T, 1, D)
+
 
 class Decoder(nn.Module):
     """Token ids in, logits out.
@@ -55,8 +57,13 @@ class Decoder(nn.Module):
         states = self.hidden(ids, cache)
         return self.head(states[:, -1:] if last_only else states)
 
-    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """The final normalised states (B, T, C), which `head` turns into logits."""
+    def hidden(
+        self, ids: Tensor, cache: KVCache | None = None, rotation: Rotation | None = None
+    ) -> Tensor:
+        """The final normalised states (B, T, C), which `head` turns into logits.
+
+        `rotation` is that of the positions, if it is at hand.
+        """
         _, length = ids.shape
         start = cache.lengths[:, None] if cache else 0
         positions = start + torch.arange(length, device=ids.device)[None]  # (B or 1, T)
@@ -69,7 +76,7 @@ class Decoder(nn.Module):
             case "rope":
                 pass
         x = self.dropout(x)
-        rotation = rope_rotation(positions, self.settings)
+        rotation = rotation or rope_rotation(positions, self.settings)
         view = CacheView(cache, positions) if cache else None
         for block in self.blocks:
             if self.gradient_checkpointing and self.training:
@@ -122,9 +129,7 @@ class Block(nn.Module):
         self.mlp = MLP(settings)
         self.dropout = nn.Dropout(settings.dropout)
 
-    def forward(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, view: "CacheView | None"
-    ) -> Tensor:
+    def forward(self, x: Tensor, rotation: Rotation | None, view: "CacheView | None") -> Tensor:
         x = x + self.dropout(self.attention(self.attention_norm(x), rotation, view))
         return x + self.dropout(self.mlp(self.mlp_norm(x)))
 
@@ -146,9 +151,7 @@ class Attention(nn.Module):
             self.query_norm = make_norm(settings, width)
             self.key_norm = make_norm(settings, width)
 
-    def forward(
-        self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, view: "CacheView | None"
-    ) -> Tensor:
+    def forward(self, x: Tensor, rotation: Rotation | None, view: "CacheView | None") -> Tensor:
         rows, length, _ = x.shape
         width = self.settings.head_width
         q = self.query(x).view(rows, length, -1, width)  # (B, T, H, D)
@@ -250,7 +253,7 @@ def make_norm(settings: ModelSettings, width: int) -> nn.Module:
     return RMSNorm(width, settings.norm_eps)
 
 
-def rope_rotation(positions: Tensor, settings: ModelSettings) -> tuple[Tensor, Tensor] | None:
+def rope_rotation(positions: Tensor, settings: ModelSettings) -> Rotation | None:
     """Cosines and sines (B, T, 1, D) for rotary positions; None where they are not used."""
     if settings.position != "rope":
         return None
@@ -261,7 +264,7 @@ def rope_rotation(positions: Tensor, settings: ModelSettings) -> tuple[Tensor, T
     return angles.cos(), angles.sin()
 
 
-def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     """Turn each pair (x_i, x_{i + D/2}) of x (B, T, heads, D) by its position's angle."""
     if has_own_backward(x):
         return rotate_by(x, *rotation)

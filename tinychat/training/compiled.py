@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tinychat.errors import SettingsError
-from tinychat.model import Decoder, Runtime, attention
+from tinychat.model import Decoder, Runtime, attention, rope_rotation
 from tinychat.training.batches import Batch
 from tinychat.training.evaluate import what_counts
 
@@ -32,7 +32,10 @@ class CompiledLoss:
         self._decoder = decoder
 
     def __call__(self, batch: Batch) -> Tensor:
-        hidden, targets = what_counts(self._hidden(batch.ids), batch)
+        # Made within the graph, sines would be computed for every head of every layer.
+        positions = torch.arange(batch.ids.shape[1], device=batch.ids.device)[None]
+        rotation = rope_rotation(positions, self._decoder.settings)
+        hidden, targets = what_counts(self._hidden(batch.ids, rotation=rotation), batch)
         nats = self._nats if batch.is_target.all() else _nats
         return nats(hidden, self._decoder.head.weight, targets)
 
