@@ -238,3 +238,22 @@ def test_the_command_also_works_as_a_module(trained_runs: Path) -> None:
     found = spawn("runs", "--json", "--checkpoints", trained_runs)
     assert (found.code, found.err) == (0, "")
     assert {row["name"] for row in json.loads(found.out)["runs"]} == {"talk", "story"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell that closes streams")
+@pytest.mark.parametrize("closed", ["2>&-", ">&-"])
+def test_a_stream_that_nobody_opened_is_no_fault(closed: str, trained_runs: Path) -> None:
+    command = [sys.executable, "-m", "tinychat", "runs", "--checkpoints", str(trained_runs)]
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *command]
+    done = subprocess.run(shell, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ("talk" in done.stdout) == (closed == "2>&-")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full disk at hand")
+def test_what_cannot_be_written_is_told(trained_runs: Path) -> None:
+    command = [sys.executable, "-m", "tinychat", "runs", "--checkpoints", str(trained_runs)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "tinychat: No space left on device\n"

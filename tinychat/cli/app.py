@@ -88,14 +88,13 @@ def make_app(given: GivenSettings) -> App:
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and leave with its exit code."""
-    streams = (sys.stdout, sys.stderr)
+    """Run one command and leave with its exit code, at once: no atexit handler runs."""
+    streams = [each for each in (sys.stdout, sys.stderr) if isinstance(each, TextIOWrapper)]
     for stream in streams:
-        if isinstance(stream, TextIOWrapper):  # a terminal that lacks a sign is no reason to fail
-            stream.reconfigure(errors="replace")
+        stream.reconfigure(errors="replace")  # a terminal that lacks a sign is no reason to fail
     code = run(sys.argv[1:] if argv is None else argv)
     for stream in streams:
-        with suppress(OSError):  # of which `run` has told
+        with suppress(OSError):  # `run` has told of it, or of something worse
             stream.flush()
     # The long way out takes half a second with torch, whose threads abort the process now and then.
     os._exit(code)
@@ -114,7 +113,8 @@ def run(argv: Sequence[str]) -> int:
 def _run(argv: Sequence[str]) -> int:
     try:
         code = _dispatch(list(argv))
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by whoever started this
+            sys.stdout.flush()
         return code
     except CycloptsError as error:
         _tell(_sentence(error))

@@ -129,7 +129,8 @@ class WeightsAndBiases:
             self._end_service()
 
     def _end_service(self) -> None:
-        """Its package would wait for its own process when Python ends, for ever if need be."""
+        """Its package would wait for its own process, for ever if need be, where Python ends in the
+        normal way, as after an unforeseen error."""
         import wandb
 
         if wandb.run is None or wandb.run is self._run:  # else somebody else uses it too
