@@ -194,8 +194,10 @@ def test_every_row_of_a_batch_is_in_exactly_one_share(rows: int, size: int) -> N
 def test_two_processes_learn_what_one_learns(
     form: str, train: Callable[..., Path], torchrun: Torchrun, chat_corpus: Path, tmp_path: Path
 ) -> None:
+    """At a rate at which no step overshoots: each of those doubles what rounding differs by."""
     data = chat_corpus if form == "chat" else None
-    flags = ("--max-steps=50", "--batch-size=9", "--micro-batch-size=3")
+    flags = ("--max-steps=50", "--batch-size=9", "--micro-batch-size=3",
+             "--optim.learning-rate=0.005")  # fmt: skip
     alone = train("alone", *PLAIN, *flags, data=data)
     both = torchrun("train", "both", *flags, *([f"--data={data}"] if data else []))
     assert both.wait() == 0, both.said()
