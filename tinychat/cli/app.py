@@ -113,8 +113,7 @@ def run(argv: Sequence[str]) -> int:
 def _run(argv: Sequence[str]) -> int:
     try:
         code = _dispatch(list(argv))
-        if sys.stdout is not None:  # closed by whoever started this
-            sys.stdout.flush()
+        print(end="", flush=True)  # nothing, where whoever started this has closed stdout
         return code
     except CycloptsError as error:
         _tell(_sentence(error))
