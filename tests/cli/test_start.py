@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import tiny
+from tests.conftest import tiny, write_corpora
 from tinychat.cli.app import COMMANDS
 from tinychat.runs import RunWriter
 
@@ -240,14 +240,31 @@ def test_the_command_also_works_as_a_module(trained_runs: Path) -> None:
     assert {row["name"] for row in json.loads(found.out)["runs"]} == {"talk", "story"}
 
 
+def closed(streams: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command, started without some of its standard streams."""
+    shell = ["sh", "-c", f'exec "$@" {streams}', "sh", sys.executable, "-m", "tinychat", *words]
+    return subprocess.run(shell, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="a shell that closes streams")
-@pytest.mark.parametrize("closed", ["2>&-", ">&-"])
-def test_a_stream_that_nobody_opened_is_no_fault(closed: str, trained_runs: Path) -> None:
-    command = [sys.executable, "-m", "tinychat", "runs", "--checkpoints", str(trained_runs)]
-    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *command]
-    done = subprocess.run(shell, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert ("talk" in done.stdout) == (closed == "2>&-")
+@pytest.mark.parametrize("streams", ["<&-", "2>&-", ">&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("words", [["runs"], ["chat", "talk"]])
+def test_a_stream_that_nobody_opened_is_no_fault(
+    words: list[str], streams: str, trained_runs: Path
+) -> None:
+    done = closed(streams, *words, "--checkpoints", str(trained_runs))
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    if words == ["runs"] and streams in ("<&-", "2>&-"):
+        assert "talk" in done.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell that closes streams")
+def test_a_run_needs_no_stream(tmp_path: Path) -> None:
+    _, story = write_corpora(tmp_path)
+    words = ["--name", "quiet", "--data", str(story), "--checkpoints", str(tmp_path)]
+    assert closed("<&- >&- 2>&-", "train", *words, *tiny(max_steps=2)).returncode == 0
+    status = json.loads((tmp_path / "quiet" / "status.json").read_text("utf-8"))
+    assert (status["state"], status["step"]) == ("finished", 2)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full disk at hand")

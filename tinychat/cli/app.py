@@ -89,6 +89,7 @@ def make_app(given: GivenSettings) -> App:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave with its exit code, at once: no atexit handler runs."""
+    _open_closed_streams()
     streams = [each for each in (sys.stdout, sys.stderr) if isinstance(each, TextIOWrapper)]
     for stream in streams:
         stream.reconfigure(errors="replace")  # a terminal that lacks a sign is no reason to fail
@@ -98,6 +99,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             stream.flush()
     # The long way out takes half a second with torch, whose threads abort the process now and then.
     os._exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Whoever starts this may have closed a standard stream: Python has None for it, and the next
+    file that is opened would get its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def run(argv: Sequence[str]) -> int:
@@ -113,7 +122,7 @@ def run(argv: Sequence[str]) -> int:
 def _run(argv: Sequence[str]) -> int:
     try:
         code = _dispatch(list(argv))
-        print(end="", flush=True)  # nothing, where whoever started this has closed stdout
+        sys.stdout.flush()
         return code
     except CycloptsError as error:
         _tell(_sentence(error))
