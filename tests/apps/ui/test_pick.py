@@ -361,8 +361,12 @@ def test_the_keyboard_s_place_is_seen_and_kept(
     undo.press("Enter")
     four_there(page)
     page.set_viewport_size({"width": 280, "height": 800})  # too narrow for all tabs
-    page.locator("#tc-tabs > .tab-wrapper .overflow-menu > button").press("Enter")
-    page.locator("#tc-tabs > .tab-wrapper .overflow-dropdown button").last.press("Enter")
+    more = page.locator("#tc-tabs > .tab-wrapper .overflow-menu")
+    more.locator("> button").wait_for()  # a press waits for nothing to be seen
+    more.locator("> button").press("Enter")
+    more.locator(".overflow-dropdown button").last.wait_for()
+    more.locator(".overflow-dropdown button").last.press("Enter")
+    page.get_by_role("tab", name=TABS[-1], exact=True, selected=True).wait_for()
     wait_for(page, "document.activeElement.closest('.overflow-menu') !== null")
 
 
