@@ -2,11 +2,14 @@
 
 import contextlib
 import io
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -82,6 +85,29 @@ def test_ctrl_c_stops_the_answer_and_ctrl_d_leaves(trained_runs: Path) -> None:
         assert terminal.process.wait(timeout=60) == 0
     finally:
         terminal.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_talk_that_is_ended_from_outside_leaves_nothing_behind(
+    trained_runs: Path, tmp_path: Path, number: int
+) -> None:
+    words = ["chat", "talk", "--checkpoints", str(trained_runs), "--max-new-tokens", "2"]
+    talk = subprocess.Popen(
+        [sys.executable, "-m", "tinychat", *words],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert talk.stdin is not None and talk.stdout is not None
+    talk.stdin.write(b"Hello!\n")
+    talk.stdin.flush()
+    assert talk.stdout.readline()
+    assert list(tmp_path.glob("tinychat-*/*.jsonl"))
+    code = None
+    while code is None:  # it is missed if it comes just before a line is waited for
+        talk.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = talk.wait(timeout=5)
+    assert code == 128 + number
+    assert not list(tmp_path.glob("tinychat-*"))
 
 
 @settings(max_examples=200)

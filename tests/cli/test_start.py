@@ -226,6 +226,18 @@ def test_a_reader_that_leaves_early_is_no_error(trained_runs: Path) -> None:
     assert done.stdout.startswith(b"talk")
 
 
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["--version"]])
+def test_help_that_nobody_reads_is_no_error(words: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "tinychat", *words], stdout=writing, stderr=subprocess.PIPE,
+        check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_terminal_without_our_signs_is_no_error(trained_runs: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tinychat", "show", "talk", "--checkpoints", str(trained_runs)],

@@ -16,9 +16,10 @@ from rich.console import Console
 
 from tinychat import __version__
 from tinychat.cli.flags import GivenSettings
-from tinychat.cli.pages import HelpPages
+from tinychat.cli.pages import HelpConsole, HelpPages
 from tinychat.errors import SettingsError, TinychatError
 from tinychat.launch import launch_of
+from tinychat.threads import wait_briefly
 from tinychat.words import inert
 
 ABOUT = """Turn a text file into your own chat model, and understand what is going on all the way.
@@ -71,6 +72,7 @@ def make_app(given: GivenSettings) -> App:
         help_epilogue=ALSO,
         help_format="plaintext",
         help_formatter=HelpPages(),
+        console=HelpConsole(),
         version=__version__,
         default_parameter=Parameter(
             consume_multiple=True, negative_iterable=(), show_env_var=False
@@ -90,6 +92,7 @@ def make_app(given: GivenSettings) -> App:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave with its exit code, at once: no atexit handler runs."""
     _open_closed_streams()
+    wait_briefly()
     streams = [each for each in (sys.stdout, sys.stderr) if isinstance(each, TextIOWrapper)]
     for stream in streams:
         stream.reconfigure(errors="replace")  # a terminal that lacks a sign is no reason to fail
@@ -134,6 +137,8 @@ def _run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _tell("interrupted")
         return 130
+    except SystemExit as left:  # a signal ended it
+        return left.code if isinstance(left.code, int) else 1
     except BrokenPipeError:  # `tinychat show RUN | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -38,12 +38,17 @@ def chat_command(
     """
     from tinychat.cli.chat_loop import ChatLoop
     from tinychat.cli.talk import Talk
+    from tinychat.cli.terminal import cleared_up
     from tinychat.engine import Engine
 
     seed = draw_seed() if sampling.seed is None else sampling.seed
     sampling.rules(seed)  # refuse what cannot be, before anything is loaded
     shelf = place.shelf()
     model = open_model(shelf, run)
-    with Engine(batch_rows=1) as engine, tempfile.TemporaryDirectory(prefix="tinychat-") as folder:
+    with (
+        cleared_up(),
+        Engine(batch_rows=1) as engine,
+        tempfile.TemporaryDirectory(prefix="tinychat-") as folder,
+    ):
         ChatLoop(engine, shelf, model, sampling, Talk(Path(folder), system), begin, seed).run()
     return 0

@@ -155,6 +155,27 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def cleared_up() -> Iterator[None]:
+    """SIGTERM, or a terminal that is closed, raises SystemExit: what is within clears up."""
+    numbers = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))  # Windows has one of them
+
+    def heard(signal_number: int, frame: FrameType | None) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)  # once is enough
+        raise SystemExit(128 + signal_number)
+
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        if before[number] != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, heard)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def put(text: str) -> None:
     """A piece of an answer on stdout, at once, as harmless characters."""
     print(inert(text, keep="\n\t"), end="", flush=True)

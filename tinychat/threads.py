@@ -1,0 +1,16 @@
+"""How the threads of this process wait for each other."""
+
+import os
+
+# GNU OpenMP, which computes for torch on Linux, has a thread that waits turn round 300,000 times
+# before it sleeps: some 15 ms in which it keeps a core from whoever it waits for, as soon as
+# another program computes. What threads wait for on a quiet machine comes within 3,000.
+# benchmarks/sharing.py has the figures.
+TURNS = 3000
+
+
+def wait_briefly() -> None:
+    """Have threads sleep soon where they wait, unless the environment says how they do. Only what
+    is said before torch is loaded counts."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(TURNS))
