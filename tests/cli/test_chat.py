@@ -96,7 +96,8 @@ def test_a_talk_that_is_ended_from_outside_leaves_nothing_behind(
         [sys.executable, "-m", "tinychat", *words],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"TMPDIR": str(tmp_path)},
     )  # fmt: skip
-    assert talk.stdin is not None and talk.stdout is not None
+    assert talk.stdin is not None
+    assert talk.stdout is not None
     talk.stdin.write(b"Hello!\n")
     talk.stdin.flush()
     assert talk.stdout.readline()
