@@ -3,8 +3,8 @@
     python benchmarks/sharing.py [--preset demo] [--rounds 5] [--steps 30] [--quick]
 
 The same run in turns: alone and beside another of its kind, as torch's OpenMP waits of itself and
-as `tinychat` has it wait (tinychat/threads.py). Each has as many threads as there are cores. Speed is
-that of the median step after the first few, as long as both run; starting is not counted.
+as `tinychat` has it wait (tinychat/threads.py). Each has as many threads as there are cores. Speed
+is that of the median step after the first few, as long as both run; starting is not counted.
 """
 
 import os
