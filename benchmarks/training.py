@@ -52,6 +52,7 @@ def ours(settings: ModelSettings, vocab_size: int, batch: Batch, *, compiled: bo
     loss = CompiledLoss(decoder) if compiled else None
 
     def once() -> None:
+        runtime.apply()
         with runtime.autocast():
             nats = loss(batch) if loss else summed_loss(decoder, batch)
         (nats / batch.target_tokens).backward()

@@ -27,6 +27,8 @@ from tinychat.training.lineage import Facts
 from tinychat.training.progress import FIRST_LOSS_SCALE
 
 Train = Callable[..., Path]
+GPT2 = ("--model.norm=layer", "--model.position=learned", "--model.mlp=gelu", "--model.bias=true",
+        "--model.qk-norm=false", "--model.dropout=0.1")  # fmt: skip
 SEARCH = ("--runtime.autotune=true", "--max-steps=6")
 
 
@@ -233,6 +235,19 @@ def test_a_compiled_run_goes_on_bit_for_bit(train: Train, resume: Train) -> None
         for run in (whole, whole.parent / "plain")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(), GPT2])
+def test_threads_of_a_compiled_run_give_equal_bits(train: Train, shape: tuple[str, ...]) -> None:
+    """Those that add to one row of the embedding's gradient meet in another order each time."""
+    words = ("--max-steps=30", "--batch-size=16", "--model.n-embd=64", "--runtime.threads=2")
+    runs = [
+        train(name, *words, *shape, "--runtime.compile=true", "--runtime.dtype=bf16")
+        for name in ("one", "another", "third")
+    ]
+    assert len({str(digests(run, 30)) for run in runs}) == 1
+    assert tinychat(["verify", str(runs[0]), "--steps", "0:30"]) == 0
 
 
 @pytest.mark.slow

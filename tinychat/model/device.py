@@ -61,14 +61,18 @@ class Runtime:
         return torch.autocast(self.device, self.torch_dtype)
 
     def apply(self) -> None:
-        """Set torch's threads, and on CUDA only operations that give equal bits each time.
+        """Set torch's threads, and where it would take others only operations that give equal bits
+        each time: on CUDA, and compiled, where threads would add up an embedding's gradient in the
+        order in which they come.
 
         Called by whoever owns the process, before anything is computed.
         """
         torch.set_num_threads(self.threads)
         if self.device == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once
-            torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(self.device == "cuda" or self.compile)
+        # which would also fill new tensors, for programs that read what they did not write
+        torch.utils.deterministic.fill_uninitialized_memory = False
 
     def configure(self, decoder: "Decoder") -> None:
         """Have a decoder compute its training steps in this way."""

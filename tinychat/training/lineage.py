@@ -16,7 +16,7 @@ from tinychat.config.classes import CIRCUMSTANCES, ResumeClass, Rule, rule_of
 from tinychat.model import Runtime, processor
 from tinychat.runs import AttemptRecord, RunReader
 
-ARITHMETIC = 4
+ARITHMETIC = 5
 """Raised whenever the same settings and data would give other bits, however little they differ."""
 
 _UNKNOWN = ("", None, ())  # of a record from before a fact was written down
