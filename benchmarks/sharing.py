@@ -36,11 +36,15 @@ def speed(n_runs: int, waiting: dict[str, str], flags: list[str], folder: Path) 
         for name in names
     ]  # fmt: skip
     for process in started:
-        if told := process.communicate()[1] if process.wait() else "":
+        told = process.communicate()[1]
+        if process.returncode:
             raise SystemExit(told)
     steps = [_steps(folder / name) for name in names]
-    together = min(rows[-1]["time"] for rows in steps)
-    counted = [[row for row in rows if row["time"] <= together][FIRST_STEPS:] for rows in steps]
+    began = max(rows[0]["time"] for rows in steps)
+    ended = min(rows[-1]["time"] for rows in steps)
+    counted = [
+        [row for row in rows[FIRST_STEPS:] if began <= row["time"] <= ended] for rows in steps
+    ]
     if not all(counted):
         raise SystemExit("the runs were hardly there at the same time; give them more --steps")
     return sum(statistics.median(row["tokens_per_second"] for row in rows) for rows in counted)

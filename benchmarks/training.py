@@ -52,7 +52,7 @@ def ours(settings: ModelSettings, vocab_size: int, batch: Batch, *, compiled: bo
     loss = CompiledLoss(decoder) if compiled else None
 
     def once() -> None:
-        runtime.apply()
+        runtime.apply()  # compiled and not compiled take turns in one process
         with runtime.autocast():
             nats = loss(batch) if loss else summed_loss(decoder, batch)
         (nats / batch.target_tokens).backward()

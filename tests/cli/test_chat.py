@@ -98,16 +98,19 @@ def test_a_talk_that_is_ended_from_outside_leaves_nothing_behind(
     )  # fmt: skip
     assert talk.stdin is not None
     assert talk.stdout is not None
-    talk.stdin.write(b"Hello!\n")
-    talk.stdin.flush()
-    assert talk.stdout.readline()
-    assert list(tmp_path.glob("tinychat-*/*.jsonl"))
-    code = None
-    while code is None:  # it is missed if it comes just before a line is waited for
-        talk.send_signal(number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            code = talk.wait(timeout=5)
-    assert code == 128 + number
+    try:
+        talk.stdin.write(b"Hello!\n")
+        talk.stdin.flush()
+        assert talk.stdout.readline()
+        assert list(tmp_path.glob("tinychat-*/*.jsonl"))
+        for _ in range(20):  # it waits if it comes just before a line is waited for
+            talk.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                talk.wait(timeout=5)
+                break
+    finally:
+        talk.kill()
+    assert talk.wait() == 128 + number
     assert not list(tmp_path.glob("tinychat-*"))
 
 

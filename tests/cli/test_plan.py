@@ -1,16 +1,13 @@
 """`tinychat plan`: a real measurement, and nothing left behind."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import tiny, write_corpora
 from tinychat.cli.app import run as tinychat
-from tinychat.cli.ways import lines_of_ways
 from tinychat.runs import list_runs
-from tinychat.training.autotune import Trial
 
 # what is looked at does not depend on how fast a step is
 SOON = ("--runtime.autotune=false", "--runtime.threads=1", "--sample.max-new-tokens=1")
@@ -88,15 +85,3 @@ def test_a_vocabulary_on_the_hub_is_not_fetched(
     assert "nothing is downloaded unasked" in told
     assert "--tokenizer trained for one of 50,257 tokens" in told
     assert tinychat(["train", *words, "--tokenizer", "trained", "--dry-run"]) == 0
-
-
-def test_a_choice_that_is_not_the_fastest_is_explained() -> None:
-    found = [
-        Trial("bf16", 2, 8, attention, False, False, tokens_per_second)
-        for attention, tokens_per_second in (("sdpa", 100.0), ("blocks", 102.0))
-    ]
-    slower, faster = map(asdict, found)
-    told = lines_of_ways([slower, faster], chosen=slower)
-    assert [line[0] for line in told] == [" ", " ", "→", " "]
-    assert "by no more than chance" in told[-1]
-    assert not any("chance" in line for line in lines_of_ways([slower, faster], chosen=faster))

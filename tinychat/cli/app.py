@@ -16,7 +16,8 @@ from rich.console import Console
 
 from tinychat import __version__
 from tinychat.cli.flags import GivenSettings
-from tinychat.cli.pages import HelpConsole, HelpPages
+from tinychat.cli.pages import HelpPages
+from tinychat.cli.pipes import PipeConsole
 from tinychat.errors import SettingsError, TinychatError
 from tinychat.launch import launch_of
 from tinychat.threads import wait_briefly
@@ -72,7 +73,7 @@ def make_app(given: GivenSettings) -> App:
         help_epilogue=ALSO,
         help_format="plaintext",
         help_formatter=HelpPages(),
-        console=HelpConsole(),
+        console=PipeConsole(),
         version=__version__,
         default_parameter=Parameter(
             consume_multiple=True, negative_iterable=(), show_env_var=False
@@ -137,7 +138,7 @@ def _run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _tell("interrupted")
         return 130
-    except SystemExit as left:  # a signal ended it
+    except SystemExit as left:  # `terminal.cleared_up`
         return left.code if isinstance(left.code, int) else 1
     except BrokenPipeError:  # `tinychat show RUN | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -149,6 +149,7 @@ def _on_data(
     model: "OpenedModel", data: "DataSettings", int8: bool, waiting: Waiting
 ) -> dict[str, Any]:
     """Everything in `data.paths`, tokenized with the model's tokenizer."""
+    from tinychat.cli.terminal import cleared_up
     from tinychat.text import Corpus, encode_whole
 
     corpus = Corpus.scan(data, waiting, undivided=True)
@@ -158,7 +159,7 @@ def _on_data(
             "it; give it plain text"
         )
     at_once = max(1, _TOKENS_AT_ONCE // model.card.model.context_length)
-    with tempfile.TemporaryDirectory(prefix="tinychat-eval-") as folder:
+    with cleared_up(), tempfile.TemporaryDirectory(prefix="tinychat-eval-") as folder:
         file, reports = encode_whole(
             corpus,
             model.text.tokenizer,

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from tinychat.cli.pipes import PipeConsole
 from tinychat.runs import default_checkpoints
 from tinychat.words import inert, json_text, table
 
@@ -23,7 +24,7 @@ _CLEAR_LINE = "\r\x1b[2K"
 
 def screen(*, stderr: bool = False) -> Console:
     """A console that prints text as it stands: no markup, no emoji codes, no wrapping."""
-    return _Screen(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    return PipeConsole(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def tell(sentence: str) -> None:
@@ -97,8 +98,3 @@ class Waiting(AbstractContextManager["Waiting"]):
         if self._terminal and self._told_at > -math.inf:
             sys.stderr.write(_CLEAR_LINE)
             sys.stderr.flush()
-
-
-class _Screen(Console):
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # the command line ends quietly; rich would end the process itself

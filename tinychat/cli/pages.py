@@ -17,14 +17,6 @@ from tinychat.config import Settings
 _OFF = ("False", "()")  # defaults that say nothing a reader would not expect
 
 
-class HelpConsole(Console):
-    """Prints help pages for as long as somebody reads them."""
-
-    def on_broken_pipe(self) -> None:
-        """Leave that to the command line, where rich would have the command fail."""
-        raise BrokenPipeError
-
-
 class HelpPages(DefaultFormatter):
     """Lays out one help page."""
 

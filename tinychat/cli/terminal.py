@@ -157,7 +157,8 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def cleared_up() -> Iterator[None]:
-    """SIGTERM, or a terminal that is closed, raises SystemExit: what is within clears up."""
+    """SIGTERM, or a terminal that is closed, raises SystemExit: what is within clears up. One that
+    comes just before a line is waited for is heard after it, or with the next one."""
     numbers = (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))  # Windows has one of them
 
     def heard(signal_number: int, frame: FrameType | None) -> None:

@@ -7,8 +7,7 @@ from tinychat.words import count, number, table
 
 
 def lines_of_ways(trials: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]) -> list[str]:
-    """A line for each trial as attempt.json holds them, the fastest first, the choice marked; one
-    more where that is not the fastest."""
+    """A line for each trial as attempt.json holds them, the fastest first, the choice marked."""
     rows = [("", "dtype", "threads", "rows at once", "attention", "", "tokens/s")]
     for each in sorted(trials, key=lambda trial: -(trial["tokens_per_second"] or 0)):
         same = all(each[name] == chosen[name] for name in each if name not in _FOUND)
@@ -23,10 +22,7 @@ def lines_of_ways(trials: Sequence[Mapping[str, Any]], chosen: Mapping[str, Any]
                 each["problem"] or number(round(each["tokens_per_second"])),
             )
         )
-    lines = table(rows, right=(2, 3, 6))
-    if any(row[0] for row in rows[2:]):
-        lines.append("   (what stands above → was faster by no more than chance)")
-    return lines
+    return table(rows, right=(2, 3, 6))
 
 
 _FOUND = ("tokens_per_second", "problem")

@@ -61,18 +61,20 @@ class Runtime:
         return torch.autocast(self.device, self.torch_dtype)
 
     def apply(self) -> None:
-        """Set torch's threads, and where it would take others only operations that give equal bits
-        each time: on CUDA, and compiled, where threads would add up an embedding's gradient in the
-        order in which they come.
+        """Set torch's threads, and have it take only operations that give equal bits each time:
+        on CUDA, and in compiled steps on a CPU, whose threads would add up an embedding's gradient
+        in the order in which they come.
 
         Called by whoever owns the process, before anything is computed.
         """
         torch.set_num_threads(self.threads)
         if self.device == "cuda":
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it once
-        torch.use_deterministic_algorithms(self.device == "cuda" or self.compile)
-        # which would also fill new tensors, for programs that read what they did not write
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        strict = self.device == "cuda" or (self.device == "cpu" and self.compile)
+        if strict != torch.are_deterministic_algorithms_enabled():  # else it imports the compiler
+            torch.use_deterministic_algorithms(strict)
+            # which would fill new tensors too, for whoever reads what nobody wrote
+            torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
     def configure(self, decoder: "Decoder") -> None:
         """Have a decoder compute its training steps in this way."""

@@ -315,10 +315,11 @@ class _Job:
                     f"--micro-batch-size (it is {self.trainer.facts.micro_batch_size})"
                 ) from None
             if is_not_deterministic(error):
+                device = self.parts.facts.runtime.device
+                other = "--runtime.compile=false" if device == "cpu" else "--device cpu"
                 raise TrainingError(
                     f"this torch cannot compute step {state.step} with equal bits each time on "
-                    f"{self.parts.facts.runtime.device} ({str(error).partition('.')[0]}); "
-                    "resume with --device cpu"
+                    f"{device} ({str(error).partition('.')[0]}); resume with {other}"
                 ) from None
             raise
         why = forgotten(state, self.settings) if ended == "finished" else ""
