@@ -155,5 +155,5 @@ def test_what_gives_no_equal_bits_is_told_in_a_sentence(
     monkeypatch.setattr(updates.Updates, "gradients", refuse)
     train("unequal", "--max-steps=2", *QUIET, exit_code=1)
     told = capsys.readouterr().err
-    assert "resume with --device cpu" in told
+    assert "resume with --runtime.compile=false" in told
     assert "Traceback" not in told
