@@ -3,7 +3,7 @@
 import os
 
 # GNU OpenMP, which computes for torch on Linux, has a thread that waits turn round 300,000 times
-# before it sleeps: some 15 ms in which it keeps a core from whoever it waits for, as soon as
+# before it sleeps: by reckoning some 15 ms, in which it keeps a core from whoever it waits for, as soon as
 # another program computes. Most of what threads wait for on a quiet machine comes within 3,000.
 # docs/experiments.md has what was measured. OpenMP of other systems does not read this.
 TURNS = 3000
