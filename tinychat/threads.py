@@ -3,10 +3,10 @@
 import os
 
 # GNU OpenMP, which computes for torch on Linux, has a thread that waits turn round 300,000 times
-# before it sleeps: by reckoning some 15 ms, in which it keeps a core from whoever it waits for, as soon as
-# another program computes. Most of what threads wait for on a quiet machine comes within 3,000.
-# docs/experiments.md has what was measured. OpenMP of other systems does not read this.
-TURNS = 3000
+# before it sleeps, and meanwhile it keeps a core from whoever it waits for, as soon as another
+# program computes. With 3,000 a run alone lost up to three tenths; docs/experiments.md has what
+# was measured. OpenMP of other systems does not read this.
+TURNS = 10_000
 
 
 def wait_briefly() -> None:
