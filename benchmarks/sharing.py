@@ -1,15 +1,14 @@
 """Two runs at once on this machine's cores, by how their threads wait for each other.
 
-    python benchmarks/sharing.py [--preset demo] [--rounds 5] [--steps 30] [--quick]
+    python benchmarks/sharing.py [--preset demo] [--rounds 5] [--steps 40] [--quick]
 
 The same run in turns: alone and beside another of its kind, as torch's OpenMP waits of itself and
 as `tinychat` has it wait (tinychat/threads.py). Each has as many threads as there are cores. Speed
-is that of the median step after the first few, as long as both run; starting is not counted.
+is what all of them learnt from, by the time from the first step of any to the last of all.
 """
 
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,6 @@ from typing import Any
 from measured import QUICKLY, Figure, arguments, save
 from tinychat.runs import RunReader
 
-FIRST_STEPS = 3  # not counted
 WAYS = {"OpenMP's own waiting": {"GOMP_SPINCOUNT": "300000"}, "tinychat's waiting": {}}
 UNSET = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS")
 
@@ -40,14 +38,10 @@ def speed(n_runs: int, waiting: dict[str, str], flags: list[str], folder: Path) 
         if process.returncode:
             raise SystemExit(told)
     steps = [_steps(folder / name) for name in names]
-    began = max(rows[0]["time"] for rows in steps)
-    ended = min(rows[-1]["time"] for rows in steps)
-    counted = [
-        [row for row in rows[FIRST_STEPS:] if began <= row["time"] <= ended] for rows in steps
-    ]
-    if not all(counted):
-        raise SystemExit("the runs were hardly there at the same time; give them more --steps")
-    return sum(statistics.median(row["tokens_per_second"] for row in rows) for rows in counted)
+    tokens = sum(rows[-1]["tokens_seen"] - rows[0]["tokens_seen"] for rows in steps)
+    return tokens / (
+        max(rows[-1]["time"] for rows in steps) - min(rows[0]["time"] for rows in steps)
+    )
 
 
 def _steps(run: Path) -> list[dict[str, Any]]:
@@ -61,7 +55,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--preset", default="demo")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=40)
     told = parser.parse_args()
     if told.quick:
         told.rounds = 1

@@ -1,16 +1,59 @@
-"""How the threads of this process wait for each other."""
+"""The threads of this process: how many there may be, and how they wait for each other."""
 
 import os
+import time
+from collections.abc import MutableMapping
+from pathlib import Path
 
-# GNU OpenMP, which computes for torch on Linux, has a thread that waits turn round 300,000 times
-# before it sleeps, and meanwhile it keeps a core from whoever it waits for, as soon as another
-# program computes. With 3,000 a run alone lost up to three tenths; docs/experiments.md has what
-# was measured. OpenMP of other systems does not read this.
-TURNS = 10_000
+from tinychat.launch import launch_of
+
+# A program that computes runs at each of these looks, one that shows something does not.
+LOOKS = 5
+APART_SECONDS = 0.002
 
 
-def wait_briefly() -> None:
-    """Have threads sleep soon where they wait, unless the environment says how they do. Only what
-    is said before torch is loaded counts."""
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", str(TURNS))
+def usable_cores() -> int:
+    """Physical cores that this process may use; OMP_NUM_THREADS says fewer or more.
+
+    Of several processes by torchrun each takes its share; the 1 that torchrun puts there is no
+    more than its caution.
+    """
+    import psutil
+
+    told, launch = os.environ.get("OMP_NUM_THREADS", ""), launch_of()
+    together = launch.local_world_size if launch else 1
+    if told.isdigit() and int(told) > (together > 1):
+        return int(told)
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(allowed or 1, psutil.cpu_count(logical=False) or 1) // together)
+
+
+def share_cores(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Have threads that wait sleep at once where other programs compute now on the cores they need.
+
+    GNU OpenMP, which computes for torch on Linux, has a thread that waits turn round for some
+    milliseconds first. That is the fastest way on cores of one's own; otherwise it keeps a core
+    from the very thread that it waits for (docs/experiments.md). An environment that says how
+    threads wait is left alone. Only what is said before torch is loaded counts.
+    """
+    if "OMP_WAIT_POLICY" in environ or "GOMP_SPINCOUNT" in environ:
+        return
+    others = _computing()
+    if others and others + usable_cores() > (os.cpu_count() or 1):
+        environ["OMP_WAIT_POLICY"] = "passive"
+
+
+def _computing() -> int:
+    """How many threads of other programs compute; 0 where the system does not tell."""
+    fewest: int | None = None
+    for _ in range(LOOKS):
+        try:
+            running = int(Path("/proc/loadavg").read_text().split()[3].split("/")[0])
+        except (OSError, ValueError, IndexError):
+            return 0
+        others = max(0, running - 1)  # this thread runs too
+        fewest = others if fewest is None else min(fewest, others)
+        if not fewest:
+            break
+        time.sleep(APART_SECONDS)
+    return fewest or 0

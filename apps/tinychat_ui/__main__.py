@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinychat.errors import SettingsError, TinychatError
-from tinychat.threads import wait_briefly
+from tinychat.threads import share_cores
 
 if TYPE_CHECKING:  # it imports torch
     from tinychat.server import Place
@@ -24,7 +24,7 @@ _EPILOG = (
 def main(arguments: list[str] | None = None) -> int:
     """Serve the page and the API until interrupted; returns the exit code."""
     given = _parser().parse_args(arguments)
-    wait_briefly()
+    share_cores()
     try:
         _serve(given)
     except TinychatError as error:

@@ -20,7 +20,7 @@ from tinychat.cli.pages import HelpPages
 from tinychat.cli.pipes import PipeConsole
 from tinychat.errors import SettingsError, TinychatError
 from tinychat.launch import launch_of
-from tinychat.threads import wait_briefly
+from tinychat.threads import share_cores
 from tinychat.words import inert
 
 ABOUT = """Turn a text file into your own chat model, and understand what is going on all the way.
@@ -93,7 +93,7 @@ def make_app(given: GivenSettings) -> App:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave with its exit code, at once: no atexit handler runs."""
     _open_closed_streams()
-    wait_briefly()
+    share_cores()
     streams = [each for each in (sys.stdout, sys.stderr) if isinstance(each, TextIOWrapper)]
     for stream in streams:
         stream.reconfigure(errors="replace")  # a terminal that lacks a sign is no reason to fail

@@ -34,7 +34,6 @@ from tinychat.model.device import (
     release_memory,
     seed_dropout,
     synchronize,
-    usable_cores,
 )
 from tinychat.model.families import family_of, hf_shapes
 from tinychat.model.foreign_folder import foreign_parent, foreign_tokenizer, load_foreign
@@ -86,5 +85,4 @@ __all__ = [
     "tensor_bytes",
     "to_json",
     "trainer_files",
-    "usable_cores",
 ]

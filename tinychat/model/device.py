@@ -16,8 +16,8 @@ import torch
 
 from tinychat.config import ModelSettings, RuntimeSettings
 from tinychat.errors import SettingsError
-from tinychat.launch import launch_of
 from tinychat.model.attention import AttentionKind, may_compute_in_blocks
+from tinychat.threads import usable_cores
 
 if TYPE_CHECKING:
     from tinychat.model.decoder import Decoder
@@ -161,20 +161,6 @@ def processor(device: str) -> str:
         told = ""
     names = (line.partition(":")[2].strip() for line in told.splitlines() if "model name" in line)
     return next(names, "") or platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """Physical cores that this process may use; OMP_NUM_THREADS says fewer or more.
-
-    Of several processes by torchrun each takes its share; the 1 that torchrun puts there is no
-    more than its caution.
-    """
-    told, launch = os.environ.get("OMP_NUM_THREADS", ""), launch_of()
-    together = launch.local_world_size if launch else 1
-    if told.isdigit() and int(told) > (together > 1):
-        return int(told)
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(allowed or 1, psutil.cpu_count(logical=False) or 1) // together)
 
 
 def memory_bytes(device: str) -> int:

@@ -15,7 +15,8 @@ import torch.distributed as dist
 from tinychat.config.load import from_json
 from tinychat.errors import SettingsError
 from tinychat.launch import launch_of
-from tinychat.model import Decoder, Runtime, available_devices, release_memory, usable_cores
+from tinychat.model import Decoder, Runtime, available_devices, release_memory
+from tinychat.threads import usable_cores
 from tinychat.training import wire
 from tinychat.training.compiled import CompiledLoss
 from tinychat.training.evaluate import summed_loss

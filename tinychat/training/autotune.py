@@ -27,9 +27,9 @@ from tinychat.model import (
     processor,
     release_memory,
     synchronize,
-    usable_cores,
 )
 from tinychat.runs import Disk, replace_file
+from tinychat.threads import usable_cores
 from tinychat.training.compiled import compiler_problem, first_line
 from tinychat.training.lineage import ARITHMETIC, Facts
 from tinychat.training.updates import Updates
