@@ -46,7 +46,7 @@ PARTS = (
     Part("teaching", 7.0, ("teaching.py",)),
     Part("following", 4.0, ("following.py",)),
     Part("ranks", 4.0, ("ranks.py",)),
-    Part("sharing", 12.0, ("sharing.py",), usual=False),
+    Part("sharing", 13.0, ("sharing.py",), usual=False),
     Part("answering", 0.5, ("answering.py",)),
     Part("overhead", 0.7, ("overhead.py",)),
     Part("precision", 0.2, ("precision.py",)),

@@ -25,13 +25,17 @@ POLICIES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
 @contextmanager
 def computing(cores: int) -> Iterator[None]:
     """Other programs that do nothing but compute."""
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores)]
+    loop = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
+    others = [subprocess.Popen(loop, stdout=subprocess.PIPE) for _ in range(cores)]
     try:
+        for other in others:
+            assert other.stdout is not None
+            other.stdout.readline()
         yield
     finally:
         for other in others:
             other.kill()
-            other.wait()
+            other.communicate()
 
 
 def turns(words: tuple[str, ...], folder: str, **environ: str) -> int:
@@ -73,7 +77,10 @@ def test_threads_wait_as_openmp_has_them_where_cores_are_to_spare(
         assert not environ
         monkeypatch.setattr(os, "cpu_count", lambda: cores)
         share_cores(environ)
-        assert environ == {"OMP_WAIT_POLICY": "passive"}
+        assert environ["OMP_WAIT_POLICY"] == "passive"
+        monkeypatch.setattr(os, "cpu_count", lambda: 10_000)
+        share_cores(environ)  # of a program that this one starts, when cores are to spare again
+        assert not environ
 
 
 def test_whoever_says_how_threads_wait_is_heard(trained_runs: Path) -> None:

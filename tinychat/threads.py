@@ -10,6 +10,7 @@ from tinychat.launch import launch_of
 # A program that computes runs at each of these looks, one that shows something does not.
 LOOKS = 5
 APART_SECONDS = 0.002
+CHOSEN = "TINYCHAT_CHOSE_WAIT_POLICY"  # set beside a policy that nobody asked for
 
 
 def usable_cores() -> int:
@@ -34,13 +35,16 @@ def share_cores(environ: MutableMapping[str, str] = os.environ) -> None:
     GNU OpenMP, which computes for torch on Linux, has a thread that waits turn round for some
     milliseconds first. That is the fastest way on cores of one's own; otherwise it keeps a core
     from the very thread that it waits for (docs/experiments.md). An environment that says how
-    threads wait is left alone. Only what is said before torch is loaded counts.
+    threads wait is left alone, but not what the program that started this one chose for itself:
+    a page may start a run hours later. Only what is said before torch is loaded counts.
     """
+    if environ.pop(CHOSEN, None):
+        environ.pop("OMP_WAIT_POLICY", None)
     if "OMP_WAIT_POLICY" in environ or "GOMP_SPINCOUNT" in environ:
         return
     others = _computing()
     if others and others + usable_cores() > (os.cpu_count() or 1):
-        environ["OMP_WAIT_POLICY"] = "passive"
+        environ.update({"OMP_WAIT_POLICY": "passive", CHOSEN: "yes"})
 
 
 def _computing() -> int:
