@@ -7,7 +7,7 @@ from tinychat.chaos.kills import kills
 
 
 @pytest.mark.parametrize(
-    "count", [10, pytest.param(100, marks=pytest.mark.slow)], ids=["ten", "hundred"]
+    "count", [5, pytest.param(100, marks=pytest.mark.slow)], ids=["five", "hundred"]
 )
 def test_kills_change_no_bit(count: int, ground: Ground) -> None:
     outcome = kills(ground, print, count=count)

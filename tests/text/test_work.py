@@ -169,7 +169,9 @@ def many_talks(write_jsonl: Write) -> Path:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("form", ["long_stories", "many_talks"])
+@pytest.mark.parametrize(
+    "form", ["long_stories", pytest.param("many_talks", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     ("stage", "points", "told"),
     [
