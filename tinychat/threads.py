@@ -1,6 +1,7 @@
 """The threads of this process: how many there may be, and how they wait for each other."""
 
 import os
+import sys
 import time
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -32,32 +33,35 @@ def usable_cores() -> int:
 def share_cores(environ: MutableMapping[str, str] = os.environ) -> None:
     """Have threads that wait sleep at once where other programs compute now on the cores they need.
 
-    GNU OpenMP, which computes for torch on Linux, has a thread that waits turn round for some
-    milliseconds first. That is the fastest way on cores of one's own; otherwise it keeps a core
-    from the very thread that it waits for (docs/experiments.md). An environment that says how
-    threads wait is left alone, but not what the program that started this one chose for itself:
-    a page may start a run hours later. Only what is said before torch is loaded counts.
+    GNU OpenMP, which computes for torch on Linux, has a waiting thread spin for some milliseconds
+    before it sleeps. That is the fastest way on cores of one's own; otherwise it keeps a core from
+    the very thread that it waits for (docs/experiments.md). An environment that says how threads
+    wait is left alone, but not what the program that started this one chose for itself: a page may
+    start a run hours later. Only what is said before torch is loaded counts.
+
+    The look is at the whole machine: in a container with a part of its cores neighbours may be
+    overlooked, and whoever computes elsewhere counts too.
     """
-    if environ.pop(CHOSEN, None):
-        environ.pop("OMP_WAIT_POLICY", None)
+    if environ.pop(CHOSEN, None) and environ.get("OMP_WAIT_POLICY") == "passive":
+        del environ["OMP_WAIT_POLICY"]
     if "OMP_WAIT_POLICY" in environ or "GOMP_SPINCOUNT" in environ:
         return
-    others = _computing()
+    others = computing()
     if others and others + usable_cores() > (os.cpu_count() or 1):
         environ.update({"OMP_WAIT_POLICY": "passive", CHOSEN: "yes"})
 
 
-def _computing() -> int:
-    """How many threads of other programs compute; 0 where the system does not tell."""
-    fewest: int | None = None
-    for _ in range(LOOKS):
+def computing(load: Path = Path("/proc/loadavg")) -> int:
+    """How many threads of other programs compute now; 0 where the system does not tell."""
+    fewest = sys.maxsize
+    for look in range(LOOKS):
+        if look:
+            time.sleep(APART_SECONDS)
         try:
-            running = int(Path("/proc/loadavg").read_text().split()[3].split("/")[0])
+            running = int(load.read_text("utf-8").split()[3].split("/")[0])
         except (OSError, ValueError, IndexError):
             return 0
-        others = max(0, running - 1)  # this thread runs too
-        fewest = others if fewest is None else min(fewest, others)
-        if not fewest:
-            break
-        time.sleep(APART_SECONDS)
-    return fewest or 0
+        fewest = min(fewest, running - 1)  # this thread runs too
+        if fewest <= 0:  # at once, so that two that are started together do not both see nobody
+            return 0
+    return fewest

@@ -187,11 +187,15 @@ def test_another_host_wants_a_token(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TINYCHAT_TOKEN", raising=False)
+    monkeypatch.setattr("tinychat_ui.__main__.share_cores", lambda: None)  # for this process
     assert main(["--host", "0.0.0.0", "--checkpoints", str(tmp_path)]) == 2
     assert "token" in capsys.readouterr().err
 
 
-def test_a_wrong_name_is_told_at_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_wrong_name_is_told_at_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinychat_ui.__main__.share_cores", lambda: None)  # for this process
     assert main(["nothing", "--checkpoints", str(tmp_path)]) == 2
     assert "No run or checkpoint named 'nothing'" in capsys.readouterr().err
 
