@@ -20,6 +20,7 @@ from tinychat.cli.app import run as tinychat
 from tinychat.config import ModelSettings
 from tinychat.model import Decoder, device
 from tinychat.runs import RunPaths, RunReader
+from tinychat.threads import CHOSEN
 from tinychat.training import autotune, updates
 from tinychat.training.batches import Batch
 from tinychat.training.compiled import CompiledLoss
@@ -39,6 +40,7 @@ def every_run_is_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autotune, "MOST_SECONDS", 600.0)  # so that load leaves no knob untried
     monkeypatch.setattr(autotune, "COMPILE_PAYS_SECONDS", float("inf"))
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.delenv(CHOSEN, raising=False)
 
 
 def first_attempt(run: Path) -> Any:
@@ -189,6 +191,9 @@ def test_the_next_run_of_its_kind_begins_with_what_is_known(
     monkeypatch.setattr(os, "getloadavg", lambda: (64.0, 1.0, 1.0))
     third = first_attempt(train("three", *SEARCH)).autotune
     assert not third["known"], "a torn file is no answer"
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setenv(CHOSEN, "yes")  # others computed when this program started
+    train("four", *SEARCH)
     told = {file.read_text(encoding="utf-8") for file in kept}
     assert told == {"{"}, "and a busy machine no place to learn"
 
